@@ -1,0 +1,1 @@
+"""Deep clustering with mixtures of variational autoencoders."""

@@ -1,0 +1,1 @@
+"""The `deepmix` command: one file a command."""

@@ -1,0 +1,100 @@
+"""Options are dataclasses: this reads `--set key=value` into them, checked and typed, and describes them."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from deepmix.errors import UsageError, unknown_choice
+
+
+def parse_assignments(pairs: tuple[str, ...]) -> dict[str, str]:
+    """Read 'key=value' strings.
+
+    Raises:
+        UsageError: one has no '='.
+
+    """
+    settings = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set takes key=value, got '{pair}'")
+        settings[key.strip()] = value.strip()
+    return settings
+
+
+def build_options(defaults: Mapping[str, Any], settings: Mapping[str, str]) -> dict[str, Any]:
+    """Apply settings to the options of several parts.
+
+    Args:
+        defaults: an options instance for each part's name ('encoder', 'training', ...).
+        settings: values by `key`, or by `part.key` where two parts share a key.
+
+    Raises:
+        UsageError: a key is unknown or shared by two parts, or a value does not fit.
+
+    """
+    changes: dict[str, dict[str, Any]] = {part: {} for part in defaults}
+    owners: dict[str, list[str]] = {}
+    for part, options in defaults.items():
+        for field in dataclasses.fields(options):
+            owners.setdefault(field.name, []).append(part)
+    for key, value in settings.items():
+        part, _, name = key.rpartition(".")
+        candidates = [owner for owner in owners.get(name, []) if not part or owner == part]
+        if not candidates:
+            raise unknown_choice("option", key, owners)
+        if len(candidates) > 1:
+            choices = " or ".join(f"{owner}.{name}" for owner in candidates)
+            raise UsageError(f"option '{key}' belongs to several parts; write {choices}")
+        hint = typing.get_type_hints(type(defaults[candidates[0]]))[name]
+        changes[candidates[0]][name] = convert(key, value, hint)
+    return {part: dataclasses.replace(options, **changes[part]) for part, options in defaults.items()}
+
+
+def convert(key: str, value: str, hint: Any) -> Any:
+    """Turn a string into the annotated type: int, float, bool, str, Literal or one of these or None."""
+    if typing.get_origin(hint) is typing.Literal:
+        choices = typing.get_args(hint)
+        if value not in choices:
+            raise unknown_choice(key, value, choices)
+        return value
+    if isinstance(hint, types.UnionType):
+        if value.lower() in ("none", "auto"):
+            return None
+        hint = next(part for part in typing.get_args(hint) if part is not type(None))
+    if hint is bool:
+        if value.lower() not in ("true", "false"):
+            raise UsageError(f"{key} must be true or false, got '{value}'")
+        return value.lower() == "true"
+    try:
+        return hint(value)
+    except ValueError as error:
+        raise UsageError(f"{key} must be {type_name(hint)}, got '{value}'") from error
+
+
+def type_name(hint: Any) -> str:
+    """Return a type as the help shows it."""
+    if typing.get_origin(hint) is typing.Literal:
+        return "|".join(map(str, typing.get_args(hint)))
+    if isinstance(hint, types.UnionType):
+        return " or ".join(type_name(part) for part in typing.get_args(hint))
+    return {int: "a whole number", float: "a number", bool: "true|false", str: "text", type(None): "auto"}[hint]
+
+
+def describe(options: Any) -> list[tuple[str, str, str, str]]:
+    """Return (name, type, default, help) of every field of an options instance."""
+    hints = typing.get_type_hints(type(options))
+    return [
+        (
+            field.name,
+            type_name(hints[field.name]),
+            "auto" if getattr(options, field.name) is None else str(getattr(options, field.name)),
+            str(field.metadata.get("help", "")),
+        )
+        for field in dataclasses.fields(options)
+    ]

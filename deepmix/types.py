@@ -1,0 +1,143 @@
+"""The values that cross interfaces: frozen, typed, with named axes.
+
+Shape legend, used throughout the project:
+    N rows of data        D features of a row      K mixture components
+    M latent dimensions   L Monte-Carlo samples    H encoder heads (K, or 1 when shared)
+    R packed rows         P decoder outputs a row
+Log-probabilities and divergences are in nats.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Array = npt.NDArray[Any]
+"""A dense NumPy array."""
+
+
+@dataclass(frozen=True)
+class Dims:
+    """Sizes every part of a model is built from."""
+
+    n_features: int
+    """D, columns of the data."""
+    n_outputs: int
+    """P, numbers the decoder gives per row: D means, or D means and D log-variances."""
+    n_components: int
+    """K, mixture components."""
+    n_heads: int
+    """H, encoder heads: K, or 1 where all components share one latent."""
+    latent_dim: int
+    """M, latent dimensions."""
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Diagonal Gaussians; `mean` and `log_var` have one shape, (..., M)."""
+
+    mean: Tensor
+    log_var: Tensor
+
+    def sample(self, n_samples: int, generator: torch.Generator | None) -> Tensor:
+        """Draw (L, ..., M) reparameterised samples, VaDE eq. 14; `None` returns the mean, L = 1."""
+        if generator is None:
+            return self.mean.unsqueeze(0)
+        noise = torch.randn(
+            (n_samples, *self.mean.shape),
+            generator=generator,
+            dtype=self.mean.dtype,
+            device=self.mean.device,
+        )
+        return torch.addcmul(self.mean, noise, torch.exp(0.5 * self.log_var))
+
+
+@dataclass(frozen=True)
+class MixtureParameters:
+    """The prior p(z|y_k) p(y_k): K diagonal Gaussians and their log-weights.
+
+    `components` is None for N(0, I) in every component, else mean and log-variance of shape (K, M).
+    """
+
+    components: Gaussian | None
+    log_weight_K: Tensor
+
+
+@dataclass(frozen=True)
+class Latents:
+    """What an E-step sees of one batch."""
+
+    z_LNHM: Tensor
+    """Samples of q(z|y,x), or its mean where `at_mean`."""
+    posterior: Gaussian
+    """q(z|y,x), shape (N, H, M)."""
+    prior: MixtureParameters
+    kl_NK: Tensor
+    """KL(q(z|y_k,x) || p(z|y_k)), nats."""
+    at_mean: bool
+    """True outside training: z is the posterior mean and nothing is random."""
+
+
+@dataclass(frozen=True)
+class Responsibilities:
+    """q(y|x): normalised logs and the logarithm of what they were divided by."""
+
+    log_q_NK: Tensor
+    log_normalizer_N: Tensor
+
+
+@dataclass(frozen=True)
+class Elbo:
+    """One batch's evidence lower bound and its parts, nats per row, shape (N,) unless named."""
+
+    objective_N: Tensor
+    """What training maximises: the beta-weighted bound less the anchor's cross-entropy."""
+    elbo_N: Tensor
+    """The bound itself (beta = 1), for comparing models."""
+    reconstruction_N: Tensor
+    kl_latent_N: Tensor
+    kl_assignment_N: Tensor
+    dropped_N: Tensor
+    """Mass of q(y|x) that was not decoded (below `decode_threshold`)."""
+    log_q_NK: Tensor
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What a trained model says of rows: q(y|x) and the latent of each row's MAP component."""
+
+    log_q_NK: Array
+    latent_NM: Array
+
+    @property
+    def map_N(self) -> npt.NDArray[np.int64]:
+        """The component of largest q(y|x), shape (N,)."""
+        return np.asarray(self.log_q_NK.argmax(axis=1), dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of one data set and which of them are for training.
+
+    `x` is (N, D): a NumPy array, a memory map or a SciPy CSR matrix, float32 when dense.
+    """
+
+    x: Any
+    """All rows, training and test."""
+    train: npt.NDArray[np.int64]
+    """Row numbers used for training."""
+    test: npt.NDArray[np.int64]
+    """Row numbers held out."""
+    labels: npt.NDArray[Any] | None
+    """(N,) labels of any type, or None."""
+    likelihood: str
+    """The observation model that suits x: 'bernoulli' or 'gaussian'."""
+    preprocessing: str
+    """What was done to x, in words."""
+    warnings: tuple[str, ...] = ()
+    """What the user should know about the data, in words."""

@@ -1,0 +1,69 @@
+"""Data sets known by name: `digits`, and `mnist`, `fashion-mnist`, `usps` from the data folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import final
+
+from sklearn.datasets import load_digits
+
+from deepmix.data import SplitOptions, load_prepared, prepare
+from deepmix.interfaces import Dataset
+from deepmix.types import Split
+
+
+@final
+class Digits(Dataset):
+    """scikit-learn's Digits: 1,797 images of 8 x 8, ten classes, embedded (no download)."""
+
+    Options = SplitOptions
+
+    def __init__(self, options: SplitOptions) -> None:
+        self.options = options
+
+    def load(self, data_dir: Path | None) -> Split:
+        """Return the images scaled from 0..16 to 0..1; 270 rows are for testing."""
+        x_ND, labels_N = load_digits(return_X_y=True)
+        return prepare(x_ND / 16.0, labels_N, self.options, preprocessing="divided by 16")
+
+
+@final
+class Mnist(Dataset):
+    """MNIST, 60,000 + 10,000 images of 28 x 28, from mnist.npz in the data folder."""
+
+    Options = SplitOptions
+
+    def __init__(self, options: SplitOptions) -> None:
+        self.options = options
+
+    def load(self, data_dir: Path | None) -> Split:
+        """Return the images scaled to 0..1, official split."""
+        return load_prepared("mnist", data_dir, self.options)
+
+
+@final
+class FashionMnist(Dataset):
+    """Fashion-MNIST, 60,000 + 10,000 images of 28 x 28, from fashion_mnist.npz in the data folder."""
+
+    Options = SplitOptions
+
+    def __init__(self, options: SplitOptions) -> None:
+        self.options = options
+
+    def load(self, data_dir: Path | None) -> Split:
+        """Return the images scaled to 0..1, official split."""
+        return load_prepared("fashion-mnist", data_dir, self.options)
+
+
+@final
+class Usps(Dataset):
+    """USPS, 7,291 + 2,007 images of 16 x 16, from usps.npz in the data folder."""
+
+    Options = SplitOptions
+
+    def __init__(self, options: SplitOptions) -> None:
+        self.options = options
+
+    def load(self, data_dir: Path | None) -> Split:
+        """Return the images in 0..1, official split."""
+        return load_prepared("usps", data_dir, self.options)

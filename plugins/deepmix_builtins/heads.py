@@ -1,0 +1,125 @@
+"""Clustering heads: `posterior`, `gmm`, `gmm-random` and `kmeans`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import final
+
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.mixture import GaussianMixture
+
+from deepmix.errors import UsageError
+from deepmix.interfaces import ClusteringHead, NoOptions
+from deepmix.types import Array, Inference
+
+RELATIVE_REGULARIZATION = 1e-3
+"""Added to a GMM's covariances, relative to the latents' mean variance, so that none is singular."""
+
+
+@final
+class PosteriorHead(ClusteringHead):
+    """The component of largest q(y|x): the model's own clusters (VaDE eq. 16, supplement eq. 17)."""
+
+    def __init__(self, options: NoOptions) -> None:
+        pass
+
+    def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
+        """Check that there is a mixture to read from."""
+        n_components = inference.log_q_NK.shape[1]
+        if n_components != n_clusters:
+            raise UsageError(
+                f"head 'posterior' needs a mixture of {n_clusters} components and the model has {n_components}; "
+                "use --head gmm or --head kmeans with this model"
+            )
+
+    def predict(self, inference: Inference) -> Array:
+        """Return the MAP component."""
+        return inference.map_N
+
+
+@dataclass(frozen=True)
+class RestartOptions:
+    """Options of the heads that start at random."""
+
+    n_init: int = field(default=10, metadata={"help": "random starts, the best of which is kept"})
+
+    def __post_init__(self) -> None:
+        if self.n_init < 1:
+            raise UsageError(f"n_init must be at least 1, got {self.n_init}")
+
+
+def _mixture(z_NM: Array, n_clusters: int, seed: int) -> GaussianMixture:
+    regularization = RELATIVE_REGULARIZATION * float(z_NM.var(axis=0).mean()) + np.finfo(np.float64).eps
+    return GaussianMixture(n_clusters, reg_covar=regularization, random_state=seed)
+
+
+@final
+class GmmHead(ClusteringHead):
+    """Gaussian mixture on the MAP component's latents, started from the MAP assignment."""
+
+    def __init__(self, options: NoOptions) -> None:
+        pass
+
+    def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
+        """Run EM from the moments of the MAP clusters; where the model has no K of them, from k-means."""
+        z_NM = inference.latent_NM.astype(np.float64)
+        if inference.log_q_NK.shape[1] == n_clusters:
+            labels_N = inference.map_N
+        else:
+            labels_N = KMeans(n_clusters, n_init=RestartOptions().n_init, random_state=seed).fit_predict(z_NM)
+        mixture = _mixture(z_NM, n_clusters, seed)
+        means, precisions, weights = [], [], []
+        for k in range(n_clusters):
+            rows = z_NM[labels_N == k]
+            rows = rows if len(rows) > 1 else z_NM  # an empty cluster starts as wide as the data
+            covariance = np.atleast_2d(np.cov(rows.T, bias=True)) + mixture.reg_covar * np.eye(z_NM.shape[1])
+            means.append(rows.mean(axis=0))
+            precisions.append(np.linalg.inv(covariance))
+            weights.append(np.count_nonzero(labels_N == k) + 1.0)
+        self.mixture = mixture.set_params(
+            means_init=np.stack(means),
+            precisions_init=np.stack(precisions),
+            weights_init=np.array(weights) / sum(weights),
+        ).fit(z_NM)
+
+    def predict(self, inference: Inference) -> Array:
+        """Return each row's most probable Gaussian."""
+        return np.asarray(self.mixture.predict(inference.latent_NM.astype(np.float64)))
+
+
+@final
+class RandomGmmHead(ClusteringHead):
+    """Gaussian mixture on the MAP component's latents, best of several random starts."""
+
+    Options = RestartOptions
+
+    def __init__(self, options: RestartOptions) -> None:
+        self.options = options
+
+    def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
+        """Run EM from k-means at random centres, scikit-learn's default, and keep the most likely."""
+        z_NM = inference.latent_NM.astype(np.float64)
+        self.mixture = _mixture(z_NM, n_clusters, seed).set_params(n_init=self.options.n_init).fit(z_NM)
+
+    def predict(self, inference: Inference) -> Array:
+        """Return each row's most probable Gaussian."""
+        return np.asarray(self.mixture.predict(inference.latent_NM.astype(np.float64)))
+
+
+@final
+class KMeansHead(ClusteringHead):
+    """k-means on the MAP component's latents."""
+
+    Options = RestartOptions
+
+    def __init__(self, options: RestartOptions) -> None:
+        self.options = options
+
+    def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
+        """Run k-means from several starts."""
+        self.kmeans = KMeans(n_clusters, n_init=self.options.n_init, random_state=seed).fit(inference.latent_NM)
+
+    def predict(self, inference: Inference) -> Array:
+        """Return the nearest centre."""
+        return np.asarray(self.kmeans.predict(inference.latent_NM), dtype=np.int64)

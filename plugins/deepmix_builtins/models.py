@@ -1,0 +1,61 @@
+"""The grid: every mixture of VAEs in the papers is a recipe of a few lines."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from deepmix.mixture_vae import MixtureOptions, Recipe
+from deepmix.objective import ObjectiveOptions
+
+SUPPLEMENT_BETA = 0.3
+"""The supplement's best soft beta on Digits and USPS (Tables 3 and 5), the middle of its grid 0.1-0.5."""
+
+VAE = Recipe(
+    "plain VAE, one component; cluster its latents with a head",
+    posterior="prior",
+    prior="standard",
+    heads="one",
+    single_component=True,
+)
+VADE = Recipe(
+    "VaDE: one latent, mixture-of-Gaussians prior (Jiang et al. 2017)",
+    posterior="prior",
+    prior="mixture",
+    heads="one",
+    posterior_settings={"e_step": "sampled"},  # eq. 16 and its footnote 3
+)
+K_DVAE = Recipe(
+    "k-DVAE: K whole autoencoders, hard assignment (Caciularu & Goldberger)",
+    posterior="k-dvae",
+    prior="standard",
+    heads="per-component",
+    encoder="grouped-mlp",
+    decoder="grouped-mlp",
+    options=MixtureOptions(assignment="hard"),
+)
+K_DVAE_SHARED = replace(
+    K_DVAE,
+    summary="the supplement's k-DVAE: K heads on one trunk, one decoder, hard assignment",
+    encoder="mlp",
+    decoder="mlp",
+)
+MVAE = Recipe(
+    "MVAE: K heads, q(y|x) sees the reconstruction (supplement eq. 5)",
+    posterior="joint",
+    prior="mixture",
+    heads="per-component",
+)
+MVAE_EMV1 = replace(MVAE, summary="MVAE(EM-V1): q(y|x) from the prior alone (supplement eq. 10)", posterior="prior")
+MVAE_EMV2 = replace(
+    MVAE, summary="MVAE(EM-V2): q(y|x) from prior over posterior (supplement eq. 15)", posterior="ratio"
+)
+BETA_MVAE_EMV2 = replace(
+    MVAE_EMV2,
+    summary="EM-V2 with its KL terms times beta = 0.3 (supplement section 7)",
+    objective=ObjectiveOptions(beta=SUPPLEMENT_BETA),
+)
+SCHEDULED_BETA_MVAE_EMV2 = replace(
+    MVAE_EMV2,
+    summary="EM-V2 with beta raised linearly from 0.1 to 0.5 over the first half (supplement section 5.8)",
+    objective=ObjectiveOptions(beta=0.5, beta_start=0.1, beta_schedule="linear"),
+)
