@@ -261,13 +261,36 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def run(
-    config: ExperimentConfig, folder: runs.RunFolder, reporter: Reporter, *, resume: bool = False
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Experiment:
+    """A configuration that was found good: its plugins loaded, its data read, K known."""
+
+    config: ExperimentConfig
+    parts: Parts
+    split: Split
+    n_components: int
+    device: torch.device
+
+
+def prepare(config: ExperimentConfig) -> Experiment:
+    """Check everything that can be checked before a run folder is made; nothing is written.
+
+    Raises:
+        UsageError: the configuration or the data can't be used.
+        DeepmixError: a plugin or a file is damaged.
+
+    """
+    parts = resolve(config)
+    device = choose_device(config.device)
+    split = load_data(config, parts)
+    return Experiment(config, parts, split, n_clusters(parts, split), device)
+
+
+def run(experiment: Experiment, folder: runs.RunFolder, reporter: Reporter, *, resume: bool = False) -> dict[str, Any]:
     """Do a run from beginning, or checkpoint, to end and fill its folder.
 
     Args:
-        config: what to do.
+        experiment: what to do.
         folder: where; new and empty, or with `resume` one that was begun with this configuration.
         reporter: told how it goes.
         resume: take up the folder's checkpoint.
@@ -280,14 +303,12 @@ def run(
 
     """
     started = time.perf_counter()
-    parts = resolve(config)
-    device = choose_device(config.device)
-    split = load_data(config, parts)
-    n_components = n_clusters(parts, split)
+    config, parts, split = experiment.config, experiment.parts, experiment.split
+    n_components, device = experiment.n_components, experiment.device
     model = build_model(parts, split, n_components, config.seed).to(device)
     training: TrainingOptions = parts.options["training"]
     if not resume:
-        folder.write_json(runs.CONFIG, describe(config, parts, split, n_components, device, model))
+        folder.write_json(runs.CONFIG, describe(experiment, model))
     for text in split.warnings:
         reporter.note(text)
     reporter.note(
@@ -408,12 +429,11 @@ def _write_assignments(
     folder.write_table(runs.ASSIGNMENTS, header, zip(numbers, sides, *columns, strict=True))
 
 
-def describe(
-    config: ExperimentConfig, parts: Parts, split: Split, n_components: int, device: torch.device, model: Model
-) -> dict[str, Any]:
+def describe(experiment: Experiment, model: Model) -> dict[str, Any]:
     """Return what config.json holds: the configuration, every option resolved, and where it ran."""
+    parts, split = experiment.parts, experiment.split
     resolved: dict[str, Any] = {part: dataclasses.asdict(options) for part, options in parts.options.items()}
-    resolved["size"]["components"] = n_components
+    resolved["size"]["components"] = experiment.n_components
     training: TrainingOptions = parts.options["training"]
     resolved["training"]["epochs"] = training.n_epochs("train", len(split.train))
     resolved["training"]["pretrain_epochs"] = training.n_epochs("pretrain", len(split.train))
@@ -434,11 +454,11 @@ def describe(
         "scikit-learn": metadata.version("scikit-learn"),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "device": str(device),
+        "device": str(experiment.device),
         "threads": torch.get_num_threads(),
         "git_commit": _git_commit(),
     }
-    return {**dataclasses.asdict(config), "resolved": resolved, "environment": environment}
+    return {**dataclasses.asdict(experiment.config), "resolved": resolved, "environment": environment}
 
 
 def _git_commit() -> str | None:
