@@ -142,8 +142,6 @@ def resolve(config: ExperimentConfig) -> Parts:
     defaults["objective"] = model.objective if isinstance(model, Recipe) else ObjectiveOptions()
     defaults["model"] = model.options if isinstance(model, Recipe) else model.Options()
     defaults |= {part: _options_class(loaded)() for part, loaded in classes.items()}
-    if isinstance(model, Recipe) and config.posterior is None:
-        defaults |= build_options({"posterior": defaults["posterior"]}, model.posterior_settings)
     return Parts(model, classes, build_options(defaults, config.settings))
 
 
@@ -222,9 +220,8 @@ def build_model(parts: Parts, split: Split, n_components: int, seed: int) -> Mod
     name = getattr(options, "likelihood", "auto")
     n_features = int(split.x.shape[1])
     likelihood = Likelihood(split.likelihood if name == "auto" else name, n_features)
-    single = isinstance(parts.model, Recipe) and parts.model.single_component
-    n_components = 1 if single else n_components
-    one_head = single or (isinstance(parts.model, Recipe) and parts.model.heads == "one")
+    n_components = 1 if _single(parts) else n_components
+    one_head = isinstance(parts.model, Recipe) and parts.model.heads == "one"
     dims = Dims(
         n_features,
         likelihood.n_outputs,
@@ -282,8 +279,20 @@ def prepare(config: ExperimentConfig) -> Experiment:
     """
     parts = resolve(config)
     device = choose_device(config.device)
+    if _single(parts):
+        for head in config.heads:
+            if getattr(parts.classes[f"head.{head}"], "needs_mixture", False):
+                raise UsageError(
+                    f"head '{head}' reads the clusters off a mixture and model '{config.model}' has one component; "
+                    "use --head gmm or --head kmeans with it"
+                )
     split = load_data(config, parts)
     return Experiment(config, parts, split, n_clusters(parts, split), device)
+
+
+def _single(parts: Parts) -> bool:
+    """Whether the model has one component whatever the number of clusters."""
+    return isinstance(parts.model, Recipe) and parts.model.single_component
 
 
 def run(experiment: Experiment, folder: runs.RunFolder, reporter: Reporter, *, resume: bool = False) -> dict[str, Any]:

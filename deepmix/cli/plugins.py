@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 
 import click
 from rich import box
@@ -12,6 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from deepmix import plugins as registry
+
+UNWRAPPED = 200
+"""Columns of the table where there is no terminal to fit."""
 
 
 @click.command()
@@ -27,4 +31,4 @@ def plugins(as_json: bool) -> None:
         table.add_column(heading, no_wrap=heading in ("name", "version"))
     for row in rows:
         table.add_row(*(Text(str(value)) for value in dataclasses.astuple(row)))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else UNWRAPPED).print(table)

@@ -21,17 +21,13 @@ RELATIVE_REGULARIZATION = 1e-3
 class PosteriorHead(ClusteringHead):
     """The component of largest q(y|x): the model's own clusters (VaDE eq. 16, supplement eq. 17)."""
 
+    needs_mixture = True
+
     def __init__(self, options: NoOptions) -> None:
         pass
 
     def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
-        """Check that there is a mixture to read from."""
-        n_components = inference.log_q_NK.shape[1]
-        if n_components != n_clusters:
-            raise UsageError(
-                f"head 'posterior' needs a mixture of {n_clusters} components and the model has {n_components}; "
-                "use --head gmm or --head kmeans with this model"
-            )
+        """Nothing to fit."""
 
     def predict(self, inference: Inference) -> Array:
         """Return the MAP component."""

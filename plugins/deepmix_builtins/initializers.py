@@ -17,8 +17,9 @@ from deepmix.errors import UsageError
 from deepmix.interfaces import Initializer
 from deepmix.types import Array
 
-TSNE_ITERATIONS = 500
-"""Half of scikit-learn's default: on Digits the clusters no longer change after it."""
+TSNE_ITERATIONS, TSNE_ANGLE = 500, 0.8
+"""Half of scikit-learn's iterations and its coarsest advised approximation: on three splits of Digits the
+clusters came out as with the defaults, in a quarter of the time."""
 PCA_DIMENSIONS = 50
 """Wider data is first reduced to this many principal components, as t-SNE's authors advise."""
 SPECTRAL_NEIGHBOURS = 10
@@ -82,7 +83,7 @@ class GraphInitializer(Initializer):
             )
             return embedded / np.linalg.norm(embedded, axis=1, keepdims=True).clip(min=1e-12)
         perplexity = min(30.0, (n_rows - 1) / 3)
-        tsne = TSNE(perplexity=perplexity, max_iter=TSNE_ITERATIONS, random_state=seed)
+        tsne = TSNE(perplexity=perplexity, max_iter=TSNE_ITERATIONS, angle=TSNE_ANGLE, random_state=seed)
         return np.asarray(tsne.fit_transform(features))
 
 

@@ -22,7 +22,7 @@ class EStepOptions:
     """How the terms of q(y|x) are computed."""
 
     e_step: Literal["sampled", "closed-form"] = field(
-        default="closed-form",
+        default="sampled",
         metadata={"help": "q(y|x) from samples of z (as printed) or from the closed-form KL"},
     )
     sample_reduction: Literal["mean", "product"] = field(

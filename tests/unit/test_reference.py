@@ -132,7 +132,7 @@ def density(z: Tensor, mean: Tensor, log_var: Tensor) -> float:
     value = 1.0
     for j in range(M):
         variance = math.exp(log_var[j])
-        value *= math.exp(-float(z[j] - mean[j]) ** 2 / (2.0 * variance)) / math.sqrt(2.0 * math.pi * variance)
+        value *= math.exp(-(float(z[j] - mean[j]) ** 2) / (2.0 * variance)) / math.sqrt(2.0 * math.pi * variance)
     return value
 
 
@@ -170,9 +170,7 @@ def printed_ratios(
 @pytest.mark.parametrize("product", [False, True], ids=["mean", "product"])
 @pytest.mark.parametrize("n_samples", [1, 3])
 @pytest.mark.parametrize("equation", EQUATIONS)
-def test_mixture_posterior_is_the_printed_formula(
-    equation: int, n_samples: int, product: bool, standard: bool
-) -> None:
+def test_mixture_posterior_is_the_printed_formula(equation: int, n_samples: int, product: bool, standard: bool) -> None:
     n_heads, has_likelihood, use_posterior = EQUATIONS[equation]
     mean, log_var = randn(N, n_heads, M, seed=1), randn(N, n_heads, M, seed=2)
     z = mean + torch.exp(0.5 * log_var) * randn(n_samples, N, n_heads, M, seed=3)
@@ -191,15 +189,11 @@ def test_mixture_posterior_is_the_printed_formula(
         use_posterior,
         product,
     )
-    ratios = printed_ratios(
-        equation, z, mean, log_var, prior_mean, prior_log_var, weight, log_likelihood, product
-    )
+    ratios = printed_ratios(equation, z, mean, log_var, prior_mean, prior_log_var, weight, log_likelihood, product)
     torch.testing.assert_close(log_q.exp(), ratios / ratios.sum(-1, keepdim=True), **CLOSE)
     torch.testing.assert_close(log_normalizer, ratios.sum(-1).log(), **CLOSE)
     z_NK, mean_NK, log_var_NK = (tensor.expand(*tensor.shape[:-2], K, M) for tensor in (z, mean, log_var))
-    torch.testing.assert_close(
-        log_prior, normal(prior_mean, prior_log_var).log_prob(z_NK).sum(-1).mean(0), **CLOSE
-    )
+    torch.testing.assert_close(log_prior, normal(prior_mean, prior_log_var).log_prob(z_NK).sum(-1).mean(0), **CLOSE)
     torch.testing.assert_close(log_posterior, normal(mean_NK, log_var_NK).log_prob(z_NK).sum(-1).mean(0), **CLOSE)
 
 
