@@ -198,7 +198,7 @@ def load_file(path: Path, label_column: str | None, options: SplitOptions) -> Sp
         if name.endswith(".npz"):
             return _load_npz(path, label_column, options)
         if name.endswith(".npy"):
-            x = np.load(path, mmap_mode="r", allow_pickle=False)
+            x = np.lib.format.open_memmap(path, mode="r")
             x, labels = _take_column(x, label_column)
             return prepare(x, labels, options)
         if name.endswith(".parquet"):
@@ -209,7 +209,7 @@ def load_file(path: Path, label_column: str | None, options: SplitOptions) -> Sp
 
 
 def _load_npz(path: Path, label_key: str | None, options: SplitOptions) -> Split:
-    with np.load(path, allow_pickle=False) as archive:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         keys = list(archive)
         if {"data", "indices", "indptr", "shape"} <= set(keys):  # scipy.sparse.save_npz
             return prepare(sparse.load_npz(path), None, options)

@@ -65,7 +65,7 @@ def test_two_distributions_with_one_name_must_be_told_apart(command, tmp_path):
 def example_environment(tmp_path_factory) -> Path:
     """A fresh virtual environment with the example plugin installed by pip, on top of the packages in use here."""
     folder = tmp_path_factory.mktemp("fresh") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     python = folder / "bin" / "python"
     site = subprocess.run(
         [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],

@@ -53,7 +53,7 @@ def test_recipes_weigh_the_kl_terms_as_the_supplement_says() -> None:
 
 @pytest.mark.parametrize("name", ["beta", "beta_start", "anchor"])
 def test_negative_weights_are_refused_by_name(name: str) -> None:
-    with pytest.raises(UsageError, match=rf"^{name} must be at least 0, got -0\.5$"):
+    with pytest.raises(UsageError, match=rf"^{name} must be at least 0 and finite, got -0\.5$"):
         ObjectiveOptions(**{name: -0.5})
 
 
