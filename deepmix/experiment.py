@@ -6,7 +6,9 @@ import dataclasses
 import platform
 import subprocess
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -335,7 +337,8 @@ def run(experiment: Experiment, folder: runs.RunFolder, reporter: Reporter, *, r
     def initial_labels(code_NM: Array) -> Array:
         if n_model == 1:
             return np.zeros(len(code_NM), dtype=np.int64)
-        return initializer.initial_labels(split.x[split.train], code_NM, n_model, config.seed)
+        with noted(reporter):
+            return initializer.initial_labels(split.x[split.train], code_NM, n_model, config.seed)
 
     trainer.run(initial_labels)
     assert trainer.labels_N is not None
@@ -345,7 +348,8 @@ def run(experiment: Experiment, folder: runs.RunFolder, reporter: Reporter, *, r
     inferences, elbo = {}, {}
     for side, side_rows in rows.items():
         inferences[side], elbo[side] = evaluate(model, side_rows, training.precision, config.seed)
-    clusters = {name: _head_clusters(name, parts, inferences, n_components, config.seed) for name in config.heads}
+    with noted(reporter):
+        clusters = {name: _head_clusters(name, parts, inferences, n_components, config.seed) for name in config.heads}
     results = _measure(split, clusters, inferences, n_components, config.seed)
     results["elbo"] = {side: values["elbo"] for side, values in elbo.items()}
     results["elbo_parts"] = elbo
@@ -357,6 +361,16 @@ def run(experiment: Experiment, folder: runs.RunFolder, reporter: Reporter, *, r
     _write_assignments(folder, split, clusters, inferences)
     folder.write_json(runs.METRICS, results)
     return results
+
+
+@contextmanager
+def noted(reporter: Reporter) -> Iterator[None]:
+    """Pass what libraries warn of on to the user, as notes."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for text in dict.fromkeys(str(warning.message) for warning in caught):
+        reporter.note(f"note: {text}")
 
 
 def count_parameters(model: torch.nn.Module) -> int:

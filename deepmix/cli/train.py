@@ -133,14 +133,16 @@ def train(
     _run_seeds(prepared, folder, range(seeds), quiet)
 
 
-def _run(prepared: Experiment, folder: runs.RunFolder, quiet: bool, *, resume: bool = False) -> dict[str, Any]:
-    """Do one run; if it is stopped, say where it can be taken up."""
+def _run(
+    prepared: Experiment, folder: runs.RunFolder, quiet: bool, *, resume: bool = False, whole: Path | None = None
+) -> dict[str, Any]:
+    """Do one run; if it is stopped, say where it, or the `whole` it is part of, can be taken up."""
     reporter = make_reporter(quiet)
     try:
         return experiment.run(prepared, folder, reporter, resume=resume)
     except (KeyboardInterrupt, OSError):
         reporter.close()
-        click.echo(f"Stopped; go on with: deepmix train --resume --out {folder.path}", err=True)
+        click.echo(f"Stopped; go on with: deepmix train --resume --out {whole or folder.path}", err=True)
         raise
     finally:
         reporter.close()
@@ -155,9 +157,9 @@ def _run_seeds(prepared: Experiment, folder: runs.RunFolder, seeds: range, quiet
         if (path / runs.METRICS).is_file():
             results[seed] = runs.RunFolder(path).read_json(runs.METRICS)
         elif (path / runs.CONFIG).is_file():
-            results[seed] = _run(one, runs.RunFolder(path), quiet, resume=True)
+            results[seed] = _run(one, runs.RunFolder(path), quiet, resume=True, whole=folder.path)
         else:
-            results[seed] = _run(one, runs.RunFolder.create(path, overwrite=True), quiet)
+            results[seed] = _run(one, runs.RunFolder.create(path, overwrite=True), quiet, whole=folder.path)
     folder.write_json(SUMMARY, {**experiment.summarize(results), "config": dataclasses.asdict(prepared.config)})
     _show(folder.path, results)
 

@@ -13,6 +13,8 @@ from deepmix.errors import UsageError
 from deepmix.interfaces import ClusteringHead, NoOptions
 from deepmix.types import Array, Inference
 
+MAX_ITERATIONS = 1000
+"""Of EM; scikit-learn's 100 are often too few for full covariances."""
 RELATIVE_REGULARIZATION = 1e-3
 """Added to a GMM's covariances, relative to the latents' mean variance, so that none is singular."""
 
@@ -47,7 +49,7 @@ class RestartOptions:
 
 def _mixture(z_NM: Array, n_clusters: int, seed: int) -> GaussianMixture:
     regularization = RELATIVE_REGULARIZATION * float(z_NM.var(axis=0).mean()) + np.finfo(np.float64).eps
-    return GaussianMixture(n_clusters, reg_covar=regularization, random_state=seed)
+    return GaussianMixture(n_clusters, max_iter=MAX_ITERATIONS, reg_covar=regularization, random_state=seed)
 
 
 @final

@@ -23,6 +23,8 @@ clusters came out as with the defaults, in a quarter of the time."""
 PCA_DIMENSIONS = 50
 """Wider data is first reduced to this many principal components, as t-SNE's authors advise."""
 SPECTRAL_NEIGHBOURS = 10
+EMBEDDED_DIMENSIONS = 2
+"""Of t-SNE's layout."""
 CARRYING_NEIGHBOURS = 5
 """Neighbours that vote when labels are carried from the subsample to the other rows."""
 
@@ -76,14 +78,18 @@ class GraphInitializer(Initializer):
 
     def _embed(self, features: Array, n_components: int, seed: int) -> Array:
         n_rows = len(features)
-        if self.options.embedding == "spectral" or n_rows < 4:
+        if features.shape[1] < EMBEDDED_DIMENSIONS or n_rows <= max(n_components, 2 * EMBEDDED_DIMENSIONS):
+            return features  # too narrow, or too few rows, to lay out
+        if self.options.embedding == "spectral":
             graph = kneighbors_graph(features, min(SPECTRAL_NEIGHBOURS, n_rows - 1))
             embedded = spectral_embedding(
                 graph.maximum(graph.T), n_components=n_components, drop_first=False, random_state=seed
             )
             return embedded / np.linalg.norm(embedded, axis=1, keepdims=True).clip(min=1e-12)
         perplexity = min(30.0, (n_rows - 1) / 3)
-        tsne = TSNE(perplexity=perplexity, max_iter=TSNE_ITERATIONS, angle=TSNE_ANGLE, random_state=seed)
+        tsne = TSNE(
+            EMBEDDED_DIMENSIONS, perplexity=perplexity, max_iter=TSNE_ITERATIONS, angle=TSNE_ANGLE, random_state=seed
+        )
         return np.asarray(tsne.fit_transform(features))
 
 

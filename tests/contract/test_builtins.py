@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from deepmix import plugins, testing
 from deepmix.experiment import ExperimentConfig, build_model, resolve
+from deepmix.metrics import clustering_accuracy
 from deepmix.types import Dims, Split
-
-pytestmark = pytest.mark.filterwarnings("ignore:Best performing initialization did not converge")
 
 
 def every(kind: str) -> list[str]:
@@ -46,6 +46,24 @@ def test_posterior(name):
 @pytest.mark.parametrize("name", every("initializers"))
 def test_initializer(name):
     testing.check_initializer(plugins.load("initializers", name))
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (3, 1), (40, 1), (5, 80)], ids=str)
+@pytest.mark.parametrize("embedding", ["tsne", "spectral"])
+def test_graph_initializer_takes_data_of_any_shape(shape, embedding):
+    graph = plugins.load("initializers", "graph")
+    rows = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    labels = graph(graph.Options(embedding=embedding)).initial_labels(rows, rows, 2, seed=0)
+    assert set(labels) == {0, 1}
+
+
+def test_graph_initializer_carries_labels_from_a_subsample():
+    graph = plugins.load("initializers", "graph")
+    truth = np.arange(300) % 3
+    rows = np.eye(3, 5)[truth] * 20.0 + np.random.default_rng(0).normal(size=(300, 5))
+    for x in (rows.astype(np.float32), sparse.csr_matrix(rows.clip(0.0))):
+        labels = graph(graph.Options(max_rows=90)).initial_labels(x, rows, 3, seed=1)
+        assert clustering_accuracy(truth, labels) == 1.0
 
 
 @pytest.mark.parametrize("name", every("heads"))
