@@ -63,10 +63,11 @@ class GraphInitializer(Initializer):
         if n_rows > self.options.max_rows:
             chosen = np.sort(np.random.default_rng(seed).choice(n_rows, self.options.max_rows, replace=False))
         features = rows[chosen]
-        if features.shape[1] > PCA_DIMENSIONS and len(chosen) > PCA_DIMENSIONS:
-            features = PCA(
-                PCA_DIMENSIONS, random_state=seed, svd_solver="arpack" if sparse.issparse(rows) else "auto"
-            ).fit_transform(features)
+        if min(features.shape) > PCA_DIMENSIONS:
+            solver = "arpack" if sparse.issparse(features) else "auto"
+            features = PCA(PCA_DIMENSIONS, random_state=seed, svd_solver=solver).fit_transform(features)
+        elif sparse.issparse(features):
+            features = features.toarray()
         embedded = self._embed(features, n_components, seed)
         labels = AgglomerativeClustering(n_components).fit_predict(embedded)
         if len(chosen) == n_rows:
