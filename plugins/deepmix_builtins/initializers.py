@@ -62,7 +62,7 @@ class GraphInitializer(Initializer):
         chosen = np.arange(n_rows)
         if n_rows > self.options.max_rows:
             chosen = np.sort(np.random.default_rng(seed).choice(n_rows, self.options.max_rows, replace=False))
-        features = rows[chosen]
+        features: Any = rows[chosen]
         if min(features.shape) > PCA_DIMENSIONS:
             solver = "arpack" if sparse.issparse(features) else "auto"
             features = PCA(PCA_DIMENSIONS, random_state=seed, svd_solver=solver).fit_transform(features)
