@@ -16,10 +16,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deepmix import experiment, plugins, runs
+from deepmix import configuration, experiment, plugins, runs
 from deepmix.cli.progress import make_reporter
+from deepmix.configuration import ExperimentConfig
 from deepmix.errors import DeepmixError, UsageError
-from deepmix.experiment import Experiment, ExperimentConfig
+from deepmix.experiment import Experiment
 from deepmix.options import describe, parse_assignments
 
 SHORTHANDS = ("components", "latent_dim", "assignment", "beta", "epochs", "pretrain_epochs", "batch_size", "lr")
@@ -47,7 +48,7 @@ class TrainCommand(click.Command):
                 formatter.write_text("deepmix train --model NAME --help")
             return
         try:
-            parts = experiment.resolve(ExperimentConfig(model=model, heads=tuple(plugins.names("heads"))))
+            parts = configuration.resolve(ExperimentConfig(model=model, heads=tuple(plugins.names("heads"))))
         except DeepmixError as error:
             raise click.UsageError(str(error)) from error
         formatter.write_paragraph()
@@ -121,7 +122,7 @@ def train(
         return
     values = _read_config(config_file) if config_file else {}
     values = {**values, **given, "settings": {**values.get("settings", {}), **settings}}
-    config = experiment.config_from_mapping(values, config_file or "the options")
+    config = configuration.config_from_mapping(values, config_file or "the options")
     prepared = experiment.prepare(config)  # before a folder is made or replaced
     out = out or runs.fresh_path(Path("runs"), f"{Path(config.dataset).name.split('.')[0]}-{config.model}")
     if seeds is None:
@@ -169,11 +170,11 @@ def _resume(out: Path, quiet: bool) -> None:
     if (out / SUMMARY).is_file():
         folder = runs.RunFolder(out)
         summary = folder.read_json(SUMMARY)
-        config = experiment.config_from_mapping(summary["config"], str(out / SUMMARY))
+        config = configuration.config_from_mapping(summary["config"], str(out / SUMMARY))
         _run_seeds(experiment.prepare(config), folder, range(len(summary["seeds"])), quiet)
         return
     folder = runs.RunFolder.open(out)
-    config = experiment.config_from_mapping(folder.read_json(runs.CONFIG), str(out / runs.CONFIG))
+    config = configuration.config_from_mapping(folder.read_json(runs.CONFIG), str(out / runs.CONFIG))
     _show(out, {config.seed: _run(experiment.prepare(config), folder, quiet, resume=True)})
 
 

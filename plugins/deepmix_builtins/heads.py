@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import final
 
 import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 
-from deepmix.errors import UsageError
 from deepmix.interfaces import ClusteringHead, NoOptions
 from deepmix.types import Array, Inference
+
+from .initializers import RestartOptions
 
 MAX_ITERATIONS = 1000
 """Of EM; scikit-learn's 100 are often too few for full covariances."""
@@ -34,17 +34,6 @@ class PosteriorHead(ClusteringHead):
     def predict(self, inference: Inference) -> Array:
         """Return the MAP component."""
         return inference.map_N
-
-
-@dataclass(frozen=True)
-class RestartOptions:
-    """Options of the heads that start at random."""
-
-    n_init: int = field(default=10, metadata={"help": "random starts, the best of which is kept"})
-
-    def __post_init__(self) -> None:
-        if self.n_init < 1:
-            raise UsageError(f"n_init must be at least 1, got {self.n_init}")
 
 
 def _mixture(z_NM: Array, n_clusters: int, seed: int) -> GaussianMixture:

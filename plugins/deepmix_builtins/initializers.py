@@ -96,7 +96,7 @@ class GraphInitializer(Initializer):
 
 @dataclass(frozen=True)
 class RestartOptions:
-    """Options of the initialisers that start at random."""
+    """Options of what starts at random."""
 
     n_init: int = field(default=10, metadata={"help": "random starts, the best kept (VaDE section 4.3: 10)"})
 

@@ -10,7 +10,7 @@ import pytest
 from scipy import sparse
 
 from deepmix import plugins, testing
-from deepmix.experiment import ExperimentConfig, build_model, resolve
+from deepmix.configuration import ExperimentConfig, build_model, resolve
 from deepmix.metrics import clustering_accuracy
 from deepmix.types import Dims, Split
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepmix.experiment import ExperimentConfig, build_model, count_parameters, n_clusters, resolve
+from deepmix.configuration import ExperimentConfig, build_model, n_clusters, resolve
+from deepmix.experiment import count_parameters
 from deepmix.interfaces import Model
 from deepmix.types import Split
 

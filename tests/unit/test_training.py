@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from deepmix import experiment
+from deepmix.configuration import ExperimentConfig, resolve
 from deepmix.errors import DeepmixError, UsageError
-from deepmix.experiment import Experiment, ExperimentConfig
+from deepmix.experiment import Experiment
 from deepmix.runs import RunFolder
 from deepmix.training import TrainingOptions, components_in_use, diagnose, epoch_seed
 from deepmix.types import Inference, Split
@@ -51,7 +52,7 @@ def small_experiment(scale: float = 1.0, **settings: str) -> Experiment:
     labels = np.arange(N_ROWS) % 3
     x = (scale * (np.eye(3, 4)[labels] * 6.0 + random.normal(size=(N_ROWS, 4)))).astype(np.float32)
     split = Split(x, np.arange(N_TRAIN), np.arange(N_TRAIN, N_ROWS), labels, "gaussian", "made up")
-    return Experiment(config, experiment.resolve(config), split, 3, torch.device("cpu"))
+    return Experiment(config, resolve(config), split, 3, torch.device("cpu"))
 
 
 def run(folder: Path, of: Experiment, *, resume: bool = False, stop_after: int | None = None) -> Listener:
