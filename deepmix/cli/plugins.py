@@ -13,9 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deepmix import plugins as registry
-
-UNWRAPPED = 200
-"""Columns of the table where there is no terminal to fit."""
+from deepmix.cli.progress import UNWRAPPED
 
 
 @click.command()

@@ -9,6 +9,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+UNWRAPPED = 200
+"""Columns of a table where there is no terminal to fit."""
 PLAIN_LINES = 10
 """Epochs of a stage that get a line where there is no terminal."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
+import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deepmix import configuration, experiment, plugins, runs
-from deepmix.cli.progress import make_reporter
+from deepmix.cli.progress import UNWRAPPED, make_reporter
 from deepmix.configuration import ExperimentConfig
 from deepmix.errors import DeepmixError, UsageError
 from deepmix.experiment import Experiment
@@ -195,7 +195,7 @@ def _show(out: Path, results: Mapping[int, Mapping[str, Any]]) -> None:
     first = next(iter(results.values()))
     measured = next(iter(first["heads"].values()))["test"]
     names = [name for name in ("acc", "nmi", "ari", "v_measure", "silhouette") if name in measured]
-    console = Console(width=None if os.isatty(1) else 100)
+    console = Console(width=None if sys.stdout.isatty() else UNWRAPPED)
     table = Table(box=box.SIMPLE_HEAD, title="test rows", title_justify="left")
     table.add_column("head")
     for name in names:
