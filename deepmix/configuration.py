@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from deepmix import plugins
-from deepmix.data import SUFFIXES, SplitOptions, load_file, load_prepared
-from deepmix.errors import UsageError, unknown_choice
+from deepmix.data import SUFFIXES, SplitOptions, find_prepared, load_file, load_prepared
+from deepmix.errors import DeepmixError, UsageError, unknown_choice
 from deepmix.interfaces import Model
 from deepmix.likelihoods import Likelihood
 from deepmix.mixture_vae import MixtureVAE, Recipe
@@ -21,6 +21,11 @@ from deepmix.objective import ObjectiveOptions
 from deepmix.options import build_options
 from deepmix.training import TrainingOptions
 from deepmix.types import Dims, Split
+
+PARTS = ("encoder", "decoder", "prior", "posterior")
+"""The four parts of a recipe."""
+MAX_SEED = 2**32 - 1
+"""The largest seed NumPy and scikit-learn take."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class SizeOptions:
     components: int | None = field(
         default=None, metadata={"help": "K, the number of clusters; auto: the number of classes where labels exist"}
     )
-    latent_dim: int = field(default=10, metadata={"help": "M, the number of latent dimensions"})
+    latent_dim: int = field(default=10, metadata={"help": "M, the number of latent dimensions (VaDE's 10)"})
 
     def __post_init__(self) -> None:
         if self.components is not None and self.components < 2:
@@ -60,8 +65,8 @@ class ExperimentConfig:
     """Options of the parts by `key` or `part.key`; what `--set` gives."""
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise UsageError(f"seed must be at least 0, got {self.seed}")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise UsageError(f"seed must be at least 0 and at most {MAX_SEED}, got {self.seed}")
         if not self.heads:
             raise UsageError("at least one head is needed; give one with --head")
 
@@ -70,25 +75,49 @@ CONFIG_KEYS = tuple(f.name for f in dataclasses.fields(ExperimentConfig))
 
 
 def config_from_mapping(values: Mapping[str, Any], source: str) -> ExperimentConfig:
-    """Read a configuration, such as a run's config.json; the keys a run adds to it are passed over.
+    """Read a configuration, such as a run's config.json or one written by hand.
+
+    Keys are those of ExperimentConfig; `head` may stand for `heads`, and any other key with a plain value
+    is an option, as `--set` takes it. Tables become dotted keys. What a run adds to its config.json is
+    passed over.
 
     Raises:
-        UsageError: a key is unknown or a value is of the wrong type.
+        UsageError: a value is of the wrong kind.
 
     """
-    unknown = set(values) - set(CONFIG_KEYS) - {"resolved", "environment"}
-    if unknown:
-        raise unknown_choice(f"key in {source}", sorted(unknown)[0], CONFIG_KEYS)
-    known = {key: values[key] for key in CONFIG_KEYS if key in values}
+    known = {key: value for key, value in values.items() if key in CONFIG_KEYS and key != "settings"}
+    if "head" in values:
+        known["heads"] = values["head"]
+    if isinstance(known.get("heads"), str):
+        known["heads"] = [known["heads"]]
+    optional = {f.name for f in dataclasses.fields(ExperimentConfig) if f.default is None}
     for key, value in known.items():
-        expected: Any = {"heads": (list, tuple), "settings": dict, "seed": int}.get(key, (str, type(None)))
-        if not isinstance(value, expected):
+        expected: Any = {"heads": (list, tuple), "seed": int}.get(key, str)
+        if not isinstance(value, expected) and not (value is None and key in optional):
             raise UsageError(f"{source}: '{key}' has a value of the wrong kind: {value!r}")
     if "heads" in known:
         known["heads"] = tuple(map(str, known["heads"]))
-    if "settings" in known:
-        known["settings"] = {str(key): str(value) for key, value in known["settings"].items()}
+    others = {
+        key: value for key, value in values.items() if key not in (*CONFIG_KEYS, "head", "resolved", "environment")
+    }
+    settings = values.get("settings", {})
+    if not isinstance(settings, Mapping):
+        raise UsageError(f"{source}: 'settings' must be a table of options, got {settings!r}")
+    known["settings"] = {**_flatten(others, source), **_flatten(settings, source)}
     return ExperimentConfig(**known)
+
+
+def _flatten(table: Mapping[str, Any], source: str, prefix: str = "") -> dict[str, str]:
+    """Return a table's values as text by dotted key."""
+    flat: dict[str, str] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, source, f"{prefix}{key}.")
+        elif isinstance(value, str | int | float):
+            flat[f"{prefix}{key}"] = str(value)
+        else:
+            raise UsageError(f"{source}: option '{prefix}{key}' has a value of the wrong kind: {value!r}")
+    return flat
 
 
 @dataclass(frozen=True)
@@ -122,7 +151,7 @@ def resolve(config: ExperimentConfig) -> Parts:
         ):
             classes[part] = plugins.load(kind, getattr(config, part) or getattr(model, part))
     else:
-        for part in ("encoder", "decoder", "prior", "posterior"):
+        for part in PARTS:
             if getattr(config, part) is not None:
                 raise UsageError(f"model '{config.model}' has its own {part}; leave out --{part}")
     classes["initializer"] = plugins.load("initializers", config.init)
@@ -169,8 +198,6 @@ def load_data(config: ExperimentConfig, parts: Parts) -> Split:
 
     """
     data_dir = Path(config.data_dir) if config.data_dir else None
-    if data_dir is not None and not data_dir.is_dir():
-        raise UsageError(f"the data folder '{data_dir}' does not exist; choose another with --data-dir")
     if parts.classes["data"] is not _FromFile:
         if config.label_column is not None:
             raise UsageError(f"--label-column is for files; data set '{config.dataset}' brings its own labels")
@@ -179,8 +206,8 @@ def load_data(config: ExperimentConfig, parts: Parts) -> Split:
     path = Path(config.dataset)
     if path.name.lower().endswith(SUFFIXES) or path.exists() or len(path.parts) > 1:
         return load_file(path, config.label_column, parts.options["data"])
-    if data_dir is not None and (data_dir / (config.dataset.replace("-", "_") + ".npz")).is_file():
-        return load_prepared(config.dataset, data_dir, parts.options["data"])
+    if data_dir is not None and find_prepared(config.dataset, data_dir) is not None:
+        return load_prepared(config.dataset, data_dir, parts.options["data"], config.label_column)
     raise unknown_choice(
         "data set or file", config.dataset, [*plugins.names("datasets"), f"a file ({' '.join(SUFFIXES)})"]
     )
@@ -200,6 +227,10 @@ def n_clusters(parts: Parts, split: Split) -> int:
     if number < 2:
         raise UsageError("the labels have one class only; give the number of clusters with --components K")
     if number > len(split.train):
+        if asked is None:
+            raise UsageError(
+                f"the labels have {number} classes for {len(split.train)} training rows; give --components K"
+            )
         raise UsageError(
             f"{number} clusters can't be made of {len(split.train)} training rows; give a smaller --components"
         )
@@ -209,6 +240,11 @@ def n_clusters(parts: Parts, split: Split) -> int:
 def model_likelihood(parts: Parts, split: Split) -> str:
     """Return the name of the observation model in use."""
     asked = str(getattr(parts.options["model"], "likelihood", "auto"))
+    if asked == "bernoulli" and split.likelihood != "bernoulli" and not (split.x.min() >= 0 and split.x.max() <= 1):
+        raise UsageError(
+            f"a Bernoulli likelihood needs data in 0..1 and these reach from {split.x.min():g} to {split.x.max():g}; "
+            "leave likelihood at auto, or scale the data"
+        )
     return split.likelihood if asked == "auto" else asked
 
 
@@ -234,13 +270,20 @@ def build_model(parts: Parts, split: Split, n_components: int, seed: int) -> Mod
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if not isinstance(parts.model, Recipe):
-            built: Model = parts.model(dims, likelihood, options)
+            built: Model = _construct(parts.model, dims, likelihood, options)
             return built
-        made = {
-            part: parts.classes[part](dims, parts.options[part])
-            for part in ("encoder", "decoder", "prior", "posterior")
-        }
+        made = {part: _construct(parts.classes[part], dims, parts.options[part]) for part in PARTS}
         return MixtureVAE(dims, **made, likelihood=likelihood, options=options)
+
+
+def _construct(plugin: Any, *arguments: Any) -> Any:
+    """Build a plugin; one that does not keep its contract is an error naming it."""
+    try:
+        return plugin(*arguments)
+    except TypeError as error:
+        raise DeepmixError(
+            f"{plugin.__module__}:{plugin.__qualname__} can't be built ({error}); mend the plugin"
+        ) from error
 
 
 def choose_device(name: str) -> torch.device:
@@ -254,7 +297,8 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        torch.Generator(device)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UsageError(f"device '{name}' can't be used here; try --device cpu") from error
     return device

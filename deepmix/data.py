@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from deepmix.errors import DeepmixError, UsageError
 from deepmix.types import Array, Split
 
 CHECK_ROWS = 65536
-"""Rows looked at together when a data set is checked, so that a memory map is never read whole."""
+"""Rows checked together, so that checking a memory map needs little memory."""
 SUFFIXES = (".npy", ".npz", ".csv", ".csv.gz", ".parquet")
 """Files that `--dataset` takes."""
 DELIMITERS = (",", ";", "\t")
@@ -32,7 +33,8 @@ class SplitOptions:
     """How rows are scaled and held out."""
 
     test_fraction: float = field(
-        default=0.15, metadata={"help": "part of the rows held out where there is no official test split"}
+        default=0.15,
+        metadata={"help": "part of the rows held out where there is no official test split (Digits: 270 rows)"},
     )
     split_seed: int = field(default=0, metadata={"help": "which rows those are; apart from --seed"})
     scale: Literal["auto", "none", "standard", "bytes"] = field(
@@ -83,23 +85,28 @@ def prepare(
     n_rows, n_columns = x.shape
     if n_rows < 2 or n_columns < 1:
         raise UsageError(f"the data has {n_rows} row(s) and {n_columns} column(s); at least 2 and 1 are needed")
-    if labels is not None and labels.shape != (n_rows,):
-        raise UsageError(f"there are {n_rows} rows and {labels.size} labels; give one label a row")
+    if labels is not None:
+        labels = _check_labels(labels, n_rows)
     if n_train is not None and not 0 < n_train < n_rows:
         raise UsageError(f"n_train is {n_train} of {n_rows} rows; it must leave rows on both sides")
 
     name, numbers = _column_namer(columns), np.arange(n_rows, dtype=np.int64)
     low, high = _value_range(x, name)
     train, test = _random_split(n_rows, options) if n_train is None else (numbers[:n_train], numbers[n_train:])
-    scaled, done = _scale(x, train, options.scale, float(low.min()), float(high.max()))
+    how = options.scale
+    if how == "auto":
+        bounded = low.min() >= -1.0 and high.max() <= 1.0
+        how = "bytes" if x.dtype == np.uint8 else "none" if bounded else "standard"
+    scaled, done = _scale(x, train, how)
     warnings = []
     constant = np.flatnonzero(low == high)
     if len(constant) == n_columns:
         raise UsageError("every column is constant, so there is nothing to tell clusters apart by")
-    if len(constant) and done.startswith("standard"):
+    if len(constant) and how == "standard" and not sparse.issparse(x):
         listed = ", ".join(name(int(column)) for column in constant[:5]) + (", ..." if len(constant) > 5 else "")
         warnings.append(f"{len(constant)} constant column(s) carry no information and were set to 0: {listed}")
-    unit = not sparse.issparse(x) and _lies_in(low, high, x.dtype, done)
+    greatest = high.max() / (255.0 if how == "bytes" else 1.0)
+    unit = how != "standard" and not sparse.issparse(x) and low.min() >= 0.0 and greatest <= 1.0
     return Split(
         x=scaled,
         train=train,
@@ -109,14 +116,6 @@ def prepare(
         preprocessing="; ".join(filter(None, (preprocessing, done))),
         warnings=tuple(warnings),
     )
-
-
-def _lies_in(low: Array, high: Array, dtype: np.dtype[Any], done: str) -> bool:
-    """Whether scaled values lie in 0..1, as a Bernoulli likelihood needs."""
-    if done.startswith("standard"):
-        return False
-    divisor = 255.0 if done.startswith("divided") else 1.0
-    return bool(low.min() >= 0.0 and high.max() / divisor <= 1.0)
 
 
 def _column_namer(columns: list[str] | None) -> Any:
@@ -159,18 +158,20 @@ def _random_split(n_rows: int, options: SplitOptions) -> tuple[npt.NDArray[np.in
     return np.sort(order[n_test:]), np.sort(order[:n_test])
 
 
-def _scale(x: Any, train: Array, how: str, low: float, high: float) -> tuple[Any, str]:
-    """Return float32 rows and what was done to them; sparse rows stay sparse."""
-    if how == "auto":
-        how = "bytes" if x.dtype == np.uint8 else "none" if low >= -1.0 and high <= 1.0 else "standard"
+def _scale(x: Any, train: Array, how: str) -> tuple[Any, str]:
+    """Return float32 rows and what was done to them, in words; sparse rows stay sparse."""
     if how == "none":
         return x.astype(np.float32, copy=False), "values as they are"
     if how == "bytes":
-        return x.astype(np.float32) / np.float32(255), "divided by 255"
+        x = x.astype(np.float32)
+        x /= np.float32(255)
+        return x, "divided by 255"
     if sparse.issparse(x):
         spread = float(np.sqrt(x[train].multiply(x[train]).mean()))
         return (x / (spread or 1.0)).astype(np.float32), "standardised: divided by the root mean square (kept sparse)"
     mean, spread_D = x[train].mean(axis=0, dtype=np.float64), x[train].std(axis=0, dtype=np.float64)
+    if not np.isfinite(spread_D).all():
+        raise UsageError("the values are too large to standardise; divide them by a power of ten first")
     spread_D = np.where(spread_D > 0.0, spread_D, 1.0)
     return ((x - mean) / spread_D).astype(np.float32), "standardised: each column to mean 0 and variance 1"
 
@@ -198,35 +199,47 @@ def load_file(path: Path, label_column: str | None, options: SplitOptions) -> Sp
         if name.endswith(".npz"):
             return _load_npz(path, label_column, options)
         if name.endswith(".npy"):
-            x = np.lib.format.open_memmap(path, mode="r")
-            x, labels = _take_column(x, label_column)
+            x, labels = _take_column(np.lib.format.open_memmap(path, mode="r"), label_column)
             return prepare(x, labels, options)
         if name.endswith(".parquet"):
             return _load_parquet(path, label_column, options)
         return _load_csv(path, label_column, options)
-    except (OSError, EOFError, zipfile.BadZipFile, ValueError, KeyError, UnicodeDecodeError, csv.Error) as error:
+    except (
+        OSError,
+        EOFError,
+        zlib.error,
+        zipfile.BadZipFile,
+        ValueError,
+        KeyError,
+        UnicodeDecodeError,
+        csv.Error,
+    ) as error:
         raise DeepmixError(f"'{path}' can't be read ({error}); check that the file is whole") from error
 
 
 def _load_npz(path: Path, label_key: str | None, options: SplitOptions) -> Split:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         keys = list(archive)
-        if {"data", "indices", "indptr", "shape"} <= set(keys):  # scipy.sparse.save_npz
-            return prepare(sparse.load_npz(path), None, options)
+        is_sparse = "format" in keys and "data" in keys  # as scipy.sparse.save_npz writes
         x_key = "x" if "x" in keys else keys[0] if len(keys) == 1 else None
-        if x_key is None:
+        if x_key is None and not is_sparse:
             raise UsageError(f"'{path.name}' must hold its rows under the key 'x'; it has: {', '.join(keys)}")
         if label_key is not None and label_key not in keys:
             raise UsageError(f"'{path.name}' has no key '{label_key}'; it has: {', '.join(keys)}")
         label_key = label_key or ("y" if "y" in keys else None)
         labels = archive[label_key] if label_key else None
-        n_train = int(archive["n_train"]) if "n_train" in keys else None
-        return prepare(archive[x_key], labels, options, n_train=n_train)
+        n_train = archive["n_train"] if "n_train" in keys else None
+        if n_train is not None and (n_train.size != 1 or n_train.dtype.kind not in "iu"):
+            raise UsageError(f"n_train in '{path.name}' must be one whole number")
+        x = sparse.load_npz(path) if is_sparse else archive[x_key]
+        return prepare(x, labels, options, n_train=None if n_train is None else int(n_train.item()))
 
 
 def _take_column(x: Any, label_column: str | None) -> tuple[Any, Array | None]:
     if label_column is None:
         return x, None
+    if x.ndim != 2:
+        raise UsageError(f"the data must have rows and columns, got an array of shape {x.shape}")
     column = _column_number(label_column, [str(i + 1) for i in range(x.shape[1])])
     return np.delete(x, column, axis=1), np.asarray(x[:, column])
 
@@ -250,13 +263,17 @@ def _open_text(path: Path) -> io.TextIOBase:
 def _load_csv(path: Path, label_column: str | None, options: SplitOptions) -> Split:
     with _open_text(path) as lines:
         head, second_line = lines.readline(), lines.readline()
-    if not head.strip():
-        raise UsageError(f"'{path.name}' is empty")
+    if not second_line.strip():
+        raise UsageError(f"'{path.name}' has {int(bool(head.strip()))} row(s); at least a header and 2 rows are needed")
     delimiter = max(DELIMITERS, key=head.count)
     first = next(csv.reader([head], delimiter=delimiter))
     second = next(csv.reader([second_line], delimiter=delimiter), [])
-    header = not any(map(_is_number, first)) or any(
-        _is_number(below) and not _is_number(cell) for cell, below in zip(first, second, strict=False)
+    counted = [[str(start + i) for i in range(len(first))] for start in (0, 1)]
+    header = (
+        not any(map(_is_number, first))
+        or label_column in first
+        or first in counted  # column numbers, as data frames write them
+        or any(_is_number(below) and not _is_number(cell) for cell, below in zip(first, second, strict=False))
     )
     columns = [cell.strip() for cell in first] if header else [str(i + 1) for i in range(len(first))]
     label_number = None if label_column is None else _column_number(label_column, columns)
@@ -317,31 +334,56 @@ def _explain_csv(path: Path, columns: list[str], numeric: list[int], delimiter: 
 def _load_parquet(path: Path, label_column: str | None, options: SplitOptions) -> Split:
     try:
         import pandas
+
+        frame = pandas.read_parquet(path)
     except ImportError as error:
         raise DeepmixError(
             "reading .parquet needs pandas and pyarrow; install them with: pip install 'deepmix[parquet]'"
         ) from error
-    frame = pandas.read_parquet(path)
     labels = None
     if label_column is not None:
         position = _column_number(label_column, [str(column) for column in frame.columns])
-        labels = frame.iloc[:, position].to_numpy()
+        labels = frame.iloc[:, position].to_numpy(dtype=object)
         frame = frame.drop(columns=frame.columns[position])
-    textual = [str(column) for column, dtype in frame.dtypes.items() if dtype.kind not in "biuf"]
+    textual = [str(name) for name, column in frame.items() if not pandas.api.types.is_numeric_dtype(column)]
     if textual:
         listed = ", ".join(f"'{column}'" for column in textual)
         raise UsageError(
             f"'{path.name}' has columns that are not numbers: {listed}; encode or remove them, "
             "or name the labels with --label-column"
         )
-    return prepare(frame.to_numpy(), labels, options, columns=[str(column) for column in frame.columns])
+    x = frame.to_numpy(dtype=np.float64, na_value=np.nan)
+    return prepare(x, labels, options, columns=[str(column) for column in frame.columns])
 
 
-def load_prepared(name: str, data_dir: Path | None, options: SplitOptions) -> Split:
-    """Read NAME.npz (keys x, y, n_train) from the data folder; '-' and '_' in the name are alike.
+def _check_labels(labels: Array, n_rows: int) -> Array:
+    """Return one label a row, text where they are objects; refuse missing ones."""
+    if labels.size != n_rows:
+        raise UsageError(f"there are {n_rows} rows and {labels.size} labels; give one label a row")
+    labels = labels.reshape(n_rows)
+    missing = np.zeros(n_rows, dtype=bool)
+    if labels.dtype.kind == "O":
+        missing = np.array([label is None or str(label) in ("", "nan", "<NA>") for label in labels])
+    elif labels.dtype.kind == "f":
+        missing = np.isnan(labels)
+    elif labels.dtype.kind == "U":
+        missing = np.char.strip(labels) == ""
+    if missing.any():
+        raise UsageError(f"row {int(np.argmax(missing)) + 1} has no label; give every row one, or leave labels out")
+    return labels.astype(str) if labels.dtype.kind == "O" else labels
+
+
+def find_prepared(name: str, data_dir: Path) -> Path | None:
+    """Return the data folder's NAME.npz; '-' and '_' in the name are alike."""
+    candidates = (data_dir / f"{name.replace('-', '_')}.npz", data_dir / f"{name}.npz")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def load_prepared(name: str, data_dir: Path | None, options: SplitOptions, label_key: str | None = None) -> Split:
+    """Read NAME.npz (keys x, y, n_train) from the data folder.
 
     Raises:
-        UsageError: no data folder was given or it has no such file.
+        UsageError: no data folder was given, or it is not there or has no such file.
 
     """
     file_name = name.replace("-", "_") + ".npz"
@@ -349,10 +391,14 @@ def load_prepared(name: str, data_dir: Path | None, options: SplitOptions) -> Sp
         raise UsageError(
             f"data set '{name}' is read from {file_name} in a data folder; name it by --data-dir or DEEPMIX_DATA"
         )
-    for candidate in (data_dir / file_name, data_dir / f"{name}.npz"):
-        if candidate.is_file():
-            return load_file(candidate, None, options)
-    raise UsageError(f"the data folder '{data_dir}' has no {file_name}; put it there or choose another with --data-dir")
+    if not data_dir.is_dir():
+        raise UsageError(f"the data folder '{data_dir}' does not exist; choose another with --data-dir")
+    path = find_prepared(name, data_dir)
+    if path is None:
+        raise UsageError(
+            f"the data folder '{data_dir}' has no {file_name}; put it there or choose another with --data-dir"
+        )
+    return load_file(path, label_key, options)
 
 
 class Rows:

@@ -1,20 +1,22 @@
-"""The one way from options to a finished run; the command line and the estimator both call it."""
+"""The one way from options to a finished run; the command line only calls it."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import platform
 import subprocess
-import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.neighbors import KNeighborsClassifier
 
 from deepmix import metrics, runs
@@ -58,6 +60,10 @@ def prepare(config: ExperimentConfig) -> Experiment:
         DeepmixError: a plugin or a file is damaged.
 
     """
+    if Path(config.dataset).is_file():  # as an absolute path, so that the run can be resumed from anywhere
+        config = dataclasses.replace(config, dataset=str(Path(config.dataset).resolve()))
+    if config.data_dir is not None:
+        config = dataclasses.replace(config, data_dir=str(Path(config.data_dir).resolve()))
     parts = resolve(config)
     device = choose_device(config.device)
     if has_one_component(parts):
@@ -68,6 +74,7 @@ def prepare(config: ExperimentConfig) -> Experiment:
                     "use --head gmm or --head kmeans with it"
                 )
     split = load_data(config, parts)
+    model_likelihood(parts, split)
     return Experiment(config, parts, split, n_clusters(parts, split), device)
 
 
@@ -87,7 +94,6 @@ def run(experiment: Experiment, folder: runs.RunFolder, reporter: Reporter, *, r
         DeepmixError: something can't be done; what was finished stays in the folder.
 
     """
-    started = time.perf_counter()
     config, parts, split = experiment.config, experiment.parts, experiment.split
     n_components, device = experiment.n_components, experiment.device
     model = build_model(parts, split, n_components, config.seed).to(device)
@@ -104,6 +110,7 @@ def run(experiment: Experiment, folder: runs.RunFolder, reporter: Reporter, *, r
     rows = {"train": Rows(split.x, split.train, device), "test": Rows(split.x, split.test, device)}
     trainer = Trainer(model, rows["train"], training, parts.options["objective"], config.seed, folder, reporter)
     if resume:
+        _refuse_other_data(folder, split)
         trainer.restore()
     initializer: Initializer = parts.classes["initializer"](parts.options["initializer"])
     n_model = model.n_components
@@ -131,7 +138,7 @@ def run(experiment: Experiment, folder: runs.RunFolder, reporter: Reporter, *, r
         results["initial_labels"] = _baseline(split, trainer.labels_N.cpu().numpy())
     results["warnings"] = [*split.warnings, *diagnose(inferences["train"])]
     results["n_parameters"] = count_parameters(model)
-    results["seconds"] = time.perf_counter() - started
+    results["seconds"] = trainer.seconds
     _write_assignments(folder, split, clusters, inferences)
     folder.write_json(runs.METRICS, results)
     return results
@@ -145,6 +152,22 @@ def noted(reporter: Reporter) -> Iterator[None]:
         yield
     for text in dict.fromkeys(str(warning.message) for warning in caught):
         reporter.note(f"note: {text}")
+
+
+def _refuse_other_data(folder: runs.RunFolder, split: Split) -> None:
+    """Raise a UsageError if the data are not those the run was begun with."""
+    known = folder.read_json(runs.CONFIG).get("resolved", {}).get("data", {}).get("fingerprint")
+    if known != fingerprint(split):
+        raise UsageError(f"the data are not those '{folder.path}' was begun with; train anew with --overwrite")
+
+
+def fingerprint(split: Split) -> str:
+    """Return a hash of the scaled rows and of which are for training."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(np.ascontiguousarray(split.train).data)
+    for part in (split.x.data, split.x.indices) if sparse.issparse(split.x) else (split.x,):
+        digest.update(np.ascontiguousarray(part).data)
+    return digest.hexdigest()
 
 
 def count_parameters(model: torch.nn.Module) -> int:
@@ -163,11 +186,14 @@ def _head_clusters(
         fitted.fit(inferences["train"], n_components, seed)
         return {side: fitted.predict(inference) for side, inference in inferences.items()}
     estimator = head()
-    known = estimator.get_params()
-    wanted = {"n_clusters": n_components, "n_components": n_components, "random_state": seed}
-    estimator.set_params(**{key: value for key, value in wanted.items() if key in known})
+    if hasattr(estimator, "get_params"):
+        wanted = {"n_clusters": n_components, "n_components": n_components, "random_state": seed}
+        known = estimator.get_params()
+        estimator.set_params(**{key: value for key, value in wanted.items() if key in known})
     estimator.fit(inferences["train"].latent_NM)
-    return {side: np.asarray(estimator.predict(inference.latent_NM)) for side, inference in inferences.items()}
+    found = {side: np.asarray(estimator.predict(inference.latent_NM)) for side, inference in inferences.items()}
+    values = np.unique(np.concatenate(list(found.values())))  # any labels, such as -1 for noise, become 0, 1, ...
+    return {side: np.searchsorted(values, clusters) for side, clusters in found.items()}
 
 
 def _measure(
@@ -235,6 +261,7 @@ def describe(experiment: Experiment, model: Model) -> dict[str, Any]:
         "columns": int(split.x.shape[1]),
         "preprocessing": split.preprocessing,
         "labels": split.labels is not None,
+        "fingerprint": fingerprint(split),
     }
     resolved["parts"] = {part: f"{loaded.__module__}:{loaded.__qualname__}" for part, loaded in parts.classes.items()}
     resolved["n_parameters"] = count_parameters(model)

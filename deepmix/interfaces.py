@@ -116,8 +116,9 @@ class PosteriorEstimator(nn.Module, abc.ABC):
 
 
 class Model(nn.Module, abc.ABC):
-    """What training, the heads and the command line need of any model."""
+    """What training, the heads and the command line need of any model; built as `Model(dims, likelihood, options)`."""
 
+    Options: ClassVar[type] = NoOptions
     n_components: int
     """K of q(y|x)."""
     latent_dim: int

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from deepmix.reference import gaussian_log_prob
-
-LikelihoodName = Literal["bernoulli", "gaussian", "gaussian-learned"]
-LIKELIHOODS: tuple[str, ...] = get_args(LikelihoodName)
 
 MIN_VARIANCE = 1e-4
 """Floor of an observation variance: a perfect reconstruction would make the density unbounded."""

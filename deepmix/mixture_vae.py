@@ -26,7 +26,9 @@ from deepmix.types import Dims, Elbo, Gaussian, Latents
 INITIAL_LOG_VAR = 2.0 * math.log(0.2)
 """log-variance heads start from: posteriors a fifth as wide as the codes' unit spread."""
 MIN_SCALE = 1e-3
-"""Floor of a latent's spread when codes are rescaled and prior components are placed."""
+"""Floor of a code's spread (standard deviation) when codes are rescaled."""
+MIN_COMPONENT_VARIANCE = 1e-3
+"""Floor of a prior component's variance where it is placed; the codes' own variance is 1."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,10 @@ class MixtureVAE(Model):
         hold: bool = False,
     ) -> Elbo:
         """Return the bound: the E-step first, then only the components it gives weight to are decoded.
+
+        q(y|x) is the E-step's result and held fixed in the M-step, whatever the estimator: at eq. 5's optimum
+        with beta = 1 its gradient is 0 anyway; elsewhere (VaDE's eq. 16 too, and beta other than 1, which the
+        E-step does not see) this is EM's alternation, not the gradient of one objective.
 
         The anchor's gradient takes log p(x|z_k) as a constant where it enters q(y|x) (eq. 5, k-DVAE): the
         encoder and the prior follow the initial labels, the decoder only reconstructs.
@@ -262,6 +268,6 @@ def cluster_moments(z_NM: Tensor, labels_N: Tensor, n_components: int) -> tuple[
     filled_K1 = count_K1.clamp_min(1.0)
     mean_KM = torch.where(count_K1 > 0, one_hot_NK.T @ z_NM / filled_K1, z_NM.mean(0))
     second_KM = torch.where(count_K1 > 0, one_hot_NK.T @ z_NM.square() / filled_K1, z_NM.square().mean(0))
-    variance_KM = (second_KM - mean_KM.square()).clamp_min(MIN_SCALE)
+    variance_KM = (second_KM - mean_KM.square()).clamp_min(MIN_COMPONENT_VARIANCE)
     weight_K = (count_K1.squeeze(-1) + 1.0) / (len(z_NM) + n_components)
     return Gaussian(mean_KM, variance_KM.log()), weight_K

@@ -26,11 +26,15 @@ class ObjectiveOptions:
     )
     beta_start: float = field(default=0.0, metadata={"help": "the small end of a scheduled beta"})
     hold: float = field(
-        default=0.3, metadata={"help": "part of the epochs in which the initial labels replace the E-step"}
+        default=0.3,
+        metadata={"help": "part of the epochs in which the initial labels replace the E-step, so that heads can part"},
     )
     anchor: float = field(
         default=1.0,
-        metadata={"help": "weight of the cross-entropy from the initial labels to q(y|x); 0 lets go of them"},
+        metadata={
+            "help": "weight of the cross-entropy from the initial labels to q(y|x); 0 lets go of them (then EM-V2 goes "
+            "diffuse), 10 leaves q(y|x) no say; 1 keeps it confident at the highest ELBO (no labels needed to see it)"
+        },
     )
 
     def __post_init__(self) -> None:

@@ -24,6 +24,9 @@ CONFIG, EPOCHS, METRICS, MODEL, ASSIGNMENTS = (
     "assignments.csv",
 )
 CHECKPOINT = Path("checkpoint") / "state.safetensors"
+SUMMARY = "summary.json"
+OWN_NAMES = frozenset({CONFIG, EPOCHS, METRICS, MODEL, ASSIGNMENTS, SUMMARY, CHECKPOINT.parent.name})
+"""What deepmix writes in a run folder; anything else there is the user's."""
 
 
 class RunFolder:
@@ -37,14 +40,18 @@ class RunFolder:
         """Make a new run folder.
 
         Raises:
-            UsageError: the path exists and `overwrite` is false, or it exists and is no run folder.
+            UsageError: the path exists and `overwrite` is false, or it holds what deepmix did not write.
 
         """
         if path.exists():
             if not overwrite:
                 raise UsageError(f"'{path}' exists; choose another --out, or add --overwrite or --resume")
-            if not path.is_dir() or (any(path.iterdir()) and not is_run(path)):
-                raise UsageError(f"'{path}' is no run folder, so it is not overwritten; choose another --out")
+            strangers = foreign_files(path)
+            if strangers:
+                raise UsageError(
+                    f"'{path}' is not overwritten: it is no run folder, or holds files of yours "
+                    f"('{strangers[0]}'); choose another --out"
+                )
             shutil.rmtree(path)
         path.mkdir(parents=True)
         return cls(path)
@@ -125,9 +132,26 @@ class RunFolder:
             temporary.unlink(missing_ok=True)
 
 
-def is_run(path: Path) -> bool:
-    """Whether a folder was made by deepmix: one run, or several with a summary."""
-    return (path / CONFIG).is_file() or (path / "summary.json").is_file() or bool(list(path.glob(f"seed-*/{CONFIG}")))
+def foreign_files(path: Path) -> list[str]:
+    """Return what a run folder, or a folder of runs, holds that deepmix did not write."""
+    if not path.is_dir():
+        return [path.name]
+    if not any(path.iterdir()):
+        return []
+    seeds = [entry for entry in path.iterdir() if entry.is_dir() and entry.name.startswith("seed-")]
+    foreign = [entry.name for entry in path.iterdir() if entry.name not in OWN_NAMES and entry not in seeds]
+    foreign += [name for entry in seeds for name in foreign_files(entry)]
+    if not foreign and not seeds and not _is_ours(path / CONFIG) and not (path / SUMMARY).is_file():
+        foreign.append(next(path.iterdir()).name)
+    return foreign
+
+
+def _is_ours(config: Path) -> bool:
+    """Whether a config.json is one that deepmix wrote."""
+    try:
+        return "deepmix" in read_json(config)["environment"]
+    except (DeepmixError, KeyError, TypeError):
+        return False
 
 
 def read_json(path: Path) -> Any:

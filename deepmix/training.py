@@ -35,7 +35,8 @@ EVALUATION_ROWS = 1024
 IN_USE_SHARE = 0.1
 """A component is in use if it is the MAP component of this part of an equal share of the rows."""
 ACTIVE_VARIANCE = 0.01
-"""A latent dimension is active if its posterior mean varies more than this (Burda et al. 2016)."""
+"""A latent dimension is active if its posterior mean varies more than this within the clusters (Burda et
+al. 2016, who have one cluster)."""
 DIFFUSE_CONFIDENCE = 0.6
 """Mean of max q(y|x) below which the clustering is called diffuse."""
 
@@ -50,10 +51,13 @@ class TrainingOptions:
     pretrain_epochs: int | None = field(
         default=None, metadata={"help": "epochs of autoencoder pretraining; auto as for epochs"}
     )
-    batch_size: int = field(default=128, metadata={"help": "rows an update"})
-    lr: float = field(default=1e-3, metadata={"help": "Adam's learning rate at the start of each stage"})
+    batch_size: int = field(default=128, metadata={"help": "rows an update (VaDE takes 100; a power of 2 near it)"})
+    lr: float = field(default=1e-3, metadata={"help": "learning rate at the start of each stage (Adam's own default)"})
     lr_decay: float = field(
-        default=0.1, metadata={"help": "part of the learning rate left at the end of each stage (geometric)"}
+        default=0.1,
+        metadata={
+            "help": "part of the learning rate left at the end of each stage (geometric, as VaDE's 0.9 a decade)"
+        },
     )
     precision: Literal["fp32", "bf16"] = field(
         default="fp32", metadata={"help": "precision of the networks; densities are always fp32"}
@@ -110,9 +114,15 @@ class Trainer:
         self.stage: Stage = "pretrain"
         self.epoch = 0
         self.n_lines = 0
+        self.started, self.earlier_seconds = time.perf_counter(), 0.0
         self.best_elbo, self.stale_epochs = -math.inf, 0
         self.labels_N: Tensor | None = None
         self.optimizer = self._new_optimizer()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent on this run, those before it was resumed included."""
+        return self.earlier_seconds + time.perf_counter() - self.started
 
     def run(self, initial_labels: Callable[[Array], Array]) -> None:
         """Pretrain, place the mixture on an initial clustering of the codes, train.
@@ -138,10 +148,7 @@ class Trainer:
             self.epoch += 1
             self.n_lines += 1
             if not math.isfinite(row["elbo"]):
-                raise DeepmixError(
-                    f"training diverged in epoch {self.epoch} ({self.stage}): the ELBO is {row['elbo']}; "
-                    "try a smaller --lr, or --set scale=standard for data with very large values"
-                )
+                raise diverged(f"in epoch {self.epoch} ({self.stage})")
             if self.stage == "train":
                 self.stale_epochs = 0 if row["elbo"] > self.best_elbo else self.stale_epochs + 1
                 self.best_elbo = max(row["elbo"], self.best_elbo)
@@ -160,7 +167,7 @@ class Trainer:
             group["lr"] = lr
         sums: dict[str, Tensor] = {}
         order = torch.randperm(self.rows.n_rows, generator=generator, device=device)
-        for chosen in order.split(self.options.batch_size):
+        for chosen in order.split(min(self.options.batch_size, self.rows.n_rows)):
             self.optimizer.zero_grad(set_to_none=True)
             for name, value in step(chosen, generator, n_epochs).items():
                 sums[name] = sums[name] + value if name in sums else value
@@ -209,6 +216,8 @@ class Trainer:
             parts = [self.model.pretrained(x_ND) for x_ND in self.rows.in_order(EVALUATION_ROWS)]
         code_NM = torch.cat([code for code, _ in parts]).float()
         squared_error_N = torch.cat([error for _, error in parts]).float()
+        if not (code_NM.isfinite().all() and squared_error_N.isfinite().all()):
+            raise diverged("at the end of pretraining")
         labels = torch.from_numpy(initial_labels(code_NM.cpu().numpy()))
         self.labels_N = labels.to(self.rows.device, torch.long)
         self.model.place(code_NM, squared_error_N, self.labels_N)
@@ -232,6 +241,7 @@ class Trainer:
             "n_lines": self.n_lines,
             "best_elbo": None if self.best_elbo == -math.inf else self.best_elbo,
             "stale_epochs": self.stale_epochs,
+            "seconds": self.seconds,
         }
         self.folder.write_tensors(CHECKPOINT, tensors, meta)
 
@@ -260,6 +270,7 @@ class Trainer:
         self.stage, self.epoch = meta["stage"], meta["epoch"]
         self.best_elbo = -math.inf if meta["best_elbo"] is None else meta["best_elbo"]
         self.n_lines, self.stale_epochs = meta["n_lines"], meta["stale_epochs"]
+        self.earlier_seconds = meta["seconds"]
         self.folder.keep_epochs(self.n_lines)
 
 
@@ -267,6 +278,14 @@ def epoch_seed(seed: int, stage: str, epoch: int) -> int:
     """Return the seed of an epoch's generator."""
     names = (*STAGES, "evaluate")
     return int(np.random.SeedSequence((seed, names.index(stage), epoch)).generate_state(1)[0])
+
+
+def diverged(when: str) -> DeepmixError:
+    """Return the error for a training whose figures are no longer finite."""
+    return DeepmixError(
+        f"training diverged {when}: its figures are no longer finite; try a smaller --lr, "
+        "or --set scale=standard for data with very large values"
+    )
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
@@ -289,6 +308,8 @@ def evaluate(model: Model, rows: Rows, precision: str, seed: int) -> tuple[Infer
         latents.append(latent_NM.float().cpu())
         for name in sums:
             sums[name] += float(getattr(elbo, f"{name}_N").sum())
+    if not math.isfinite(sums["elbo"]):
+        raise diverged("in the last update")
     inference = Inference(torch.cat(log_q).numpy(), torch.cat(latents).numpy())
     return inference, {name: total / rows.n_rows for name, total in sums.items()}
 
@@ -315,11 +336,15 @@ def diagnose(inference: Inference) -> list[str]:
             f"diffuse clustering: the largest q(y|x) of a row is {confidence:.2f} on average; try a smaller --beta "
             "or a larger --set anchor"
         )
-    variance_M = inference.latent_NM.var(axis=0)
+    centred_NM = np.empty_like(inference.latent_NM)
+    for k in np.unique(inference.map_N):
+        rows = inference.map_N == k
+        centred_NM[rows] = inference.latent_NM[rows] - inference.latent_NM[rows].mean(axis=0)
+    variance_M = centred_NM.var(axis=0)
     inactive = int((variance_M < ACTIVE_VARIANCE).sum())
     if inactive:
         warnings.append(
-            f"posterior collapse: {inactive} of {len(variance_M)} latent dimensions do not vary with the data; "
-            "try a smaller --latent-dim or --beta"
+            f"posterior collapse: {inactive} of {len(variance_M)} latent dimensions do not vary with the data within "
+            "a cluster; try a smaller --latent-dim or --beta"
         )
     return warnings

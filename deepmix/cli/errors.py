@@ -30,8 +30,12 @@ class Group(click.Group):
             cure = {errno.ENOSPC: "free some space", errno.EFBIG: "raise the file-size limit or free some space"}
             advice = cure.get(error.errno or 0, "check the path and its permissions")
             raise _click_error(f"can't write or read{where}: {error.strerror or error}; {advice}", 1) from error
-        except MemoryError as error:
-            raise _click_error("there is not enough memory; try fewer rows or a smaller --batch-size", 1) from error
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "memory" not in str(error):  # torch's allocators raise RuntimeError
+                raise
+            raise _click_error(
+                "there is not enough memory; try fewer rows, a smaller --batch-size or a smaller model", 1
+            ) from error
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             sys.exit(INTERRUPTED)

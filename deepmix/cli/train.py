@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -25,43 +26,44 @@ from deepmix.options import describe, parse_assignments
 
 SHORTHANDS = ("components", "latent_dim", "assignment", "beta", "epochs", "pretrain_epochs", "batch_size", "lr")
 """Flags that are short for --set NAME=VALUE."""
-SUMMARY = "summary.json"
+NAMING_FLAGS = ("model", "prior", "posterior", "encoder", "decoder", "init", "dataset", "head")
+"""Flags that name plugins, whose options the help then shows."""
 
 
 class TrainCommand(click.Command):
-    """`deepmix train`, whose help goes on with the options of the model that was named."""
+    """`deepmix train`, whose help goes on with the options of the parts that were named."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Remember which model was named, so that --help may come before or after it."""
-        for flag, value in zip(args, [*args[1:], ""], strict=True):
-            if flag == "--model" or flag.startswith("--model="):
-                ctx.meta["deepmix.model"] = flag.partition("=")[2] or value
+        """Remember which parts were named, so that --help may come before or after them."""
+        named: dict[str, str] = ctx.meta.setdefault("deepmix.named", {})
+        for word, after in zip(args, [*args[1:], ""], strict=True):
+            flag, equals, value = word.removeprefix("--").partition("=")
+            if word.startswith("--") and flag in NAMING_FLAGS:
+                named[flag] = value if equals else after
         return super().parse_args(ctx, args)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the installed parts and, with --model, every option --set can change."""
         with formatter.section("Installed"):
             formatter.write_dl([(kind, ", ".join(plugins.names(kind))) for kind in plugins.KINDS])
-        model = ctx.meta.get("deepmix.model")
-        if model is None:
-            with formatter.section("Options of a model"):
-                formatter.write_text("deepmix train --model NAME --help")
+        named: dict[str, Any] = dict(ctx.meta["deepmix.named"])
+        if not named:
+            with formatter.section("Options of a model and its parts"):
+                formatter.write_text("deepmix train --model NAME [--init NAME] [--head NAME] ... --help")
             return
+        if "head" in named:
+            named["heads"] = (named.pop("head"),)
         try:
-            parts = configuration.resolve(ExperimentConfig(model=model, heads=tuple(plugins.names("heads"))))
+            parts = configuration.resolve(ExperimentConfig(**named))
         except DeepmixError as error:
             raise click.UsageError(str(error)) from error
         formatter.write_paragraph()
-        formatter.write_text(f"{model}: {plugins.summarize(parts.model)}")
+        formatter.write_text(plugins.summarize(parts.model))
         for part, options in parts.options.items():
             rows = [(f"{name}={default}", f"{text} [{kind}]") for name, kind, default, text in describe(options)]
             if rows:
                 with formatter.section(f"--set, {part}"):
                     formatter.write_dl(rows)
-
-
-def _choices(kind: str) -> str:
-    return f"One of {', '.join(plugins.names(kind))}."
 
 
 @click.command(cls=TrainCommand)
@@ -74,7 +76,7 @@ def _choices(kind: str) -> str:
 @click.option("--head", "heads", multiple=True, help="Clustering head; may be repeated.  [default: posterior]")
 @click.option("--dataset", help="A data set's name or a file (.npy .npz .csv .csv.gz .parquet).  [default: digits]")
 @click.option("--label-column", help="Column (or key) of a file that holds labels; for scoring only.")
-@click.option("--data-dir", envvar="DEEPMIX_DATA", help="Folder of prepared data sets.  [env: DEEPMIX_DATA]")
+@click.option("--data-dir", help="Folder of prepared data sets.  [default: DEEPMIX_DATA of the environment]")
 @click.option("--components", type=int, help="K, the number of clusters; needed where there are no labels.")
 @click.option("--latent-dim", type=int, help="M, the number of latent dimensions.  [default: 10]")
 @click.option("--assignment", type=click.Choice(["soft", "hard"]), help="How q(y|x) weighs the components.")
@@ -116,13 +118,15 @@ def train(
     if resume:
         if out is None:
             raise UsageError("--resume needs the run folder; give it with --out")
-        if config_file or given.keys() - {"data_dir"} or settings:
+        if config_file or given or settings or seeds is not None:
             raise UsageError("--resume takes its options from the run folder; leave the others out")
         _resume(out, quiet)
         return
     values = _read_config(config_file) if config_file else {}
-    values = {**values, **given, "settings": {**values.get("settings", {}), **settings}}
-    config = configuration.config_from_mapping(values, config_file or "the options")
+    if "DEEPMIX_DATA" in os.environ:
+        values.setdefault("data_dir", os.environ["DEEPMIX_DATA"])
+    config = configuration.config_from_mapping({**values, **given}, config_file or "the options")
+    config = dataclasses.replace(config, settings={**config.settings, **settings})
     prepared = experiment.prepare(config)  # before a folder is made or replaced
     out = out or runs.fresh_path(Path("runs"), f"{Path(config.dataset).name.split('.')[0]}-{config.model}")
     if seeds is None:
@@ -130,7 +134,7 @@ def train(
         _show(out, {config.seed: results})
         return
     folder = runs.RunFolder.create(out, overwrite=overwrite)
-    folder.write_json(SUMMARY, {"seeds": list(range(seeds)), "config": dataclasses.asdict(config)})
+    folder.write_json(runs.SUMMARY, {"seeds": list(range(seeds)), "config": dataclasses.asdict(config)})
     _run_seeds(prepared, folder, range(seeds), quiet)
 
 
@@ -161,16 +165,16 @@ def _run_seeds(prepared: Experiment, folder: runs.RunFolder, seeds: range, quiet
             results[seed] = _run(one, runs.RunFolder(path), quiet, resume=True, whole=folder.path)
         else:
             results[seed] = _run(one, runs.RunFolder.create(path, overwrite=True), quiet, whole=folder.path)
-    folder.write_json(SUMMARY, {**experiment.summarize(results), "config": dataclasses.asdict(prepared.config)})
+    folder.write_json(runs.SUMMARY, {**experiment.summarize(results), "config": dataclasses.asdict(prepared.config)})
     _show(folder.path, results)
 
 
 def _resume(out: Path, quiet: bool) -> None:
     """Finish a run, or a folder of runs, from its last checkpoint."""
-    if (out / SUMMARY).is_file():
+    if (out / runs.SUMMARY).is_file():
         folder = runs.RunFolder(out)
-        summary = folder.read_json(SUMMARY)
-        config = configuration.config_from_mapping(summary["config"], str(out / SUMMARY))
+        summary = folder.read_json(runs.SUMMARY)
+        config = configuration.config_from_mapping(summary.get("config", {}), str(out / runs.SUMMARY))
         _run_seeds(experiment.prepare(config), folder, range(len(summary["seeds"])), quiet)
         return
     folder = runs.RunFolder.open(out)

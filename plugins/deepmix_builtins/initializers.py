@@ -60,8 +60,9 @@ class GraphInitializer(Initializer):
         rows = code_NM if self.options.space == "codes" else x_ND
         n_rows = rows.shape[0]
         chosen = np.arange(n_rows)
-        if n_rows > self.options.max_rows:
-            chosen = np.sort(np.random.default_rng(seed).choice(n_rows, self.options.max_rows, replace=False))
+        max_rows = max(self.options.max_rows, n_components)
+        if n_rows > max_rows:
+            chosen = np.sort(np.random.default_rng(seed).choice(n_rows, max_rows, replace=False))
         features: Any = rows[chosen]
         if min(features.shape) > PCA_DIMENSIONS:
             solver = "arpack" if sparse.issparse(features) else "auto"
@@ -72,7 +73,7 @@ class GraphInitializer(Initializer):
         labels = AgglomerativeClustering(n_components).fit_predict(embedded)
         if len(chosen) == n_rows:
             return labels.astype(np.int64)
-        neighbours = KNeighborsClassifier(CARRYING_NEIGHBOURS).fit(rows[chosen], labels)
+        neighbours = KNeighborsClassifier(min(CARRYING_NEIGHBOURS, len(chosen))).fit(rows[chosen], labels)
         carried = neighbours.predict(rows)
         carried[chosen] = labels
         return carried.astype(np.int64)

@@ -55,6 +55,6 @@ BETA_MVAE_EMV2 = replace(
 )
 SCHEDULED_BETA_MVAE_EMV2 = replace(
     MVAE_EMV2,
-    summary="EM-V2 with beta raised linearly from 0.1 to 0.5 over the first half (supplement section 5.8)",
+    summary="EM-V2 with beta raised linearly from 0.1 to 0.5, the supplement's range, over the first half",
     objective=ObjectiveOptions(beta=0.5, beta_start=0.1, beta_schedule="linear"),
 )

@@ -35,7 +35,7 @@ MORE_WRONG_OPTIONS = [
     (("--init", "magic"), ("unknown initializer 'magic'", "graph")),
     (("--dataset", "mnist-c"), ("unknown data set", "mnist-c", "digits")),
     (("--dataset", "mnist"), ("mnist.npz", "--data-dir", "DEEPMIX_DATA")),
-    (("--dataset", "mnist", "--data-dir", "nowhere"), ("data folder 'nowhere' does not exist",)),
+    (("--dataset", "mnist", "--data-dir", "nowhere"), ("nowhere' does not exist; choose another with --data-dir",)),
     (("--set", "anchr=3"), ("unknown option 'anchr'", "anchor")),
     (("--set", "anchor"), ("key=value", "'anchor'")),
     (("--set", "anchor=much"), ("anchor must be a number", "'much'")),
@@ -47,6 +47,9 @@ MORE_WRONG_OPTIONS = [
     (("--model", "vae"), ("head 'posterior'", "--head gmm")),
     (("--resume",), ("--out",)),
     (("--seed", -1), ("seed must be at least 0",)),
+    (("--seed", 2**32), ("seed must be at least 0 and at most",)),
+    (("--device", "meta"), ("device 'meta'",)),
+    (("--set", "likelihood=poisson"), ("unknown likelihood 'poisson'", "bernoulli")),
     (("--seed", 1, "--seeds", 2), ("exclude each other",)),
 ]
 
@@ -61,6 +64,28 @@ def test_wrong_option_to_the_real_command(command, tmp_path, args, words):
 def test_wrong_option(deepmix, tmp_path, args, words):
     refuses(deepmix("train", *args, "--quiet"), 2, *words)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_bernoulli_needs_data_between_0_and_1(deepmix, tmp_path):
+    np.save(tmp_path / "rows.npy", np.random.default_rng(0).normal(size=(30, 3)))
+    args = ("--dataset", "rows.npy", "--components", 2, "--set", "likelihood=bernoulli")
+    refuses(deepmix("train", *args, *TINY), 2, "a Bernoulli likelihood needs data in 0..1")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"settings": ["a=b"]}', ("'settings' must be a table",)),
+        ('{"model": null}', ("'model' has a value of the wrong kind",)),
+        ('{"seed": "one"}', ("'seed' has a value of the wrong kind",)),
+        ('{"epoch": 2}', ("unknown option 'epoch'", "epochs")),
+        ("[1]", ("must be a table of options",)),
+        ("{", ("can't be read",)),
+    ],
+)
+def test_wrong_configuration(deepmix, tmp_path, text, words):
+    (tmp_path / "run.json").write_text(text)
+    refuses(deepmix("train", "--config", "run.json", *TINY), 2, *words)
 
 
 def write_rows(path, rows):
@@ -84,7 +109,7 @@ GOOD_ROWS = [[i, i % 7, (i * i) % 11] for i in range(30)]
         ([["a", "b", "c"], *GOOD_ROWS, [1, 2]], ("line 32", "2 cells", "3")),
         ([[1, 2, 3]] * 30, ("every column is constant",)),
         ([["a", "b"], [1, 2]], ("1 row(s)",)),
-        ([["a", "b"]], ("0 row(s)",)),
+        ([["a", "b"]], ("row(s)",)),
         ([*GOOD_ROWS], ("how many clusters", "--components")),
     ],
     ids=["nan", "inf", "empty-cell", "text", "short-row", "constant", "one-row", "no-rows", "no-k"],
@@ -125,14 +150,14 @@ def test_text_and_object_arrays(deepmix, tmp_path):
 @pytest.mark.parametrize("name", ["rows.npz", "rows.npy", "rows.csv.gz"])
 def test_damaged_file(deepmix, tmp_path, name):
     (tmp_path / name).write_bytes(b"PK\x03\x04 this is not the file it says it is")
-    refuses(deepmix("train", "--dataset", name, "--components", 2), 1, f"'{name}' can't be read")
+    refuses(deepmix("train", "--dataset", name, "--components", 2), 1, f"{name}' can't be read")
 
 
 def test_truncated_archive(command, tmp_path):
     np.savez(tmp_path / "whole.npz", x=np.random.default_rng(0).normal(size=(500, 8)))
     assert zipfile.is_zipfile(tmp_path / "whole.npz")
     (tmp_path / "half.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:9000])
-    refuses(command("train", "--dataset", "half.npz", "--components", 2), 1, "'half.npz' can't be read")
+    refuses(command("train", "--dataset", "half.npz", "--components", 2), 1, "half.npz' can't be read")
 
 
 def test_existing_out_is_kept_unless_overwritten(command, tmp_path):

@@ -100,6 +100,18 @@ def test_config_of_a_run_repeats_it(deepmix, tmp_path):
     assert (tmp_path / "a" / "model.safetensors").read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()
 
 
+def test_configuration_written_by_hand(deepmix, tmp_path):
+    (tmp_path / "run.toml").write_text(
+        'head = "kmeans"\ninit = "kmeans"\nepochs = 1\n[settings]\npretrain_epochs = 1\nencoder.hidden = "32-16"\n'
+    )
+    done = deepmix("train", "--config", "run.toml", "--epochs", 2, "--out", "run", "--quiet")
+    assert done.returncode == 0, done.stderr
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["heads"] == ["kmeans"]
+    assert config["resolved"]["encoder"]["hidden"] == "32-16"
+    assert config["resolved"]["training"]["epochs"] == 2
+
+
 def test_seeds_summary_is_the_spread_of_the_runs(deepmix, tmp_path):
     done = deepmix("train", "--seeds", 3, "--head", "gmm", "--head", "kmeans", "--out", "runs3", *TINY)
     assert done.returncode == 0, done.stderr
@@ -160,7 +172,9 @@ def test_help_lists_the_options_of_the_named_model(deepmix):
     assert "mvae-emv2" in plain
     assert "decode_threshold" not in plain
     for args in (("--model", "k-dvae", "--help"), ("--help", "--model=k-dvae")):
-        text = deepmix("train", *args).stdout
+        text = deepmix("train", *args, "--init", "kmeans").stdout
+        assert "--set, initializer" in text
+        assert "n_init=10" in text
         assert "assignment=hard" in text
         assert "decode_threshold=0.001" in text
         assert "hidden=500-100" in text

@@ -98,6 +98,36 @@ def test_csv_values_survive_exactly(tmp_path):
     np.testing.assert_array_equal(load_file(path, None, OPTIONS).x, x)
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_csv_header_of_column_numbers_is_no_row(tmp_path, first):
+    x = np.random.default_rng(0).random((20, 3)).astype(np.float32)
+    path = tmp_path / "rows.csv"
+    header = ",".join(str(first + i) for i in range(3))
+    path.write_text("\n".join([header, *(",".join(f"{value:.9g}" for value in row) for row in x)]))
+    np.testing.assert_array_equal(load_file(path, None, OPTIONS).x, x)
+
+
+def test_csv_header_is_known_by_the_label_column(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("5,7,kind\n0.5,0.25,a\n0.75,1,b\n0.5,0.5,a\n")
+    split = load_file(path, "kind", OPTIONS)
+    assert split.x.shape == (3, 2)
+    assert split.labels.tolist() == ["a", "b", "a"]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [np.array([0.0, np.nan, 1.0, 1.0]), np.array(["a", "", "b", "b"]), np.array(["a", None, "b", "b"], object)],
+)
+def test_missing_labels_are_named(labels):
+    with pytest.raises(UsageError, match="row 2 has no label"):
+        prepare(np.eye(4), labels, OPTIONS)
+
+
+def test_column_of_labels_is_flattened():
+    assert prepare(np.eye(4), np.arange(4)[:, None], OPTIONS).labels.tolist() == [0, 1, 2, 3]
+
+
 def test_npz_takes_labels_from_y_or_a_named_key(tmp_path):
     np.savez(tmp_path / "rows.npz", x=np.eye(6), y=np.arange(6), other=np.arange(6)[::-1])
     assert load_file(tmp_path / "rows.npz", None, OPTIONS).labels.tolist() == list(range(6))
@@ -110,6 +140,15 @@ def test_sparse_npz(tmp_path):
     x = sparse.random_array((20, 8), density=0.3, rng=np.random.default_rng(0), format="csr")
     sparse.save_npz(tmp_path / "rows.npz", sparse.csr_matrix(x))
     np.testing.assert_allclose(load_file(tmp_path / "rows.npz", None, OPTIONS).x.toarray(), x.toarray(), rtol=1e-6)
+    sparse.save_npz(tmp_path / "coo.npz", sparse.coo_matrix(x))
+    with np.load(tmp_path / "coo.npz") as archive:
+        np.savez(tmp_path / "labelled.npz", **archive, y=np.arange(20) % 3, n_train=15)
+    split = load_file(tmp_path / "labelled.npz", None, OPTIONS)
+    np.testing.assert_allclose(split.x.toarray(), x.toarray(), rtol=1e-6)
+    assert split.labels.tolist() == [i % 3 for i in range(20)]
+    assert len(split.train) == 15
+    with pytest.raises(UsageError, match="no key 'kind'"):
+        load_file(tmp_path / "labelled.npz", "kind", OPTIONS)
 
 
 def test_npy_label_column_by_number(tmp_path):

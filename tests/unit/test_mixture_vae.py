@@ -23,7 +23,7 @@ from deepmix.interfaces import Decoder, NoOptions
 from deepmix.likelihoods import Likelihood
 from deepmix.mixture_vae import (
     INITIAL_LOG_VAR,
-    MIN_SCALE,
+    MIN_COMPONENT_VARIANCE,
     MixtureOptions,
     MixtureVAE,
     assignment_weights,
@@ -531,7 +531,7 @@ def test_an_empty_cluster_gets_the_moments_of_all_rows_and_a_weight() -> None:
 
 def test_a_cluster_of_one_row_keeps_a_spread() -> None:
     moments, _ = cluster_moments(randn(3, M), torch.tensor([0, 1, 1]), 2)
-    torch.testing.assert_close(moments.log_var[0], torch.full((M,), math.log(MIN_SCALE)), **CLOSE)
+    torch.testing.assert_close(moments.log_var[0], torch.full((M,), math.log(MIN_COMPONENT_VARIANCE)), **CLOSE)
 
 
 # Placing a pretrained autoencoder

@@ -83,12 +83,20 @@ def test_resumed_run_has_the_bits_of_the_whole_one(tmp_path, stops, settings):
     assert rows[0] == rows[1]
 
 
-def test_finished_run_is_resumed_without_training(tmp_path):
-    of = small_experiment()
+def test_finished_run_is_resumed_without_training_and_keeps_its_seconds(tmp_path):
+    of = small_experiment(epochs="30")
     run(tmp_path / "run", of)
     before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    trained = sum(json.loads(line)["seconds"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     assert run(tmp_path / "run", of, resume=True).epochs == []
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["seconds"] > trained
+
+
+def test_resume_refuses_other_data(tmp_path):
+    run(tmp_path / "run", small_experiment())
+    with pytest.raises(UsageError, match="the data are not those"):
+        run(tmp_path / "run", small_experiment(scale=1.5), resume=True)
 
 
 def test_checkpoint_of_another_model_is_refused(tmp_path):
@@ -179,6 +187,8 @@ def test_diagnosis_names_each_illness():
     assert "0.40 on average" in diffuse
     (inactive,) = diagnose(Inference(certain(labels, 3, 0.98), latent_NM * [1.0, 0.01]))
     assert "1 of 2 latent dimensions" in inactive
+    (centres,) = diagnose(Inference(certain(labels, 3, 0.98), np.eye(3, 2)[labels] * 9.0))
+    assert "2 of 2 latent dimensions" in centres
 
 
 @pytest.mark.parametrize("prior", ["standard", "mixture"])
