@@ -198,7 +198,7 @@ def load_file(path: Path, label_column: str | None, options: SplitOptions) -> Sp
         if name.endswith(".npz"):
             return _load_npz(path, label_column, options)
         if name.endswith(".npy"):
-            x = np.load(path, mmap_mode="r", allow_pickle=False)
+            x = np.lib.format.open_memmap(path, mode="r")
             x, labels = _take_column(x, label_column)
             return prepare(x, labels, options)
         if name.endswith(".parquet"):
@@ -209,7 +209,7 @@ def load_file(path: Path, label_column: str | None, options: SplitOptions) -> Sp
 
 
 def _load_npz(path: Path, label_key: str | None, options: SplitOptions) -> Split:
-    with np.load(path, allow_pickle=False) as archive:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         keys = list(archive)
         if {"data", "indices", "indptr", "shape"} <= set(keys):  # scipy.sparse.save_npz
             return prepare(sparse.load_npz(path), None, options)
@@ -249,12 +249,15 @@ def _open_text(path: Path) -> io.TextIOBase:
 
 def _load_csv(path: Path, label_column: str | None, options: SplitOptions) -> Split:
     with _open_text(path) as lines:
-        head = lines.readline()
+        head, second_line = lines.readline(), lines.readline()
     if not head.strip():
         raise UsageError(f"'{path.name}' is empty")
     delimiter = max(DELIMITERS, key=head.count)
     first = next(csv.reader([head], delimiter=delimiter))
-    header = any(not _is_number(cell) for cell in first)
+    second = next(csv.reader([second_line], delimiter=delimiter), [])
+    header = not any(map(_is_number, first)) or any(
+        _is_number(below) and not _is_number(cell) for cell, below in zip(first, second, strict=False)
+    )
     columns = [cell.strip() for cell in first] if header else [str(i + 1) for i in range(len(first))]
     label_number = None if label_column is None else _column_number(label_column, columns)
     numeric = [i for i in range(len(columns)) if i != label_number]

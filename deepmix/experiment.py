@@ -6,268 +6,76 @@ import dataclasses
 import platform
 import subprocess
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
-from deepmix import metrics, plugins, runs
-from deepmix.data import SUFFIXES, Rows, SplitOptions, load_file, load_prepared
-from deepmix.errors import UsageError, unknown_choice
+from deepmix import metrics, runs
+from deepmix.configuration import (
+    ExperimentConfig,
+    Parts,
+    build_model,
+    choose_device,
+    has_one_component,
+    load_data,
+    model_likelihood,
+    n_clusters,
+    resolve,
+)
+from deepmix.data import Rows
+from deepmix.errors import UsageError
 from deepmix.interfaces import ClusteringHead, Initializer, Model
-from deepmix.likelihoods import Likelihood
-from deepmix.mixture_vae import MixtureVAE, Recipe
-from deepmix.objective import ObjectiveOptions
-from deepmix.options import build_options
 from deepmix.training import Reporter, Trainer, TrainingOptions, diagnose, evaluate
-from deepmix.types import Array, Dims, Inference, Split
+from deepmix.types import Array, Inference, Split
 
 BASELINE_NEIGHBOURS = 5
 """Neighbours that vote when the initial labels are carried to the test rows, the baseline of every run."""
 
 
 @dataclass(frozen=True)
-class SizeOptions:
-    """Sizes of the model."""
+class Experiment:
+    """A configuration that was found good: its plugins loaded, its data read, K known."""
 
-    components: int | None = field(
-        default=None, metadata={"help": "K, the number of clusters; auto: the number of classes where labels exist"}
-    )
-    latent_dim: int = field(default=10, metadata={"help": "M, the number of latent dimensions"})
-
-    def __post_init__(self) -> None:
-        if self.components is not None and self.components < 2:
-            raise UsageError(f"components must be at least 2, got {self.components}: one cluster would hold every row")
-        if self.latent_dim < 1:
-            raise UsageError(f"latent_dim must be at least 1, got {self.latent_dim}")
+    config: ExperimentConfig
+    parts: Parts
+    split: Split
+    n_components: int
+    device: torch.device
 
 
-@dataclass(frozen=True)
-class ExperimentConfig:
-    """Everything that decides a run. `None` takes the model's own part."""
-
-    model: str = "mvae-emv2"
-    prior: str | None = None
-    posterior: str | None = None
-    encoder: str | None = None
-    decoder: str | None = None
-    init: str = "graph"
-    heads: tuple[str, ...] = ("posterior",)
-    dataset: str = "digits"
-    """A data set's name, or a file."""
-    label_column: str | None = None
-    data_dir: str | None = None
-    seed: int = 0
-    device: str = "auto"
-    settings: Mapping[str, str] = field(default_factory=dict)
-    """Options of the parts by `key` or `part.key`; what `--set` gives."""
-
-    def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise UsageError(f"seed must be at least 0, got {self.seed}")
-        if not self.heads:
-            raise UsageError("at least one head is needed; give one with --head")
-
-
-CONFIG_KEYS = tuple(f.name for f in dataclasses.fields(ExperimentConfig))
-
-
-def config_from_mapping(values: Mapping[str, Any], source: str) -> ExperimentConfig:
-    """Read a configuration, such as a run's config.json; the keys a run adds to it are passed over.
+def prepare(config: ExperimentConfig) -> Experiment:
+    """Check everything that can be checked before a run folder is made; nothing is written.
 
     Raises:
-        UsageError: a key is unknown or a value is of the wrong type.
+        UsageError: the configuration or the data can't be used.
+        DeepmixError: a plugin or a file is damaged.
 
     """
-    unknown = set(values) - set(CONFIG_KEYS) - {"resolved", "environment"}
-    if unknown:
-        raise unknown_choice(f"key in {source}", sorted(unknown)[0], CONFIG_KEYS)
-    known = {key: values[key] for key in CONFIG_KEYS if key in values}
-    for key, value in known.items():
-        expected: Any = {"heads": (list, tuple), "settings": dict, "seed": int}.get(key, (str, type(None)))
-        if not isinstance(value, expected):
-            raise UsageError(f"{source}: '{key}' has a value of the wrong kind: {value!r}")
-    if "heads" in known:
-        known["heads"] = tuple(map(str, known["heads"]))
-    if "settings" in known:
-        known["settings"] = {str(key): str(value) for key, value in known["settings"].items()}
-    return ExperimentConfig(**known)
+    parts = resolve(config)
+    device = choose_device(config.device)
+    if has_one_component(parts):
+        for head in config.heads:
+            if getattr(parts.classes[f"head.{head}"], "needs_mixture", False):
+                raise UsageError(
+                    f"head '{head}' reads the clusters off a mixture and model '{config.model}' has one component; "
+                    "use --head gmm or --head kmeans with it"
+                )
+    split = load_data(config, parts)
+    return Experiment(config, parts, split, n_clusters(parts, split), device)
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The plugins a configuration names, loaded, and every option resolved."""
-
-    model: Any
-    """A Recipe, or a Model class."""
-    classes: Mapping[str, Any]
-    """Classes of encoder, decoder, prior, posterior, initializer, data and each head (head.NAME), by part name."""
-    options: Mapping[str, Any]
-    """An options instance by part name; also size, model, objective and training."""
-
-
-def resolve(config: ExperimentConfig) -> Parts:
-    """Load the plugins a configuration names and check every setting; nothing is read or written.
-
-    Raises:
-        UsageError: a name or a setting is unknown or does not fit.
-        DeepmixError: a plugin can't be loaded.
-
-    """
-    model = plugins.load("models", config.model)
-    classes: dict[str, Any] = {}
-    if isinstance(model, Recipe):
-        for part, kind in (
-            ("encoder", "encoders"),
-            ("decoder", "decoders"),
-            ("prior", "priors"),
-            ("posterior", "posteriors"),
-        ):
-            classes[part] = plugins.load(kind, getattr(config, part) or getattr(model, part))
-    else:
-        for part in ("encoder", "decoder", "prior", "posterior"):
-            if getattr(config, part) is not None:
-                raise UsageError(f"model '{config.model}' has its own {part}; leave out --{part}")
-    classes["initializer"] = plugins.load("initializers", config.init)
-    classes["data"] = _dataset_class(config)
-    for head in config.heads:
-        classes[f"head.{head}"] = plugins.load("heads", head)
-
-    defaults: dict[str, Any] = {"size": SizeOptions(), "training": TrainingOptions()}
-    defaults["objective"] = model.objective if isinstance(model, Recipe) else ObjectiveOptions()
-    defaults["model"] = model.options if isinstance(model, Recipe) else model.Options()
-    defaults |= {part: _options_class(loaded)() for part, loaded in classes.items()}
-    if isinstance(model, Recipe) and config.posterior is None:
-        defaults |= build_options({"posterior": defaults["posterior"]}, model.posterior_settings)
-    return Parts(model, classes, build_options(defaults, config.settings))
-
-
-def _options_class(loaded: Any) -> type:
-    """Return a plugin's options; a scikit-learn clusterer has none of ours."""
-    return getattr(loaded, "Options", _NoOptions)
-
-
-@dataclass(frozen=True)
-class _NoOptions:
-    pass
-
-
-def _dataset_class(config: ExperimentConfig) -> Any:
-    """Return the data set's plugin class, or SplitOptions' holder where it is a file or a prepared archive."""
-    if config.dataset.rpartition(":")[2] in plugins.names("datasets"):
-        return plugins.load("datasets", config.dataset)
-    return _FromFile
-
-
-class _FromFile:
-    """Stands for a data set that is no plugin."""
-
-    Options = SplitOptions
-
-
-def load_data(config: ExperimentConfig, parts: Parts) -> Split:
-    """Read the data set: a plugin's, a file, or NAME.npz in the data folder.
-
-    Raises:
-        UsageError: it is not there or can't be used.
-        DeepmixError: it is damaged.
-
-    """
-    data_dir = Path(config.data_dir) if config.data_dir else None
-    if data_dir is not None and not data_dir.is_dir():
-        raise UsageError(f"the data folder '{data_dir}' does not exist; choose another with --data-dir")
-    if parts.classes["data"] is not _FromFile:
-        if config.label_column is not None:
-            raise UsageError(f"--label-column is for files; data set '{config.dataset}' brings its own labels")
-        split: Split = parts.classes["data"](parts.options["data"]).load(data_dir)
-        return split
-    path = Path(config.dataset)
-    if path.name.lower().endswith(SUFFIXES) or path.exists() or len(path.parts) > 1:
-        return load_file(path, config.label_column, parts.options["data"])
-    if data_dir is not None and (data_dir / (config.dataset.replace("-", "_") + ".npz")).is_file():
-        return load_prepared(config.dataset, data_dir, parts.options["data"])
-    raise unknown_choice(
-        "data set or file", config.dataset, [*plugins.names("datasets"), f"a file ({' '.join(SUFFIXES)})"]
-    )
-
-
-def n_clusters(parts: Parts, split: Split) -> int:
-    """Return K: what was asked for, else the number of classes.
-
-    Raises:
-        UsageError: neither is known, or there are fewer training rows than clusters.
-
-    """
-    asked: int | None = parts.options["size"].components
-    if asked is None and split.labels is None:
-        raise UsageError("how many clusters? there are no labels to count classes of; give --components K")
-    number = asked if asked is not None else len(np.unique(np.asarray(split.labels)))
-    if number < 2:
-        raise UsageError("the labels have one class only; give the number of clusters with --components K")
-    if number > len(split.train):
-        raise UsageError(
-            f"{number} clusters can't be made of {len(split.train)} training rows; give a smaller --components"
-        )
-    return number
-
-
-def build_model(parts: Parts, split: Split, n_components: int, seed: int) -> Model:
-    """Assemble the model; its initial weights depend on the seed alone."""
-    options = parts.options["model"]
-    name = getattr(options, "likelihood", "auto")
-    n_features = int(split.x.shape[1])
-    likelihood = Likelihood(split.likelihood if name == "auto" else name, n_features)
-    single = isinstance(parts.model, Recipe) and parts.model.single_component
-    n_components = 1 if single else n_components
-    one_head = single or (isinstance(parts.model, Recipe) and parts.model.heads == "one")
-    dims = Dims(
-        n_features,
-        likelihood.n_outputs,
-        n_components,
-        1 if one_head else n_components,
-        parts.options["size"].latent_dim,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        if not isinstance(parts.model, Recipe):
-            built: Model = parts.model(dims, likelihood, options)
-            return built
-        made = {
-            part: parts.classes[part](dims, parts.options[part])
-            for part in ("encoder", "decoder", "prior", "posterior")
-        }
-        return MixtureVAE(dims, **made, likelihood=likelihood, options=options)
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device to run on; 'auto' is the GPU where there is one.
-
-    Raises:
-        UsageError: there is no such device here.
-
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"device '{name}' can't be used here; try --device cpu") from error
-    return device
-
-
-def run(
-    config: ExperimentConfig, folder: runs.RunFolder, reporter: Reporter, *, resume: bool = False
-) -> dict[str, Any]:
+def run(experiment: Experiment, folder: runs.RunFolder, reporter: Reporter, *, resume: bool = False) -> dict[str, Any]:
     """Do a run from beginning, or checkpoint, to end and fill its folder.
 
     Args:
-        config: what to do.
+        experiment: what to do.
         folder: where; new and empty, or with `resume` one that was begun with this configuration.
         reporter: told how it goes.
         resume: take up the folder's checkpoint.
@@ -280,14 +88,12 @@ def run(
 
     """
     started = time.perf_counter()
-    parts = resolve(config)
-    device = choose_device(config.device)
-    split = load_data(config, parts)
-    n_components = n_clusters(parts, split)
+    config, parts, split = experiment.config, experiment.parts, experiment.split
+    n_components, device = experiment.n_components, experiment.device
     model = build_model(parts, split, n_components, config.seed).to(device)
     training: TrainingOptions = parts.options["training"]
     if not resume:
-        folder.write_json(runs.CONFIG, describe(config, parts, split, n_components, device, model))
+        folder.write_json(runs.CONFIG, describe(experiment, model))
     for text in split.warnings:
         reporter.note(text)
     reporter.note(
@@ -305,7 +111,8 @@ def run(
     def initial_labels(code_NM: Array) -> Array:
         if n_model == 1:
             return np.zeros(len(code_NM), dtype=np.int64)
-        return initializer.initial_labels(split.x[split.train], code_NM, n_model, config.seed)
+        with noted(reporter):
+            return initializer.initial_labels(split.x[split.train], code_NM, n_model, config.seed)
 
     trainer.run(initial_labels)
     assert trainer.labels_N is not None
@@ -315,7 +122,8 @@ def run(
     inferences, elbo = {}, {}
     for side, side_rows in rows.items():
         inferences[side], elbo[side] = evaluate(model, side_rows, training.precision, config.seed)
-    clusters = {name: _head_clusters(name, parts, inferences, n_components, config.seed) for name in config.heads}
+    with noted(reporter):
+        clusters = {name: _head_clusters(name, parts, inferences, n_components, config.seed) for name in config.heads}
     results = _measure(split, clusters, inferences, n_components, config.seed)
     results["elbo"] = {side: values["elbo"] for side, values in elbo.items()}
     results["elbo_parts"] = elbo
@@ -329,15 +137,19 @@ def run(
     return results
 
 
+@contextmanager
+def noted(reporter: Reporter) -> Iterator[None]:
+    """Pass what libraries warn of on to the user, as notes."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for text in dict.fromkeys(str(warning.message) for warning in caught):
+        reporter.note(f"note: {text}")
+
+
 def count_parameters(model: torch.nn.Module) -> int:
     """Return how many numbers are learned (supplement's Table 2)."""
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def model_likelihood(parts: Parts, split: Split) -> str:
-    """Return the name of the observation model in use."""
-    asked = str(getattr(parts.options["model"], "likelihood", "auto"))
-    return split.likelihood if asked == "auto" else asked
 
 
 def _head_clusters(
@@ -408,12 +220,11 @@ def _write_assignments(
     folder.write_table(runs.ASSIGNMENTS, header, zip(numbers, sides, *columns, strict=True))
 
 
-def describe(
-    config: ExperimentConfig, parts: Parts, split: Split, n_components: int, device: torch.device, model: Model
-) -> dict[str, Any]:
+def describe(experiment: Experiment, model: Model) -> dict[str, Any]:
     """Return what config.json holds: the configuration, every option resolved, and where it ran."""
+    parts, split = experiment.parts, experiment.split
     resolved: dict[str, Any] = {part: dataclasses.asdict(options) for part, options in parts.options.items()}
-    resolved["size"]["components"] = n_components
+    resolved["size"]["components"] = experiment.n_components
     training: TrainingOptions = parts.options["training"]
     resolved["training"]["epochs"] = training.n_epochs("train", len(split.train))
     resolved["training"]["pretrain_epochs"] = training.n_epochs("pretrain", len(split.train))
@@ -434,11 +245,11 @@ def describe(
         "scikit-learn": metadata.version("scikit-learn"),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "device": str(device),
+        "device": str(experiment.device),
         "threads": torch.get_num_threads(),
         "git_commit": _git_commit(),
     }
-    return {**dataclasses.asdict(config), "resolved": resolved, "environment": environment}
+    return {**dataclasses.asdict(experiment.config), "resolved": resolved, "environment": environment}
 
 
 def _git_commit() -> str | None:

@@ -213,6 +213,8 @@ class ClusteringHead(abc.ABC):
     """
 
     Options: ClassVar[type] = NoOptions
+    needs_mixture: ClassVar[bool] = False
+    """Whether the head reads q(y|x) and so makes no sense with a model of one component."""
 
     @abc.abstractmethod
     def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:

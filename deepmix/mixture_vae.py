@@ -8,7 +8,6 @@ A recipe names the four parts. See `deepmix.types` for the shape legend.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
@@ -66,8 +65,6 @@ class Recipe:
     decoder: str = "mlp"
     options: MixtureOptions = MixtureOptions()
     objective: ObjectiveOptions = field(default_factory=ObjectiveOptions)
-    posterior_settings: Mapping[str, str] = field(default_factory=dict)
-    """Settings of the q(y|x) estimator this recipe starts from, as `--set` would give them."""
     single_component: bool = False
     """True for the plain VAE, whose K is 1 whatever the number of clusters."""
 
@@ -100,11 +97,11 @@ class MixtureVAE(Model):
         """Return the pretrained codes and the squared error of their decoding, mean over features."""
         code_NM = self.encoder.code(x_ND)
         mean_ND = self.likelihood.mean(self._decode_codes(code_NM))
-        return code_NM.float(), (x_ND - mean_ND).square().mean(-1)
+        return at_least_float32(code_NM), (x_ND - mean_ND).square().mean(-1)
 
     def _decode_codes(self, code_NM: Tensor) -> Tensor:
         counts_H = [len(code_NM)] + [0] * (self.n_heads - 1)
-        return self.decoder(code_NM, counts_H).float()
+        return at_least_float32(self.decoder(code_NM, counts_H))
 
     @torch.no_grad()
     def place(self, code_NM: Tensor, squared_error_N: Tensor, labels_N: Tensor) -> None:
@@ -126,7 +123,11 @@ class MixtureVAE(Model):
         labels_N: Tensor | None = None,
         hold: bool = False,
     ) -> Elbo:
-        """Return the bound: the E-step first, then only the components it gives weight to are decoded."""
+        """Return the bound: the E-step first, then only the components it gives weight to are decoded.
+
+        The anchor's gradient takes log p(x|z_k) as a constant where it enters q(y|x) (eq. 5, k-DVAE): the
+        encoder and the prior follow the initial labels, the decoder only reconstructs.
+        """
         latents = self._latents(x_ND, generator)
         all_LNK = self._decode_all(x_ND, latents) if self.posterior.needs_likelihood else None
         with nullcontext() if anchor > 0.0 else torch.no_grad():
@@ -173,17 +174,18 @@ class MixtureVAE(Model):
         """Generate rows of one component (VaDE, section 3.1)."""
         prior = self.prior()
         shape = (n_rows, self.latent_dim)
-        z_RM = torch.randn(shape, generator=generator, device=prior.log_weight_K.device)
+        like = prior.log_weight_K
+        z_RM = torch.randn(shape, generator=generator, device=like.device, dtype=like.dtype)
         if prior.components is not None:
             mean_M, log_var_M = prior.components.mean[component], prior.components.log_var[component]
             z_RM = torch.addcmul(mean_M, z_RM, torch.exp(0.5 * log_var_M))
         counts_H = [0] * self.n_heads
         counts_H[component if self.n_heads > 1 else 0] = n_rows
-        return self.likelihood.mean(self.decoder(z_RM, counts_H).float())
+        return self.likelihood.mean(at_least_float32(self.decoder(z_RM, counts_H)))
 
     def _latents(self, x_ND: Tensor, generator: torch.Generator | None) -> Latents:
         posterior = self.encoder(x_ND)
-        posterior = Gaussian(posterior.mean.float(), posterior.log_var.float())
+        posterior = Gaussian(at_least_float32(posterior.mean), at_least_float32(posterior.log_var))
         prior = self.prior()
         return Latents(
             z_LNHM=posterior.sample(self.options.samples, generator),
@@ -212,10 +214,15 @@ class MixtureVAE(Model):
         packed_HLN = keep_NH.T.unsqueeze(1).expand(-1, n_samples, -1)
         head_R, sample_R, row_R = packed_HLN.nonzero(as_tuple=True)
         counts_H = (keep_NH.sum(0) * n_samples).tolist()
-        outputs_RP = self.decoder(z_LNHM[sample_R, row_R, head_R], counts_H).float()
+        outputs_RP = at_least_float32(self.decoder(z_LNHM[sample_R, row_R, head_R], counts_H))
         log_likelihood_R = self.likelihood.log_prob(x_ND[row_R], outputs_RP)
         log_likelihood_LNH = log_likelihood_R.new_zeros(n_samples, *keep_NH.shape)
         return log_likelihood_LNH.index_put((sample_R, row_R, head_R), log_likelihood_R)
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Bring a network's half-precision output to float32; densities are never computed in less."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def assignment_weights(log_q_NK: Tensor, assignment: str) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -28,14 +29,14 @@ class ObjectiveOptions:
         default=0.3, metadata={"help": "part of the epochs in which the initial labels replace the E-step"}
     )
     anchor: float = field(
-        default=10.0,
+        default=1.0,
         metadata={"help": "weight of the cross-entropy from the initial labels to q(y|x); 0 lets go of them"},
     )
 
     def __post_init__(self) -> None:
         for name in ("beta", "beta_start", "anchor"):
-            if getattr(self, name) < 0.0:
-                raise UsageError(f"{name} must be at least 0, got {getattr(self, name)}")
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise UsageError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
         if not 0.0 <= self.hold <= 1.0:
             raise UsageError(f"hold must be between 0 and 1, got {self.hold}")
 
@@ -58,6 +59,6 @@ def scheduled_weight(name: ScheduleName, start: float, end: float, epoch: int, n
     """
     if name == "constant":
         return end
-    length = n_epochs / N_CYCLES if name == "cyclical" else float(n_epochs)
+    length = max(n_epochs / N_CYCLES, 2.0) if name == "cyclical" else float(n_epochs)
     progress = min((epoch % length) / (RAMP_FRACTION * length), 1.0)
     return end + (start - end) * progress if name == "decay" else start + (end - start) * progress

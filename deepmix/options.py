@@ -21,7 +21,7 @@ def parse_assignments(pairs: tuple[str, ...]) -> dict[str, str]:
     settings = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
-        if not equals or not key:
+        if not equals or not key.strip():
             raise UsageError(f"--set takes key=value, got '{pair}'")
         settings[key.strip()] = value.strip()
     return settings
@@ -63,7 +63,7 @@ def convert(key: str, value: str, hint: Any) -> Any:
         if value not in choices:
             raise unknown_choice(key, value, choices)
         return value
-    if isinstance(hint, types.UnionType):
+    if _is_union(hint):
         if value.lower() in ("none", "auto"):
             return None
         hint = next(part for part in typing.get_args(hint) if part is not type(None))
@@ -77,13 +77,18 @@ def convert(key: str, value: str, hint: Any) -> Any:
         raise UsageError(f"{key} must be {type_name(hint)}, got '{value}'") from error
 
 
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (types.UnionType, typing.Union)
+
+
 def type_name(hint: Any) -> str:
     """Return a type as the help shows it."""
     if typing.get_origin(hint) is typing.Literal:
         return "|".join(map(str, typing.get_args(hint)))
-    if isinstance(hint, types.UnionType):
+    if _is_union(hint):
         return " or ".join(type_name(part) for part in typing.get_args(hint))
-    return {int: "a whole number", float: "a number", bool: "true|false", str: "text", type(None): "auto"}[hint]
+    names = {int: "a whole number", float: "a number", bool: "true|false", str: "text", type(None): "auto"}
+    return names[hint] if hint in names else str(getattr(hint, "__name__", hint))
 
 
 def describe(options: Any) -> list[tuple[str, str, str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -58,6 +59,11 @@ def singular(kind: str) -> str:
     return {"posteriors": "posterior estimator", "datasets": "data set"}.get(kind, kind.removesuffix("s"))
 
 
+def canonical(distribution: str) -> str:
+    """Return a distribution's name as package indexes spell it: lower case, dashes."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
 @cache
 def discover(kind: str) -> tuple[Plugin, ...]:
     """Return the installed plugins of a kind, by name, reading metadata only."""
@@ -65,7 +71,7 @@ def discover(kind: str) -> tuple[Plugin, ...]:
         Plugin(
             kind,
             point.name,
-            point.distro.name if point.distro else "unknown",
+            canonical(point.distro.name) if point.distro else "unknown",
             point.distro.version if point.distro else "unknown",
             f"{point.module_name}:{point.object_name}",
         )
@@ -90,7 +96,7 @@ def find(kind: str, name: str) -> Plugin:
     matches = [
         plugin
         for plugin in discover(kind)
-        if plugin.name == short and (not distribution or plugin.distribution == distribution)
+        if plugin.name == short and (not distribution or plugin.distribution == canonical(distribution))
     ]
     if not matches:
         raise unknown_choice(singular(kind), name, names(kind))

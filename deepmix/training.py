@@ -27,7 +27,7 @@ from deepmix.types import Array, Inference
 Stage = Literal["pretrain", "train"]
 STAGES: tuple[Stage, ...] = ("pretrain", "train")
 
-MIN_EPOCHS, MIN_UPDATES = 30, 1500
+MIN_EPOCHS, MIN_UPDATES = 30, 1000
 """An automatic number of epochs is at least this many, and enough for this many updates: large data
 need the one, small data the other."""
 EVALUATION_ROWS = 1024
@@ -45,7 +45,7 @@ class TrainingOptions:
     """How long and how fast to train."""
 
     epochs: int | None = field(
-        default=None, metadata={"help": "epochs of training; auto: at least 30, and at least 1500 updates"}
+        default=None, metadata={"help": "epochs of training; auto: at least 30, and at least 1000 updates"}
     )
     pretrain_epochs: int | None = field(
         default=None, metadata={"help": "epochs of autoencoder pretraining; auto as for epochs"}

@@ -1,1 +1,19 @@
 """The `deepmix` command: one file a command."""
+
+from __future__ import annotations
+
+import click
+
+from deepmix.cli.errors import Group
+from deepmix.cli.plugins import plugins
+from deepmix.cli.train import train
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="deepmix")
+def main() -> None:
+    """Deep clustering with mixtures of variational autoencoders."""
+
+
+main.add_command(train)
+main.add_command(plugins)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import final
+from typing import ClassVar, final
 
 from sklearn.datasets import load_digits
 
@@ -27,43 +27,36 @@ class Digits(Dataset):
         return prepare(x_ND / 16.0, labels_N, self.options, preprocessing="divided by 16")
 
 
+class Prepared(Dataset):
+    """A data set read from NAME.npz in the data folder, with its official split."""
+
+    Options = SplitOptions
+    name: ClassVar[str]
+
+    def __init__(self, options: SplitOptions) -> None:
+        self.options = options
+
+    def load(self, data_dir: Path | None) -> Split:
+        """Return the rows, scaled to 0..1."""
+        return load_prepared(self.name, data_dir, self.options)
+
+
 @final
-class Mnist(Dataset):
+class Mnist(Prepared):
     """MNIST, 60,000 + 10,000 images of 28 x 28, from mnist.npz in the data folder."""
 
-    Options = SplitOptions
-
-    def __init__(self, options: SplitOptions) -> None:
-        self.options = options
-
-    def load(self, data_dir: Path | None) -> Split:
-        """Return the images scaled to 0..1, official split."""
-        return load_prepared("mnist", data_dir, self.options)
+    name = "mnist"
 
 
 @final
-class FashionMnist(Dataset):
+class FashionMnist(Prepared):
     """Fashion-MNIST, 60,000 + 10,000 images of 28 x 28, from fashion_mnist.npz in the data folder."""
 
-    Options = SplitOptions
-
-    def __init__(self, options: SplitOptions) -> None:
-        self.options = options
-
-    def load(self, data_dir: Path | None) -> Split:
-        """Return the images scaled to 0..1, official split."""
-        return load_prepared("fashion-mnist", data_dir, self.options)
+    name = "fashion-mnist"
 
 
 @final
-class Usps(Dataset):
+class Usps(Prepared):
     """USPS, 7,291 + 2,007 images of 16 x 16, from usps.npz in the data folder."""
 
-    Options = SplitOptions
-
-    def __init__(self, options: SplitOptions) -> None:
-        self.options = options
-
-    def load(self, data_dir: Path | None) -> Split:
-        """Return the images in 0..1, official split."""
-        return load_prepared("usps", data_dir, self.options)
+    name = "usps"

@@ -62,7 +62,7 @@ class GroupedMlpDecoder(Decoder):
         groups = torch.tensor(heads, device=z_RM.device) if len(heads) < len(counts_H) else None
         even = min(counts) == max(counts)
         if even:
-            hidden = z_RM.view(len(counts), counts[0], -1)
+            hidden = z_RM.reshape(len(counts), counts[0], -1)
         else:
             hidden = pad_sequence(list(z_RM.split(counts)), batch_first=True)
         for layer in (self.first, *self.trunk):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import final
 
 import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 
-from deepmix.errors import UsageError
 from deepmix.interfaces import ClusteringHead, NoOptions
 from deepmix.types import Array, Inference
 
+from .initializers import RestartOptions
+
+MAX_ITERATIONS = 1000
+"""Of EM; scikit-learn's 100 are often too few for full covariances."""
 RELATIVE_REGULARIZATION = 1e-3
 """Added to a GMM's covariances, relative to the latents' mean variance, so that none is singular."""
 
@@ -21,37 +23,22 @@ RELATIVE_REGULARIZATION = 1e-3
 class PosteriorHead(ClusteringHead):
     """The component of largest q(y|x): the model's own clusters (VaDE eq. 16, supplement eq. 17)."""
 
+    needs_mixture = True
+
     def __init__(self, options: NoOptions) -> None:
         pass
 
     def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
-        """Check that there is a mixture to read from."""
-        n_components = inference.log_q_NK.shape[1]
-        if n_components != n_clusters:
-            raise UsageError(
-                f"head 'posterior' needs a mixture of {n_clusters} components and the model has {n_components}; "
-                "use --head gmm or --head kmeans with this model"
-            )
+        """Nothing to fit."""
 
     def predict(self, inference: Inference) -> Array:
         """Return the MAP component."""
         return inference.map_N
 
 
-@dataclass(frozen=True)
-class RestartOptions:
-    """Options of the heads that start at random."""
-
-    n_init: int = field(default=10, metadata={"help": "random starts, the best of which is kept"})
-
-    def __post_init__(self) -> None:
-        if self.n_init < 1:
-            raise UsageError(f"n_init must be at least 1, got {self.n_init}")
-
-
 def _mixture(z_NM: Array, n_clusters: int, seed: int) -> GaussianMixture:
     regularization = RELATIVE_REGULARIZATION * float(z_NM.var(axis=0).mean()) + np.finfo(np.float64).eps
-    return GaussianMixture(n_clusters, reg_covar=regularization, random_state=seed)
+    return GaussianMixture(n_clusters, max_iter=MAX_ITERATIONS, reg_covar=regularization, random_state=seed)
 
 
 @final

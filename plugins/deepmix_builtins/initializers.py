@@ -17,11 +17,14 @@ from deepmix.errors import UsageError
 from deepmix.interfaces import Initializer
 from deepmix.types import Array
 
-TSNE_ITERATIONS = 500
-"""Half of scikit-learn's default: on Digits the clusters no longer change after it."""
+TSNE_ITERATIONS, TSNE_ANGLE = 500, 0.8
+"""Half of scikit-learn's iterations and its coarsest advised approximation: on three splits of Digits the
+clusters came out as with the defaults, in a quarter of the time."""
 PCA_DIMENSIONS = 50
 """Wider data is first reduced to this many principal components, as t-SNE's authors advise."""
 SPECTRAL_NEIGHBOURS = 10
+EMBEDDED_DIMENSIONS = 2
+"""Of t-SNE's layout."""
 CARRYING_NEIGHBOURS = 5
 """Neighbours that vote when labels are carried from the subsample to the other rows."""
 
@@ -59,11 +62,12 @@ class GraphInitializer(Initializer):
         chosen = np.arange(n_rows)
         if n_rows > self.options.max_rows:
             chosen = np.sort(np.random.default_rng(seed).choice(n_rows, self.options.max_rows, replace=False))
-        features = rows[chosen]
-        if features.shape[1] > PCA_DIMENSIONS and len(chosen) > PCA_DIMENSIONS:
-            features = PCA(
-                PCA_DIMENSIONS, random_state=seed, svd_solver="arpack" if sparse.issparse(rows) else "auto"
-            ).fit_transform(features)
+        features: Any = rows[chosen]
+        if min(features.shape) > PCA_DIMENSIONS:
+            solver = "arpack" if sparse.issparse(features) else "auto"
+            features = PCA(PCA_DIMENSIONS, random_state=seed, svd_solver=solver).fit_transform(features)
+        elif sparse.issparse(features):
+            features = features.toarray()
         embedded = self._embed(features, n_components, seed)
         labels = AgglomerativeClustering(n_components).fit_predict(embedded)
         if len(chosen) == n_rows:
@@ -75,20 +79,24 @@ class GraphInitializer(Initializer):
 
     def _embed(self, features: Array, n_components: int, seed: int) -> Array:
         n_rows = len(features)
-        if self.options.embedding == "spectral" or n_rows < 4:
+        if features.shape[1] < EMBEDDED_DIMENSIONS or n_rows <= max(n_components, 2 * EMBEDDED_DIMENSIONS):
+            return features  # too narrow, or too few rows, to lay out
+        if self.options.embedding == "spectral":
             graph = kneighbors_graph(features, min(SPECTRAL_NEIGHBOURS, n_rows - 1))
             embedded = spectral_embedding(
                 graph.maximum(graph.T), n_components=n_components, drop_first=False, random_state=seed
             )
             return embedded / np.linalg.norm(embedded, axis=1, keepdims=True).clip(min=1e-12)
         perplexity = min(30.0, (n_rows - 1) / 3)
-        tsne = TSNE(perplexity=perplexity, max_iter=TSNE_ITERATIONS, random_state=seed)
+        tsne = TSNE(
+            EMBEDDED_DIMENSIONS, perplexity=perplexity, max_iter=TSNE_ITERATIONS, angle=TSNE_ANGLE, random_state=seed
+        )
         return np.asarray(tsne.fit_transform(features))
 
 
 @dataclass(frozen=True)
 class RestartOptions:
-    """Options of the initialisers that start at random."""
+    """Options of what starts at random."""
 
     n_init: int = field(default=10, metadata={"help": "random starts, the best kept (VaDE section 4.3: 10)"})
 

@@ -22,7 +22,6 @@ VADE = Recipe(
     posterior="prior",
     prior="mixture",
     heads="one",
-    posterior_settings={"e_step": "sampled"},  # eq. 16 and its footnote 3
 )
 K_DVAE = Recipe(
     "k-DVAE: K whole autoencoders, hard assignment (Caciularu & Goldberger)",

@@ -12,7 +12,7 @@ from typing import Literal, final
 from torch import Tensor
 
 from deepmix import ops
-from deepmix.interfaces import PosteriorEstimator
+from deepmix.interfaces import NoOptions, PosteriorEstimator
 from deepmix.reference import gaussian_entropy, normalize_log
 from deepmix.types import Dims, Latents, Responsibilities
 
@@ -22,7 +22,7 @@ class EStepOptions:
     """How the terms of q(y|x) are computed."""
 
     e_step: Literal["sampled", "closed-form"] = field(
-        default="closed-form",
+        default="sampled",
         metadata={"help": "q(y|x) from samples of z (as printed) or from the closed-form KL"},
     )
     sample_reduction: Literal["mean", "product"] = field(
@@ -36,15 +36,20 @@ class EStepOptions:
         return self.sample_reduction == "product"
 
 
-def _expected(log_ratio_NK: Tensor, latents: Latents, log_likelihood_LNK: Tensor | None, product: bool) -> Tensor:
-    """Add log p(y) and the sampled log-likelihood to an expectation over z; (N, K), unnormalised."""
-    log_ratio_NK = log_ratio_NK + latents.prior.log_weight_K
-    if product:
+def _estimate(
+    latents: Latents, log_likelihood_LNK: Tensor | None, options: EStepOptions, *, use_posterior: bool
+) -> Responsibilities:
+    """Return q(y|x) from the terms that enter, sampled or in expectation over q(z|y_k,x)."""
+    if options.e_step == "sampled":
+        return ops.mixture_posterior(latents, log_likelihood_LNK, use_posterior=use_posterior, product=options.product)
+    log_ratio_NK = latents.prior.log_weight_K - latents.kl_NK
+    if not use_posterior:
+        log_ratio_NK = log_ratio_NK - gaussian_entropy(latents.posterior.log_var)
+    if options.product:
         log_ratio_NK = log_ratio_NK * len(latents.z_LNHM)
     if log_likelihood_LNK is not None:
-        reduced_NK = log_likelihood_LNK.sum(0) if product else log_likelihood_LNK.mean(0)
-        log_ratio_NK = log_ratio_NK + reduced_NK
-    return log_ratio_NK
+        log_ratio_NK = log_ratio_NK + (log_likelihood_LNK.sum(0) if options.product else log_likelihood_LNK.mean(0))
+    return Responsibilities(*normalize_log(log_ratio_NK))
 
 
 @final
@@ -60,10 +65,7 @@ class JointPosterior(PosteriorEstimator):
 
     def forward(self, latents: Latents, log_likelihood_LNK: Tensor | None) -> Responsibilities:
         """Return q(y|x)."""
-        product = self.options.product
-        if self.options.e_step == "sampled":
-            return ops.mixture_posterior(latents, log_likelihood_LNK, use_posterior=True, product=product)
-        return Responsibilities(*normalize_log(_expected(-latents.kl_NK, latents, log_likelihood_LNK, product)))
+        return _estimate(latents, log_likelihood_LNK, self.options, use_posterior=True)
 
 
 @final
@@ -72,14 +74,13 @@ class KDvaePosterior(PosteriorEstimator):
 
     needs_likelihood = True
 
-    def __init__(self, dims: Dims, options: object) -> None:
+    def __init__(self, dims: Dims, options: NoOptions) -> None:
         super().__init__()
 
     def forward(self, latents: Latents, log_likelihood_LNK: Tensor | None) -> Responsibilities:
         """Return q(y|x); its largest entry is the papers' hard assignment."""
-        if latents.at_mean:
-            return ops.mixture_posterior(latents, log_likelihood_LNK, use_posterior=True)
-        return Responsibilities(*normalize_log(_expected(-latents.kl_NK, latents, log_likelihood_LNK, False)))
+        options = EStepOptions(e_step="sampled" if latents.at_mean else "closed-form")
+        return _estimate(latents, log_likelihood_LNK, options, use_posterior=True)
 
 
 @final
@@ -95,11 +96,7 @@ class PriorPosterior(PosteriorEstimator):
 
     def forward(self, latents: Latents, log_likelihood_LNK: Tensor | None) -> Responsibilities:
         """Return q(y|x)."""
-        product = self.options.product
-        if self.options.e_step == "sampled":
-            return ops.mixture_posterior(latents, None, use_posterior=False, product=product)
-        log_prior_NK = -latents.kl_NK - gaussian_entropy(latents.posterior.log_var)
-        return Responsibilities(*normalize_log(_expected(log_prior_NK, latents, None, product)))
+        return _estimate(latents, None, self.options, use_posterior=False)
 
 
 @final
@@ -115,7 +112,4 @@ class RatioPosterior(PosteriorEstimator):
 
     def forward(self, latents: Latents, log_likelihood_LNK: Tensor | None) -> Responsibilities:
         """Return q(y|x)."""
-        product = self.options.product
-        if self.options.e_step == "sampled":
-            return ops.mixture_posterior(latents, None, use_posterior=True, product=product)
-        return Responsibilities(*normalize_log(_expected(-latents.kl_NK, latents, None, product)))
+        return _estimate(latents, None, self.options, use_posterior=True)

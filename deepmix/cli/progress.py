@@ -1,0 +1,119 @@
+"""What a person sees while a run goes on: a live line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+UNWRAPPED = 200
+"""Columns of a table where there is no terminal to fit."""
+PLAIN_LINES = 10
+"""Epochs of a stage that get a line where there is no terminal."""
+
+
+class QuietReporter:
+    """Says nothing."""
+
+    def start(self, stage: str, n_epochs: int) -> None:
+        """Pass."""
+
+    def epoch(self, stage: str, row: dict[str, Any]) -> None:
+        """Pass."""
+
+    def note(self, text: str) -> None:
+        """Pass."""
+
+    def close(self) -> None:
+        """Pass."""
+
+
+class PlainReporter(QuietReporter):
+    """Lines on standard error: each stage's start and a few of its epochs."""
+
+    def __init__(self) -> None:
+        self._n_epochs, self._started = 0, 0.0
+
+    def start(self, stage: str, n_epochs: int) -> None:
+        """Name the stage."""
+        self._n_epochs, self._started = n_epochs, time.monotonic()
+        click.echo(f"{stage}{f', {n_epochs} epochs' if n_epochs else ''}", err=True)
+
+    def epoch(self, stage: str, row: dict[str, Any]) -> None:
+        """Print about ten epochs of a stage."""
+        number = row["epoch"]
+        if number == 1 or number == self._n_epochs or number % max(self._n_epochs // PLAIN_LINES, 1) == 0:
+            elapsed = time.monotonic() - self._started
+            click.echo(f"  epoch {number}/{self._n_epochs}  {epoch_text(row)}  {elapsed:.0f} s", err=True)
+
+    def note(self, text: str) -> None:
+        """Print it."""
+        click.echo(text, err=True)
+
+
+class LiveReporter(QuietReporter):
+    """A live progress line on the terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<18}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TextColumn("{task.fields[status]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._progress.start()
+        self._task: TaskID | None = None
+
+    def start(self, stage: str, n_epochs: int) -> None:
+        """Finish the last stage's line and begin another."""
+        self._finish()
+        self._task = self._progress.add_task(stage, total=n_epochs or 1, status="")
+
+    def epoch(self, stage: str, row: dict[str, Any]) -> None:
+        """Move the line on."""
+        if self._task is not None:
+            self._progress.update(self._task, completed=row["epoch"], status=epoch_text(row))
+
+    def note(self, text: str) -> None:
+        """Print above the line."""
+        self._console.print(text, markup=False, highlight=False)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._finish()
+        self._progress.stop()
+
+    def _finish(self) -> None:
+        if self._task is not None:
+            total = self._progress.tasks[self._task].total
+            self._progress.update(self._task, completed=total)
+            self._progress.stop_task(self._task)
+
+
+def epoch_text(row: dict[str, Any]) -> str:
+    """Return an epoch's figures: the ELBO and, in training, its two halves and the clusters in use."""
+    text = f"ELBO {row['elbo']:.2f}"
+    if "reconstruction" in row:
+        kl = row["kl_latent"] + row["kl_assignment"]
+        text += f" = {row['reconstruction']:.2f} - {kl:.2f}  {row['clusters_in_use']} clusters"
+    return text
+
+
+Reporter = QuietReporter
+"""Any of the three."""
+
+
+def make_reporter(quiet: bool) -> Reporter:
+    """Return the reporter that suits standard error."""
+    console = Console(stderr=True)
+    if quiet:
+        return QuietReporter()
+    return LiveReporter(console) if console.is_terminal else PlainReporter()

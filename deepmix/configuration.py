@@ -1,0 +1,260 @@
+"""From options to loaded plugins, checked settings, data and an assembled model; nothing is written here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from deepmix import plugins
+from deepmix.data import SUFFIXES, SplitOptions, load_file, load_prepared
+from deepmix.errors import UsageError, unknown_choice
+from deepmix.interfaces import Model
+from deepmix.likelihoods import Likelihood
+from deepmix.mixture_vae import MixtureVAE, Recipe
+from deepmix.objective import ObjectiveOptions
+from deepmix.options import build_options
+from deepmix.training import TrainingOptions
+from deepmix.types import Dims, Split
+
+
+@dataclass(frozen=True)
+class SizeOptions:
+    """Sizes of the model."""
+
+    components: int | None = field(
+        default=None, metadata={"help": "K, the number of clusters; auto: the number of classes where labels exist"}
+    )
+    latent_dim: int = field(default=10, metadata={"help": "M, the number of latent dimensions"})
+
+    def __post_init__(self) -> None:
+        if self.components is not None and self.components < 2:
+            raise UsageError(f"components must be at least 2, got {self.components}: one cluster would hold every row")
+        if self.latent_dim < 1:
+            raise UsageError(f"latent_dim must be at least 1, got {self.latent_dim}")
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """Everything that decides a run. `None` takes the model's own part."""
+
+    model: str = "mvae-emv2"
+    prior: str | None = None
+    posterior: str | None = None
+    encoder: str | None = None
+    decoder: str | None = None
+    init: str = "graph"
+    heads: tuple[str, ...] = ("posterior",)
+    dataset: str = "digits"
+    """A data set's name, or a file."""
+    label_column: str | None = None
+    data_dir: str | None = None
+    seed: int = 0
+    device: str = "auto"
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Options of the parts by `key` or `part.key`; what `--set` gives."""
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UsageError(f"seed must be at least 0, got {self.seed}")
+        if not self.heads:
+            raise UsageError("at least one head is needed; give one with --head")
+
+
+CONFIG_KEYS = tuple(f.name for f in dataclasses.fields(ExperimentConfig))
+
+
+def config_from_mapping(values: Mapping[str, Any], source: str) -> ExperimentConfig:
+    """Read a configuration, such as a run's config.json; the keys a run adds to it are passed over.
+
+    Raises:
+        UsageError: a key is unknown or a value is of the wrong type.
+
+    """
+    unknown = set(values) - set(CONFIG_KEYS) - {"resolved", "environment"}
+    if unknown:
+        raise unknown_choice(f"key in {source}", sorted(unknown)[0], CONFIG_KEYS)
+    known = {key: values[key] for key in CONFIG_KEYS if key in values}
+    for key, value in known.items():
+        expected: Any = {"heads": (list, tuple), "settings": dict, "seed": int}.get(key, (str, type(None)))
+        if not isinstance(value, expected):
+            raise UsageError(f"{source}: '{key}' has a value of the wrong kind: {value!r}")
+    if "heads" in known:
+        known["heads"] = tuple(map(str, known["heads"]))
+    if "settings" in known:
+        known["settings"] = {str(key): str(value) for key, value in known["settings"].items()}
+    return ExperimentConfig(**known)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The plugins a configuration names, loaded, and every option resolved."""
+
+    model: Any
+    """A Recipe, or a Model class."""
+    classes: Mapping[str, Any]
+    """Classes of encoder, decoder, prior, posterior, initializer, data and each head (head.NAME), by part name."""
+    options: Mapping[str, Any]
+    """An options instance by part name; also size, model, objective and training."""
+
+
+def resolve(config: ExperimentConfig) -> Parts:
+    """Load the plugins a configuration names and check every setting; nothing is read or written.
+
+    Raises:
+        UsageError: a name or a setting is unknown or does not fit.
+        DeepmixError: a plugin can't be loaded.
+
+    """
+    model = plugins.load("models", config.model)
+    classes: dict[str, Any] = {}
+    if isinstance(model, Recipe):
+        for part, kind in (
+            ("encoder", "encoders"),
+            ("decoder", "decoders"),
+            ("prior", "priors"),
+            ("posterior", "posteriors"),
+        ):
+            classes[part] = plugins.load(kind, getattr(config, part) or getattr(model, part))
+    else:
+        for part in ("encoder", "decoder", "prior", "posterior"):
+            if getattr(config, part) is not None:
+                raise UsageError(f"model '{config.model}' has its own {part}; leave out --{part}")
+    classes["initializer"] = plugins.load("initializers", config.init)
+    classes["data"] = _dataset_class(config)
+    for head in config.heads:
+        classes[f"head.{head}"] = plugins.load("heads", head)
+
+    defaults: dict[str, Any] = {"size": SizeOptions(), "training": TrainingOptions()}
+    defaults["objective"] = model.objective if isinstance(model, Recipe) else ObjectiveOptions()
+    defaults["model"] = model.options if isinstance(model, Recipe) else model.Options()
+    defaults |= {part: _options_class(loaded)() for part, loaded in classes.items()}
+    return Parts(model, classes, build_options(defaults, config.settings))
+
+
+def _options_class(loaded: Any) -> type:
+    """Return a plugin's options; a scikit-learn clusterer has none of ours."""
+    return getattr(loaded, "Options", _NoOptions)
+
+
+@dataclass(frozen=True)
+class _NoOptions:
+    pass
+
+
+def _dataset_class(config: ExperimentConfig) -> Any:
+    """Return the data set's plugin class, or SplitOptions' holder where it is a file or a prepared archive."""
+    if config.dataset.rpartition(":")[2] in plugins.names("datasets"):
+        return plugins.load("datasets", config.dataset)
+    return _FromFile
+
+
+class _FromFile:
+    """Stands for a data set that is no plugin."""
+
+    Options = SplitOptions
+
+
+def load_data(config: ExperimentConfig, parts: Parts) -> Split:
+    """Read the data set: a plugin's, a file, or NAME.npz in the data folder.
+
+    Raises:
+        UsageError: it is not there or can't be used.
+        DeepmixError: it is damaged.
+
+    """
+    data_dir = Path(config.data_dir) if config.data_dir else None
+    if data_dir is not None and not data_dir.is_dir():
+        raise UsageError(f"the data folder '{data_dir}' does not exist; choose another with --data-dir")
+    if parts.classes["data"] is not _FromFile:
+        if config.label_column is not None:
+            raise UsageError(f"--label-column is for files; data set '{config.dataset}' brings its own labels")
+        split: Split = parts.classes["data"](parts.options["data"]).load(data_dir)
+        return split
+    path = Path(config.dataset)
+    if path.name.lower().endswith(SUFFIXES) or path.exists() or len(path.parts) > 1:
+        return load_file(path, config.label_column, parts.options["data"])
+    if data_dir is not None and (data_dir / (config.dataset.replace("-", "_") + ".npz")).is_file():
+        return load_prepared(config.dataset, data_dir, parts.options["data"])
+    raise unknown_choice(
+        "data set or file", config.dataset, [*plugins.names("datasets"), f"a file ({' '.join(SUFFIXES)})"]
+    )
+
+
+def n_clusters(parts: Parts, split: Split) -> int:
+    """Return K: what was asked for, else the number of classes.
+
+    Raises:
+        UsageError: neither is known, or there are fewer training rows than clusters.
+
+    """
+    asked: int | None = parts.options["size"].components
+    if asked is None and split.labels is None:
+        raise UsageError("how many clusters? there are no labels to count classes of; give --components K")
+    number = asked if asked is not None else len(np.unique(np.asarray(split.labels)))
+    if number < 2:
+        raise UsageError("the labels have one class only; give the number of clusters with --components K")
+    if number > len(split.train):
+        raise UsageError(
+            f"{number} clusters can't be made of {len(split.train)} training rows; give a smaller --components"
+        )
+    return number
+
+
+def model_likelihood(parts: Parts, split: Split) -> str:
+    """Return the name of the observation model in use."""
+    asked = str(getattr(parts.options["model"], "likelihood", "auto"))
+    return split.likelihood if asked == "auto" else asked
+
+
+def has_one_component(parts: Parts) -> bool:
+    """Whether the model has one component whatever the number of clusters."""
+    return isinstance(parts.model, Recipe) and parts.model.single_component
+
+
+def build_model(parts: Parts, split: Split, n_components: int, seed: int) -> Model:
+    """Assemble the model; its initial weights depend on the seed alone."""
+    options = parts.options["model"]
+    n_features = int(split.x.shape[1])
+    likelihood = Likelihood(model_likelihood(parts, split), n_features)
+    n_components = 1 if has_one_component(parts) else n_components
+    one_head = isinstance(parts.model, Recipe) and parts.model.heads == "one"
+    dims = Dims(
+        n_features,
+        likelihood.n_outputs,
+        n_components,
+        1 if one_head else n_components,
+        parts.options["size"].latent_dim,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if not isinstance(parts.model, Recipe):
+            built: Model = parts.model(dims, likelihood, options)
+            return built
+        made = {
+            part: parts.classes[part](dims, parts.options[part])
+            for part in ("encoder", "decoder", "prior", "posterior")
+        }
+        return MixtureVAE(dims, **made, likelihood=likelihood, options=options)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device to run on; 'auto' is the GPU where there is one.
+
+    Raises:
+        UsageError: there is no such device here.
+
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device '{name}' can't be used here; try --device cpu") from error
+    return device

@@ -1,0 +1,222 @@
+"""What a plugin's own tests call: each check builds the plugin and asserts its contract.
+
+    from deepmix.testing import check_prior
+    from my_package import MyPrior
+
+    def test_my_prior():
+        check_prior(MyPrior)
+
+Every check raises AssertionError with a sentence that says what was expected.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepmix.interfaces import (
+    ClusteringHead,
+    Dataset,
+    Decoder,
+    Encoder,
+    Initializer,
+    Model,
+    PosteriorEstimator,
+    Prior,
+)
+from deepmix.types import Dims, Gaussian, Inference, Latents, MixtureParameters
+
+DIMS = Dims(n_features=12, n_outputs=12, n_components=4, n_heads=4, latent_dim=3)
+"""Sizes the parts are tried at; all different, so that swapped axes show."""
+N_ROWS = 7
+TOLERANCE = 1e-4
+"""What float32 may lose in a chain of a few layers."""
+
+
+def check_encoder(encoder_class: type[Encoder], dims: Dims = DIMS) -> None:
+    """Check shapes, the code's agreement with the first head, and what `place` promises."""
+    encoder = _build(encoder_class, Encoder, dims)
+    x_ND = torch.rand(N_ROWS, dims.n_features)
+    posterior = encoder(x_ND)
+    _same_shape("mean of forward(x)", posterior.mean, (N_ROWS, dims.n_heads, dims.latent_dim))
+    _same_shape("log_var of forward(x)", posterior.log_var, (N_ROWS, dims.n_heads, dims.latent_dim))
+    code_NM = encoder.code(x_ND)
+    _same_shape("code(x)", code_NM, (N_ROWS, dims.latent_dim))
+    _close("code(x) and the first head's mean", code_NM, posterior.mean[:, 0])
+    shift_M, scale_M = torch.randn(dims.latent_dim), torch.rand(dims.latent_dim) + 0.5
+    encoder.place(shift_M, scale_M, log_var=-1.5)
+    placed = encoder(x_ND)
+    expected = ((code_NM - shift_M) / scale_M).unsqueeze(1).expand_as(placed.mean)
+    _close("every head's mean after place() and the standardised code", placed.mean, expected)
+    _close("log_var after place()", placed.log_var, torch.full_like(placed.log_var, -1.5))
+    _empty_rows(lambda: encoder(torch.rand(0, dims.n_features)).mean)
+
+
+def check_decoder(decoder_class: type[Decoder], dims: Dims = DIMS) -> None:
+    """Check shapes, that rows don't depend on their company, and what `place` promises."""
+    decoder = _build(decoder_class, Decoder, dims)
+    counts_H = [2, 0, 1, *[0] * (dims.n_heads - 4), 4][-dims.n_heads :] if dims.n_heads > 1 else [N_ROWS]
+    z_RM = torch.randn(sum(counts_H), dims.latent_dim)
+    outputs_RP = decoder(z_RM, counts_H)
+    _same_shape("decoder(z, counts)", outputs_RP, (len(z_RM), dims.n_outputs))
+    alone = [0] * dims.n_heads
+    alone[next(head for head, count in enumerate(counts_H) if count)] = 1
+    _close("a row decoded alone and among others", decoder(z_RM[:1], alone), outputs_RP[:1])
+    first_head = [len(z_RM)] + [0] * (dims.n_heads - 1)
+    before = decoder(z_RM, first_head)
+    shift_M, scale_M = torch.randn(dims.latent_dim), torch.rand(dims.latent_dim) + 0.5
+    decoder.place(shift_M, scale_M)
+    _close("place() and the code it undoes", decoder((z_RM - shift_M) / scale_M, first_head), before)
+    _empty_rows(lambda: decoder(z_RM[:0], [0] * dims.n_heads))
+
+
+def check_prior(prior_class: type[Prior], dims: Dims = DIMS) -> None:
+    """Check shapes, that the weights are a distribution, and that `place` keeps it so."""
+    prior = _build(prior_class, Prior, dims)
+    for stage in ("new", "placed"):
+        parameters = prior()
+        if not isinstance(parameters, MixtureParameters):
+            raise AssertionError(f"forward() must return MixtureParameters, got {type(parameters).__name__}")
+        _same_shape("log_weight_K", parameters.log_weight_K, (dims.n_components,))
+        total = parameters.log_weight_K.exp().sum()
+        _close(f"the sum of the {stage} weights and 1", total, torch.ones(()))
+        if parameters.components is not None:
+            shape = (dims.n_components, dims.latent_dim)
+            _same_shape("the components' mean", parameters.components.mean, shape)
+            _same_shape("the components' log_var", parameters.components.log_var, shape)
+        components = Gaussian(*torch.randn(2, dims.n_components, dims.latent_dim).unbind())
+        prior.place(components, torch.full((dims.n_components,), 1.0 / dims.n_components))
+
+
+def check_posterior(posterior_class: type[PosteriorEstimator], dims: Dims = DIMS) -> None:
+    """Check that q(y|x) is a distribution over the components of each row, in training and at the mean."""
+    estimator = _build(posterior_class, PosteriorEstimator, dims)
+    log_likelihood_LNK = -20.0 * torch.rand(2, N_ROWS, dims.n_components)
+    for at_mean in (False, True):
+        latents = _latents(dims, n_samples=1 if at_mean else 2, at_mean=at_mean)
+        given = log_likelihood_LNK[: len(latents.z_LNHM)] if estimator.needs_likelihood else None
+        result = estimator(latents, given)
+        _same_shape("log_q_NK", result.log_q_NK, (N_ROWS, dims.n_components))
+        _same_shape("log_normalizer_N", result.log_normalizer_N, (N_ROWS,))
+        _close("each row's sum of q(y|x) and 1", result.log_q_NK.exp().sum(-1), torch.ones(N_ROWS))
+
+
+def check_initializer(initializer_class: type[Initializer]) -> None:
+    """Check the labels' shape, range and reproducibility on three well-separated groups."""
+    initializer = initializer_class(_options(initializer_class))  # type: ignore[call-arg]
+    random = np.random.default_rng(0)
+    x_ND = (np.repeat(np.eye(3, 5) * 8.0, 20, axis=0) + random.normal(size=(60, 5))).astype(np.float32)
+    labels = [initializer.initial_labels(x_ND, x_ND[:, :4].copy(), 3, seed=1) for _ in range(2)]
+    if labels[0].shape != (60,) or labels[0].dtype != np.int64:
+        raise AssertionError(f"initial_labels must return (N,) int64, got {labels[0].shape} {labels[0].dtype}")
+    if labels[0].min() < 0 or labels[0].max() >= 3:
+        raise AssertionError("initial_labels must lie in [0, n_components)")
+    if not np.array_equal(labels[0], labels[1]):
+        raise AssertionError("initial_labels must give the same labels for the same seed")
+
+
+def check_head(head_class: Any) -> None:
+    """Check a ClusteringHead, or a scikit-learn clusterer, on three well-separated groups."""
+    random = np.random.default_rng(0)
+    latent_NM = (np.repeat(np.eye(3) * 9.0, 20, axis=0) + random.normal(size=(60, 3))).astype(np.float32)
+    log_q_NK = np.log(np.repeat(np.eye(3) * 0.97 + 0.01, 20, axis=0))
+    inference = Inference(log_q_NK, latent_NM)
+    if isinstance(head_class, type) and issubclass(head_class, ClusteringHead):
+        head = head_class(_options(head_class))  # type: ignore[call-arg]
+        head.fit(inference, 3, seed=0)
+        clusters = head.predict(inference)
+    else:
+        clusters = head_class().fit(latent_NM).predict(latent_NM)
+    if clusters.shape != (60,) or clusters.dtype.kind not in "iu":
+        raise AssertionError(f"predict must return (N,) integers, got {clusters.shape} {clusters.dtype}")
+
+
+def check_dataset(dataset_class: type[Dataset], data_dir: Path | None = None) -> None:
+    """Check that the split covers the rows once, and that rows are finite float32 with a label each."""
+    split = dataset_class(_options(dataset_class)).load(data_dir)  # type: ignore[call-arg]
+    n_rows = split.x.shape[0]
+    if not np.array_equal(np.sort(np.concatenate([split.train, split.test])), np.arange(n_rows)):
+        raise AssertionError("train and test must hold every row number once")
+    if split.x.dtype != np.float32:
+        raise AssertionError(f"x must be float32, got {split.x.dtype}")
+    if split.labels is not None and split.labels.shape != (n_rows,):
+        raise AssertionError(f"labels must be ({n_rows},), got {split.labels.shape}")
+    if split.likelihood not in ("bernoulli", "gaussian"):
+        raise AssertionError(f"likelihood must be bernoulli or gaussian, got {split.likelihood}")
+
+
+def check_model(model: Model, n_features: int) -> None:
+    """Check a built model: pretraining, placing, the bound and its gradient, inference, sampling."""
+    x_ND = torch.rand(N_ROWS, n_features)
+    _same_shape("pretraining_loss(x)", model.pretraining_loss(x_ND), (N_ROWS,))
+    code_NM, squared_error_N = model.pretrained(x_ND)
+    _same_shape("pretrained(x)[0]", code_NM, (N_ROWS, model.latent_dim))
+    _same_shape("pretrained(x)[1]", squared_error_N, (N_ROWS,))
+    labels_N = torch.arange(N_ROWS) % model.n_components
+    model.place(code_NM, squared_error_N, labels_N)
+    bounds = [
+        model.elbo(x_ND, torch.Generator().manual_seed(3), beta=1.0, anchor=1.0, labels_N=labels_N) for _ in range(2)
+    ]
+    for name in ("objective_N", "elbo_N", "reconstruction_N", "kl_latent_N", "kl_assignment_N", "dropped_N"):
+        _same_shape(name, getattr(bounds[0], name), (N_ROWS,))
+        _close(f"{name} of two generators of one seed", getattr(bounds[0], name), getattr(bounds[1], name))
+    parts = bounds[0].reconstruction_N - bounds[0].kl_latent_N - bounds[0].kl_assignment_N
+    _close("elbo_N and reconstruction less both KL terms", bounds[0].elbo_N, parts)
+    (-bounds[0].objective_N.mean()).backward()
+    if not any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters()):
+        raise AssertionError("the objective must have a gradient")
+    model.zero_grad()
+    log_q_NK, latent_NM = model.infer(x_ND)
+    _same_shape("infer(x)[0]", log_q_NK, (N_ROWS, model.n_components))
+    _same_shape("infer(x)[1]", latent_NM, (N_ROWS, model.latent_dim))
+    _close("each row's sum of q(y|x) and 1", log_q_NK.exp().sum(-1), torch.ones(N_ROWS))
+    if not torch.equal(log_q_NK, model.infer(x_ND)[0]):
+        raise AssertionError("infer must be deterministic")
+    _same_shape("sample(5, 0, generator)", model.sample(5, 0, torch.Generator()), (5, n_features))
+    clone = copy.deepcopy(model)
+    clone.load_state_dict(model.state_dict())
+    _close("q(y|x) after a round trip of state_dict()", clone.infer(x_ND)[0], log_q_NK)
+
+
+def _options(plugin_class: Any) -> Any:
+    return plugin_class.Options()
+
+
+def _build(part_class: Any, interface: type, dims: Dims) -> Any:
+    """Return the part, its initial weights the same each time."""
+    if not (isinstance(part_class, type) and issubclass(part_class, interface)):
+        raise AssertionError(f"{part_class!r} must be a subclass of deepmix.interfaces.{interface.__name__}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        make: Any = part_class
+        return make(dims, _options(part_class))
+
+
+def _latents(dims: Dims, *, n_samples: int, at_mean: bool) -> Latents:
+    generator = torch.Generator().manual_seed(1)
+    shape = (N_ROWS, dims.n_heads, dims.latent_dim)
+    posterior = Gaussian(torch.randn(shape, generator=generator), torch.zeros(shape) - 1.0)
+    prior = MixtureParameters(None, torch.full((dims.n_components,), 1.0 / dims.n_components).log())
+    kl_NK = torch.rand(N_ROWS, dims.n_components, generator=generator) * 5.0
+    z_LNHM = posterior.sample(n_samples, None if at_mean else generator)
+    return Latents(z_LNHM, posterior, prior, kl_NK, at_mean)
+
+
+def _same_shape(what: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(tensor.shape) != shape:
+        raise AssertionError(f"{what} must have shape {shape}, got {tuple(tensor.shape)}")
+
+
+def _close(what: str, left: Tensor, right: Tensor) -> None:
+    if not torch.allclose(left, right, rtol=TOLERANCE, atol=TOLERANCE):
+        raise AssertionError(f"{what} must agree, but differ by {float((left - right).abs().max()):.3g}")
+
+
+def _empty_rows(call: Any) -> None:
+    if len(call()) != 0:
+        raise AssertionError("no rows in must give no rows out")

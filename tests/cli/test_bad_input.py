@@ -1,0 +1,183 @@
+"""Wrong inputs: one sentence, its status, nothing written, no traceback.
+
+What the design names runs the real command; its variations run the same code inside this process.
+"""
+
+from __future__ import annotations
+
+import resource
+import zipfile
+
+import numpy as np
+import pytest
+
+from .conftest import TINY
+
+
+def refuses(done, status: int, *words: str) -> None:
+    """Assert that a command failed with one sentence that holds the words."""
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    message = " ".join(done.stderr.split())
+    for word in words:
+        assert word in message
+
+
+WRONG_OPTIONS = [
+    (("--model", "mvea"), ("unknown model 'mvea'", "mvae-emv2", "k-dvae")),
+    (("--prior", "gm"), ("unknown prior 'gm'", "mixture, standard")),
+    (("--head", "dbscan"), ("unknown head 'dbscan'", "gmm", "kmeans", "posterior")),
+    (("--dataset", "missing.csv"), ("there is no file 'missing.csv'",)),
+    (("--components", 1), ("components must be at least 2",)),
+    (("--components", 2000), ("2000 clusters", "1527 training rows")),
+]
+MORE_WRONG_OPTIONS = [
+    (("--init", "magic"), ("unknown initializer 'magic'", "graph")),
+    (("--dataset", "mnist-c"), ("unknown data set", "mnist-c", "digits")),
+    (("--dataset", "mnist"), ("mnist.npz", "--data-dir", "DEEPMIX_DATA")),
+    (("--dataset", "mnist", "--data-dir", "nowhere"), ("data folder 'nowhere' does not exist",)),
+    (("--set", "anchr=3"), ("unknown option 'anchr'", "anchor")),
+    (("--set", "anchor"), ("key=value", "'anchor'")),
+    (("--set", "anchor=much"), ("anchor must be a number", "'much'")),
+    (("--set", "hidden=64"), ("encoder.hidden or decoder.hidden",)),
+    (("--lr", -1), ("lr must be above 0",)),
+    (("--epochs", 0), ("epochs must be at least 1",)),
+    (("--device", "warp"), ("device 'warp'", "--device cpu")),
+    (("--config", "none.json"), ("none.json", "can't be read")),
+    (("--model", "vae"), ("head 'posterior'", "--head gmm")),
+    (("--resume",), ("--out",)),
+    (("--seed", -1), ("seed must be at least 0",)),
+    (("--seed", 1, "--seeds", 2), ("exclude each other",)),
+]
+
+
+@pytest.mark.parametrize(("args", "words"), WRONG_OPTIONS, ids=lambda value: str(value[-1]))
+def test_wrong_option_to_the_real_command(command, tmp_path, args, words):
+    refuses(command("train", *args, "--quiet"), 2, *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("args", "words"), MORE_WRONG_OPTIONS, ids=lambda value: str(value[-1]))
+def test_wrong_option(deepmix, tmp_path, args, words):
+    refuses(deepmix("train", *args, "--quiet"), 2, *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def write_rows(path, rows):
+    path.write_text("\n".join(",".join(map(str, row)) for row in rows) + "\n")
+    return path
+
+
+GOOD_ROWS = [[i, i % 7, (i * i) % 11] for i in range(30)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([["a", "b", "c"], *GOOD_ROWS[:3], [1, "nan", 2], *GOOD_ROWS], ("row 4", "column 'b'", "nan")),
+        ([*GOOD_ROWS[:5], [1, 2, "inf"], *GOOD_ROWS], ("row 6", "column '3'", "inf")),
+        ([["a", "b", "c"], *GOOD_ROWS, [1, "", 3]], ("line 32", "column 'b'", "empty")),
+        (
+            [["a", "b", "c"], [1, "red", "x"], *GOOD_ROWS],
+            ("'b' (line 2: 'red')", "'c' (line 2: 'x')", "--label-column"),
+        ),
+        ([["a", "b", "c"], *GOOD_ROWS, [1, 2]], ("line 32", "2 cells", "3")),
+        ([[1, 2, 3]] * 30, ("every column is constant",)),
+        ([["a", "b"], [1, 2]], ("1 row(s)",)),
+        ([["a", "b"]], ("0 row(s)",)),
+        ([*GOOD_ROWS], ("how many clusters", "--components")),
+    ],
+    ids=["nan", "inf", "empty-cell", "text", "short-row", "constant", "one-row", "no-rows", "no-k"],
+)
+def test_wrong_csv(command, tmp_path, rows, words):
+    path = write_rows(tmp_path / "rows.csv", rows)
+    args = () if "how many clusters" in words[0] else ("--components", 2)
+    refuses(command("train", "--dataset", path, *args, "--quiet"), 2, *words)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_constant_column_is_named_and_left_without_effect(command, tmp_path):
+    rows = [["a", "still", "c"], *([i, 5, (i * i) % 11] for i in range(30))]
+    path = write_rows(tmp_path / "rows.csv", rows)
+    done = command("train", "--dataset", path, "--components", 2, "--out", "run", *TINY)
+    assert done.returncode == 0, done.stderr
+    assert "1 constant column(s)" in done.stdout
+    assert "'still'" in done.stdout
+
+
+def test_unknown_label_column(deepmix, tmp_path):
+    path = write_rows(tmp_path / "rows.csv", [["a", "b", "c"], *GOOD_ROWS])
+    refuses(deepmix("train", "--dataset", path, "--label-column", "kind"), 2, "label column 'kind'", "a, b, c")
+
+
+def test_labels_of_the_wrong_length(command, tmp_path):
+    np.savez(tmp_path / "rows.npz", x=np.eye(8), y=np.zeros(5, dtype=int))
+    refuses(command("train", "--dataset", tmp_path / "rows.npz"), 2, "8 rows and 5 labels")
+
+
+def test_text_and_object_arrays(deepmix, tmp_path):
+    np.save(tmp_path / "text.npy", np.full((5, 2), "a"))
+    refuses(deepmix("train", "--dataset", "text.npy", "--components", 2), 2, "must be numbers")
+    np.save(tmp_path / "pickle.npy", np.array([{}, {}], dtype=object), allow_pickle=True)
+    refuses(deepmix("train", "--dataset", "pickle.npy", "--components", 2), 1, "can't be read")
+
+
+@pytest.mark.parametrize("name", ["rows.npz", "rows.npy", "rows.csv.gz"])
+def test_damaged_file(deepmix, tmp_path, name):
+    (tmp_path / name).write_bytes(b"PK\x03\x04 this is not the file it says it is")
+    refuses(deepmix("train", "--dataset", name, "--components", 2), 1, f"'{name}' can't be read")
+
+
+def test_truncated_archive(command, tmp_path):
+    np.savez(tmp_path / "whole.npz", x=np.random.default_rng(0).normal(size=(500, 8)))
+    assert zipfile.is_zipfile(tmp_path / "whole.npz")
+    (tmp_path / "half.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:9000])
+    refuses(command("train", "--dataset", "half.npz", "--components", 2), 1, "'half.npz' can't be read")
+
+
+def test_existing_out_is_kept_unless_overwritten(command, tmp_path):
+    assert command("train", "--out", "run", *TINY).returncode == 0
+    before = (tmp_path / "run" / "metrics.json").read_bytes()
+    refuses(command("train", "--out", "run", *TINY), 2, "'run' exists", "--overwrite", "--resume")
+    refuses(command("train", "--out", "run", "--overwrite", "--model", "no", *TINY), 2, "unknown model")
+    assert (tmp_path / "run" / "metrics.json").read_bytes() == before
+    assert command("train", "--out", "run", "--overwrite", *TINY).returncode == 0
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("all my work")
+    refuses(command("train", "--out", "precious", "--overwrite", *TINY), 2, "no run folder")
+    assert (precious / "thesis.txt").read_text() == "all my work"
+
+
+def test_resume_of_what_is_no_run(deepmix, tmp_path):
+    (tmp_path / "empty").mkdir()
+    refuses(deepmix("train", "--resume", "--out", "empty"), 2, "no run folder")
+    refuses(deepmix("train", "--resume", "--out", "empty", "--lr", 0.1), 2, "takes its options from the run folder")
+
+
+def test_damaged_checkpoint(deepmix, tmp_path):
+    assert deepmix("train", "--out", "run", *TINY).returncode == 0
+    state = tmp_path / "run" / "checkpoint" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:1000])
+    refuses(deepmix("train", "--resume", "--out", "run", "--quiet"), 1, "state.safetensors' is damaged", "--overwrite")
+
+
+def test_full_disk_leaves_whole_files_only(command, tmp_path):
+    """A file-size limit stands in for a full disk: the write fails half-way with an OSError."""
+    limit = 200_000
+
+    def small_disk():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    done = command("train", "--out", "run", *TINY, preexec_fn=small_disk)
+    refuses(done, 1, "can't write", "free some space")
+    names = {path.name for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert names == {"config.json", "metrics.jsonl"}
+    resumed = command("train", "--resume", "--out", "run", "--quiet")
+    assert resumed.returncode == 0, resumed.stderr
+
+
+def test_diverged_training_stops_with_advice(deepmix, tmp_path):
+    done = deepmix("train", "--out", "run", "--lr", 1e18, *TINY)
+    refuses(done, 1, "training diverged in epoch", "--lr")
+    assert (tmp_path / "run" / "config.json").exists()

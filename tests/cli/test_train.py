@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from deepmix.metrics import clustering_accuracy
+
+from .conftest import TINY
+
+DIGITS_ROWS, DIGITS_TEST = 1797, 270
+
+
+def test_main_job_leaves_the_run_folder_of_the_design(command, tmp_path):
+    done = command("train", "--model", "mvae-emv2", "--prior", "standard", "--head", "gmm", *TINY)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "runs" / "digits-mvae-emv2-1"
+    assert f"Run folder: {folder.relative_to(tmp_path)}" in done.stdout
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        "config.json",
+        "metrics.jsonl",
+        "metrics.json",
+        "model.safetensors",
+        "checkpoint",
+        "assignments.csv",
+    }
+    metrics = json.loads((folder / "metrics.json").read_text())
+    for side in ("train", "test"):
+        assert {"acc", "nmi", "ari", "v_measure", "homogeneity", "completeness"} <= metrics["heads"]["gmm"][side].keys()
+        assert np.isfinite(metrics["elbo"][side])
+    assert metrics["n_parameters"] == 218888
+    assert metrics["seconds"] > 0
+    with (folder / "assignments.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["row"]) for row in rows] == list(range(1, DIGITS_ROWS + 1))
+    test = [row for row in rows if row["split"] == "test"]
+    assert len(test) == DIGITS_TEST
+    accuracy = clustering_accuracy(
+        np.array([row["label"] for row in test]), np.array([int(row["gmm"]) for row in test])
+    )
+    assert accuracy == pytest.approx(metrics["heads"]["gmm"]["test"]["acc"])
+    config = json.loads((folder / "config.json").read_text())
+    assert config["resolved"]["size"]["components"] == 10
+    assert config["resolved"]["model"]["likelihood"] == "bernoulli"
+    assert config["environment"]["device"] == "cpu"
+    epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["stage"], row["epoch"]) for row in epochs] == [
+        ("pretrain", 1),
+        ("pretrain", 2),
+        ("train", 1),
+        ("train", 2),
+    ]
+
+
+def test_csv_without_labels_gives_clusters(deepmix, blobs, tmp_path):
+    rows = [line.rpartition(",")[0] for line in blobs.read_text().splitlines()]
+    unlabelled = tmp_path / "rows.csv"
+    unlabelled.write_text("\n".join(rows) + "\n")
+    done = deepmix("train", "--dataset", unlabelled, "--components", 3, "--out", "run", *TINY)
+    assert done.returncode == 0, done.stderr
+    test = json.loads((tmp_path / "run" / "metrics.json").read_text())["heads"]["posterior"]["test"]
+    assert "acc" not in test
+    assert sum(test["sizes"]) == 18
+    assert "silhouette" in done.stdout
+
+
+def test_csv_with_labels_counts_their_classes_and_scores(deepmix, blobs, tmp_path):
+    done = deepmix(
+        "train", "--dataset", blobs, "--label-column", "kind", "--out", "run", "--epochs", 20, "--pretrain-epochs", 20
+    )
+    assert done.returncode == 0, done.stderr
+    assert "gaussian likelihood, 3 clusters" in done.stderr
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["heads"]["posterior"]["test"]["acc"] == 1.0
+    assert metrics["initial_labels"]["test"]["acc"] == 1.0
+
+
+def test_same_seed_gives_the_same_bits_and_another_seed_does_not(deepmix, tmp_path):
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        assert deepmix("train", "--seed", seed, "--out", name, *TINY).returncode == 0
+    a, b, c = ((tmp_path / name / "model.safetensors").read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+    assert (tmp_path / "a" / "assignments.csv").read_bytes() == (tmp_path / "b" / "assignments.csv").read_bytes()
+
+
+def test_config_of_a_run_repeats_it(deepmix, tmp_path):
+    assert deepmix("train", "--prior", "standard", "--beta", 0.5, "--out", "a", *TINY).returncode == 0
+    assert deepmix("train", "--config", "a/config.json", "--out", "b", "--quiet").returncode == 0
+    assert (tmp_path / "a" / "model.safetensors").read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()
+
+
+def test_seeds_summary_is_the_spread_of_the_runs(deepmix, tmp_path):
+    done = deepmix("train", "--seeds", 3, "--head", "gmm", "--head", "kmeans", "--out", "runs3", *TINY)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "runs3" / "summary.json").read_text())
+    for head in ("gmm", "kmeans"):
+        values = [
+            json.loads((tmp_path / "runs3" / f"seed-{seed}" / "metrics.json").read_text())["heads"][head]["test"]["acc"]
+            for seed in range(3)
+        ]
+        acc = summary["heads"][head]["acc"]
+        assert acc["values"] == values
+        assert acc["mean"] == pytest.approx(np.mean(values))
+        assert acc["std"] == pytest.approx(np.std(values, ddof=1))
+        assert acc["best"] == max(values)
+
+
+@pytest.mark.parametrize("lines_before_stop", [2, 8])
+def test_interrupted_run_is_readable_and_resumes_bit_identically(deepmix, tmp_path, lines_before_stop):
+    """Ctrl-C in pretraining (2 lines) or in training (8 lines), then --resume."""
+    options = ["--init", "kmeans", "--epochs", "14", "--pretrain-epochs", "6"]
+    whole = deepmix("train", *options, "--quiet", "--out", "whole")
+    assert whole.returncode == 0, whole.stderr
+    lines_file = tmp_path / "cut" / "metrics.jsonl"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deepmix", "train", *options, "--out", "cut"],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if lines_file.exists() and len(lines_file.read_text().splitlines()) >= lines_before_stop:
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "deepmix train --resume --out cut" in stderr
+    assert "Traceback" not in stderr
+    json.loads((tmp_path / "cut" / "config.json").read_text())
+    assert not (tmp_path / "cut" / "metrics.json").exists()
+    assert not list((tmp_path / "cut").rglob("*.part"))
+    resumed = deepmix("train", "--resume", "--out", "cut")
+    assert resumed.returncode == 0, resumed.stderr
+    assert (tmp_path / "cut" / "model.safetensors").read_bytes() == (
+        tmp_path / "whole" / "model.safetensors"
+    ).read_bytes()
+    assert len(lines_file.read_text().splitlines()) == 20
+    cut, whole_metrics = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("cut", "whole"))
+    assert cut["heads"] == whole_metrics["heads"]
+    assert cut["elbo"] == whole_metrics["elbo"]
+
+
+def test_help_lists_the_options_of_the_named_model(deepmix):
+    plain = deepmix("train", "--help").stdout
+    assert "mvae-emv2" in plain
+    assert "decode_threshold" not in plain
+    for args in (("--model", "k-dvae", "--help"), ("--help", "--model=k-dvae")):
+        text = deepmix("train", *args).stdout
+        assert "assignment=hard" in text
+        assert "decode_threshold=0.001" in text
+        assert "hidden=500-100" in text
+        assert "[a number]" in text
+
+
+def test_a_model_of_each_kind_trains(deepmix, tmp_path):
+    """vae has no mixture to read clusters from; its head does the clustering."""
+    done = deepmix("train", "--model", "vae", "--head", "kmeans", "--out", "vae", *TINY)
+    assert done.returncode == 0, done.stderr
+    weights = load_file(tmp_path / "vae" / "model.safetensors")
+    assert weights["encoder.mean.weight"].shape == (10, 256)
+
+
+def test_prepared_archive_is_found_by_name_in_the_data_folder(deepmix, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    random = np.random.default_rng(1)
+    x = random.integers(0, 256, size=(90, 4, 4), dtype=np.uint8)
+    np.savez(folder / "tiny_images.npz", x=x, y=np.arange(90) % 3, n_train=60)
+    done = deepmix("train", "--dataset", "tiny-images", "--out", "run", *TINY, env={"DEEPMIX_DATA": str(folder)})
+    assert done.returncode == 0, done.stderr
+    data = json.loads((Path(tmp_path) / "run" / "config.json").read_text())["resolved"]["data"]
+    assert data["rows"] == {"train": 60, "test": 30}
+    assert data["preprocessing"] == "divided by 255"

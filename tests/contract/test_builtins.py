@@ -1,0 +1,108 @@
+"""Every registered plugin keeps its contract: the built-ins here, third parties' in their own tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from deepmix import plugins, testing
+from deepmix.configuration import ExperimentConfig, build_model, resolve
+from deepmix.metrics import clustering_accuracy
+from deepmix.types import Dims, Split
+
+
+def every(kind: str) -> list[str]:
+    return [plugin.name for plugin in plugins.discover(kind) if plugin.distribution == "deepmix"]
+
+
+@pytest.mark.parametrize("n_heads", [1, 4])
+@pytest.mark.parametrize("name", every("encoders"))
+def test_encoder(name, n_heads):
+    dims = Dims(n_features=12, n_outputs=12, n_components=4, n_heads=n_heads, latent_dim=3)
+    testing.check_encoder(plugins.load("encoders", name), dims)
+
+
+@pytest.mark.parametrize("n_heads", [1, 4])
+@pytest.mark.parametrize("name", every("decoders"))
+def test_decoder(name, n_heads):
+    dims = Dims(n_features=12, n_outputs=24, n_components=4, n_heads=n_heads, latent_dim=3)
+    testing.check_decoder(plugins.load("decoders", name), dims)
+
+
+@pytest.mark.parametrize("name", every("priors"))
+def test_prior(name):
+    testing.check_prior(plugins.load("priors", name))
+
+
+@pytest.mark.parametrize("name", every("posteriors"))
+def test_posterior(name):
+    testing.check_posterior(plugins.load("posteriors", name))
+
+
+@pytest.mark.parametrize("name", every("initializers"))
+def test_initializer(name):
+    testing.check_initializer(plugins.load("initializers", name))
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (3, 1), (40, 1), (5, 80)], ids=str)
+@pytest.mark.parametrize("embedding", ["tsne", "spectral"])
+def test_graph_initializer_takes_data_of_any_shape(shape, embedding):
+    graph = plugins.load("initializers", "graph")
+    rows = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    labels = graph(graph.Options(embedding=embedding)).initial_labels(rows, rows, 2, seed=0)
+    assert set(labels) == {0, 1}
+
+
+def test_graph_initializer_carries_labels_from_a_subsample():
+    graph = plugins.load("initializers", "graph")
+    truth = np.arange(300) % 3
+    rows = np.eye(3, 5)[truth] * 20.0 + np.random.default_rng(0).normal(size=(300, 5))
+    for x in (rows.astype(np.float32), sparse.csr_matrix(rows.clip(0.0))):
+        labels = graph(graph.Options(max_rows=90)).initial_labels(x, rows, 3, seed=1)
+        assert clustering_accuracy(truth, labels) == 1.0
+
+
+@pytest.mark.parametrize("name", every("heads"))
+def test_head(name):
+    testing.check_head(plugins.load("heads", name))
+
+
+@pytest.mark.parametrize("name", every("datasets"))
+def test_dataset(name):
+    data_dir = os.environ.get("DEEPMIX_DATA")
+    if name != "digits" and data_dir is None:
+        pytest.skip(f"{name} is read from a data folder; set DEEPMIX_DATA to test it")
+    testing.check_dataset(plugins.load("datasets", name), Path(data_dir) if data_dir else None)
+
+
+@pytest.mark.parametrize("assignment", ["soft", "hard"])
+@pytest.mark.parametrize("prior", ["standard", "mixture"])
+@pytest.mark.parametrize("name", every("models"))
+def test_model(name, prior, assignment):
+    config = ExperimentConfig(model=name, prior=prior, settings={"assignment": assignment, "latent_dim": "3"})
+    split = Split(np.zeros((8, 6), np.float32), np.arange(6), np.arange(6, 8), None, "bernoulli", "")
+    testing.check_model(build_model(resolve(config), split, 4, seed=0), n_features=6)
+
+
+def test_checks_refuse_a_prior_whose_weights_do_not_sum_to_one():
+    standard = plugins.load("priors", "standard")
+    mixture = plugins.load("priors", "mixture")
+
+    class Doubled(mixture.__base__):
+        def __init__(self, dims, options):
+            super().__init__()
+            self.inner = standard(dims, options)
+
+        def forward(self):
+            parameters = self.inner()
+            return type(parameters)(None, parameters.log_weight_K + np.log(2.0))
+
+        def place(self, components, weight_K):
+            pass
+
+    with pytest.raises(AssertionError, match="sum of the new weights and 1 must agree"):
+        testing.check_prior(Doubled)
