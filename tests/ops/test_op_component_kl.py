@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from oracle import EQ_15, STANDARD, Sizes, Switches, assert_as_exact_as_reference, mixture_arguments
 from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
 from deepmix import ops, reference
 from deepmix.types import Gaussian, MixtureParameters
+from tests.ops.oracle import EQ_15, STANDARD, Sizes, Switches, assert_as_exact_as_reference, mixture_arguments
 
 GRID = [
     *(Sizes(N, K, M) for N in (0, 1, 7) for K in (1, 10, 1000) for M in (1, 10, 64)),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from oracle import assert_as_exact_as_reference, draws_for
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from deepmix import kernels, ops, reference
 from deepmix.types import Gaussian, MixtureParameters
+from tests.ops.oracle import assert_as_exact_as_reference, draws_for
 
 SIZES = [
     *((N, K, M) for N in (0, 1, 7) for K in (1, 10, 1000) for M in (1, 10, 64)),

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from oracle import (
+from torch import Tensor
+
+from deepmix import ops, reference
+from deepmix.types import Gaussian, Latents, MixtureParameters
+from tests.ops.oracle import (
     EQ_5,
     EQ_10,
     EQ_15,
@@ -16,10 +20,6 @@ from oracle import (
     assert_as_exact_as_reference,
     mixture_arguments,
 )
-from torch import Tensor
-
-from deepmix import ops, reference
-from deepmix.types import Gaussian, Latents, MixtureParameters
 
 GRID = [
     *(Sizes(N, K, M) for N in (0, 1, 7) for K in (1, 10, 1000) for M in (1, 10, 64)),

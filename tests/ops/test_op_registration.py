@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from oracle import EQ_5, EQ_10, PRODUCT, STANDARD, Sizes, mixture_arguments
-from test_op_component_log_prob import diagonal_arguments, full_arguments
 from torch import Tensor
 
 from deepmix import ops
 from deepmix.types import Gaussian, Latents, MixtureParameters
+from tests.ops.oracle import EQ_5, EQ_10, PRODUCT, STANDARD, Sizes, mixture_arguments
+from tests.ops.test_op_component_log_prob import diagonal_arguments, full_arguments
 
 SMALL = [Sizes(5, 3, 2, L=2), Sizes(5, 3, 2, L=2, shared=True)]
 SWITCHES = [EQ_5, EQ_10, STANDARD, PRODUCT]
