@@ -6,8 +6,9 @@ Shapes are those of `deepmix.types`; results have the dtype of the inputs, and f
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -147,15 +148,30 @@ def component_log_prob_full(
     return log_prob_NK, Responsibilities(log_q_NK, log_normalizer_N)
 
 
+_reference_only = False
+
+
+@contextlib.contextmanager
+def reference_only() -> Iterator[None]:
+    """Let plain PyTorch compute what the kernels would, to compare the two."""
+    global _reference_only
+    _reference_only = True
+    try:
+        yield
+    finally:
+        _reference_only = False
+
+
 def _look_for_kernel(device_type: str) -> bool:
-    return device_type in _devices_with_kernels()
+    return not _reference_only and device_type in load()
 
 
 _has_kernel: Callable[[str], bool] = torch.compiler.assume_constant_result(_look_for_kernel)
 
 
 @functools.cache
-def _devices_with_kernels() -> frozenset[str]:
+def load() -> frozenset[str]:
+    """Load and register the kernels, once; return the device types that have them."""
     devices = kernels.load().devices
     if devices:
         operators.register()
