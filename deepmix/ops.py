@@ -1,13 +1,20 @@
 """The typed face of the numerical kernels: arguments are checked here, once, and computed below.
 
-Shapes are those of `deepmix.types`; every function works in the dtype of its inputs.
+Where no kernel is loaded for a tensor's device (`deepmix.kernels`), the reference computes the same.
+Shapes are those of `deepmix.types`; results have the dtype of the inputs, and float32 for half precision.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
 from torch import Tensor
 
-from deepmix import reference
+from deepmix import kernels, operators, reference
 from deepmix.types import Gaussian, Latents, MixtureParameters, Responsibilities
 
 
@@ -23,8 +30,11 @@ def component_kl(posterior: Gaussian, prior: MixtureParameters) -> Tensor:
 
     """
     n_components = _check_mixture(posterior, prior)
-    mean, log_var = _components(prior)
-    kl_NK = reference.component_kl(posterior.mean, posterior.log_var, mean, log_var)
+    inputs = _one_dtype(posterior.mean, posterior.log_var, *_components(prior))
+    if _has_kernel(posterior.mean.device.type):
+        kl_NK: Tensor = torch.ops.deepmix.component_kl.default(*inputs)
+    else:
+        kl_NK = reference.component_kl(*inputs)
     return kl_NK.expand(kl_NK.shape[0], n_components)
 
 
@@ -49,20 +59,33 @@ def mixture_posterior(
     """
     n_components = _check_mixture(latents.posterior, latents.prior)
     z_shape, q_shape = tuple(latents.z_LNHM.shape), tuple(latents.posterior.mean.shape)
-    if z_shape[1:] != q_shape:
+    if len(z_shape) != 4 or z_shape[0] == 0 or z_shape[1:] != q_shape:
         raise ValueError(f"z must be (L, N, H, M) over q(z|y,x) of shape {q_shape}, got {z_shape}")
     if log_likelihood_LNK is not None:
         got, rows = tuple(log_likelihood_LNK.shape), z_shape[:2]
         if got not in {(*rows, n_components), (*rows, 1)}:
             raise ValueError(f"log p(x|z) must be (L, N, K) = {(*rows, n_components)}, got {got}")
-    mean, log_var = _components(latents.prior)
-    *_, log_q_NK, log_normalizer_N = reference.mixture_posterior(
+        log_likelihood_LNK = log_likelihood_LNK.expand(*rows, n_components)
+    z_LNHM, mean, log_var, prior_mean, prior_log_var, log_weight_K, log_likelihood_LNK = _one_dtype(
         latents.z_LNHM,
         latents.posterior.mean,
         latents.posterior.log_var,
+        *_components(latents.prior),
+        latents.prior.log_weight_K,
+        log_likelihood_LNK,
+    )
+    compute = (
+        torch.ops.deepmix.mixture_posterior.default
+        if _has_kernel(latents.z_LNHM.device.type)
+        else reference.mixture_posterior
+    )
+    _, _, log_q_NK, log_normalizer_N = compute(
+        z_LNHM,
         mean,
         log_var,
-        latents.prior.log_weight_K,
+        prior_mean,
+        prior_log_var,
+        log_weight_K,
         log_likelihood_LNK,
         use_posterior,
         product,
@@ -70,10 +93,120 @@ def mixture_posterior(
     return Responsibilities(log_q_NK, log_normalizer_N)
 
 
+def component_log_prob(z_NM: Tensor, mixture: MixtureParameters) -> tuple[Tensor, Responsibilities]:
+    """Return log N(z; mean_k, exp(log_var_k)), (N, K), and p(y|z) with log p(z) from the same pass.
+
+    Responsibilities are VaDE's eq. 16 and the E-step of a Gaussian mixture; the log normaliser is the
+    log-likelihood of each row.
+
+    Args:
+        z_NM: the points.
+        mixture: K diagonal Gaussians and their log-weights.
+
+    Raises:
+        ValueError: the shapes don't fit together.
+
+    """
+    if mixture.components is None:
+        raise ValueError("component_log_prob needs the components' means and log-variances, got none")
+    mean_KM, log_var_KM = mixture.components.mean, mixture.components.log_var
+    expected = (mixture.log_weight_K.shape[0], *_point_shape(z_NM)[1:])
+    _check_shape("mean", mean_KM, expected)
+    _check_shape("log-variance", log_var_KM, expected)
+    inputs = _one_dtype(z_NM, mean_KM, log_var_KM, mixture.log_weight_K)
+    if _has_kernel(z_NM.device.type):
+        log_prob_NK, log_q_NK, log_normalizer_N = torch.ops.deepmix.component_log_prob.default(*inputs)
+    else:
+        log_prob_NK, log_q_NK, log_normalizer_N = reference.component_log_prob(*inputs)
+    return log_prob_NK, Responsibilities(log_q_NK, log_normalizer_N)
+
+
+def component_log_prob_full(
+    z_NM: Tensor, mean_KM: Tensor, precision_cholesky_KMM: Tensor, log_weight_K: Tensor
+) -> tuple[Tensor, Responsibilities]:
+    """Return what `component_log_prob` does for full covariances.
+
+    Args:
+        z_NM: the points.
+        mean_KM: the components' means.
+        precision_cholesky_KMM: lower triangular A with A A^T the inverse covariance; the rest is not read.
+        log_weight_K: log p(y).
+
+    Raises:
+        ValueError: the shapes don't fit together.
+
+    """
+    n_dimensions = _point_shape(z_NM)[1]
+    n_components = log_weight_K.shape[0]
+    _check_shape("mean", mean_KM, (n_components, n_dimensions))
+    _check_shape("precision's Cholesky factor", precision_cholesky_KMM, (n_components, n_dimensions, n_dimensions))
+    inputs = _one_dtype(z_NM, mean_KM, precision_cholesky_KMM, log_weight_K)
+    if _has_kernel(z_NM.device.type):
+        log_prob_NK, log_q_NK, log_normalizer_N = torch.ops.deepmix.component_log_prob_full.default(*inputs)
+    else:
+        log_prob_NK, log_q_NK, log_normalizer_N = reference.component_log_prob_full(*inputs)
+    return log_prob_NK, Responsibilities(log_q_NK, log_normalizer_N)
+
+
+_reference_only = False
+
+
+@contextlib.contextmanager
+def reference_only() -> Iterator[None]:
+    """Let plain PyTorch compute what the kernels would, to compare the two."""
+    global _reference_only
+    _reference_only = True
+    try:
+        yield
+    finally:
+        _reference_only = False
+
+
+def _look_for_kernel(device_type: str) -> bool:
+    return not _reference_only and device_type in load()
+
+
+_has_kernel: Callable[[str], bool] = torch.compiler.assume_constant_result(_look_for_kernel)
+
+
+@functools.cache
+def load() -> frozenset[str]:
+    """Load and register the kernels, once; return the device types that have them."""
+    devices = kernels.load().devices
+    if devices:
+        operators.register()
+    return devices
+
+
+def _one_dtype(*tensors: Tensor | None) -> tuple[Any, ...]:
+    """Bring tensors to the widest of their dtypes, at least float32."""
+    first = tensors[0]
+    assert first is not None
+    dtype = first.dtype
+    if dtype in (torch.float32, torch.float64) and all(t is None or t.dtype == dtype for t in tensors):
+        return tensors
+    for tensor in tensors:
+        if tensor is not None:
+            dtype = torch.promote_types(dtype, tensor.dtype)
+    dtype = torch.promote_types(dtype, torch.float32)
+    return tuple(None if tensor is None else tensor.to(dtype) for tensor in tensors)
+
+
 def _components(prior: MixtureParameters) -> tuple[Tensor | None, Tensor | None]:
     if prior.components is None:
         return None, None
     return prior.components.mean, prior.components.log_var
+
+
+def _point_shape(z_NM: Tensor) -> tuple[int, int]:
+    if z_NM.dim() != 2:
+        raise ValueError(f"z must be (N, M), got {tuple(z_NM.shape)}")
+    return z_NM.shape[0], z_NM.shape[1]
+
+
+def _check_shape(name: str, tensor: Tensor, expected: tuple[int, ...]) -> None:
+    if tuple(tensor.shape) != expected:
+        raise ValueError(f"the components' {name} must be {expected}, got {tuple(tensor.shape)}")
 
 
 def _check_mixture(posterior: Gaussian, prior: MixtureParameters) -> int:

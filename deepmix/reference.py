@@ -73,6 +73,28 @@ def mixture_posterior(
     return log_prior_LNK.mean(0), log_posterior_NK, log_q_NK, log_normalizer_N
 
 
+def component_log_prob(
+    z_NM: Tensor, mean_KM: Tensor, log_var_KM: Tensor, log_weight_K: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return log N(z; mean_k, exp(log_var_k)), log p(y_k|z), each (N, K), and log p(z), (N,): VaDE eq. 16."""
+    log_prob_NK = gaussian_log_prob(z_NM.unsqueeze(1), mean_KM, log_var_KM)
+    return log_prob_NK, *normalize_log(log_prob_NK + log_weight_K)
+
+
+def component_log_prob_full(
+    z_NM: Tensor, mean_KM: Tensor, precision_cholesky_KMM: Tensor, log_weight_K: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As `component_log_prob`, with covariances (A A^T)^-1 for lower triangular A.
+
+    log N = log |A| - M/2 log 2 pi - |A^T (z - mean)|^2 / 2
+    """
+    cholesky_KMM = precision_cholesky_KMM.tril()
+    y_NKM = torch.einsum("nki,kij->nkj", z_NM.unsqueeze(1) - mean_KM, cholesky_KMM)
+    log_determinant_K = cholesky_KMM.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    log_prob_NK = log_determinant_K - 0.5 * (z_NM.shape[1] * LOG_2PI + y_NKM.square().sum(-1))
+    return log_prob_NK, *normalize_log(log_prob_NK + log_weight_K)
+
+
 def normalize_log(log_ratio_NK: Tensor) -> tuple[Tensor, Tensor]:
     """Divide unnormalised probabilities by their sum, in logs: (N, K) and the log normaliser (N,)."""
     log_normalizer_N = torch.logsumexp(log_ratio_NK, dim=-1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from deepmix.cli.bench import bench
+from deepmix.cli.doctor import doctor
 from deepmix.cli.errors import Group
 from deepmix.cli.plugins import plugins
 from deepmix.cli.train import train
@@ -17,3 +19,5 @@ def main() -> None:
 
 main.add_command(train)
 main.add_command(plugins)
+main.add_command(bench)
+main.add_command(doctor)

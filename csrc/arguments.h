@@ -1,0 +1,88 @@
+// What a kernel is called with: sizes and pointers to contiguous arrays, free of torch.
+#pragma once
+
+#include <cstdint>
+
+namespace deepmix {
+
+/// Inputs of q(y|x) from samples (equations 5, 10, 15 and 16 of the MVAE supplement).
+template <class T>
+struct MixtureInputs {
+  int64_t L, N, H, K, M;
+  bool use_posterior;         // divide by q(z|y,x)
+  bool product;               // multiply over samples instead of taking their geometric mean
+  const T* z;                 // (L, N, H, M)
+  const T* mean;              // (N, H, M), or null: there is no q(z|y,x)
+  const T* log_var;           // (N, H, M), or null
+  const T* prior_mean;        // (K, M), or null: N(0, I)
+  const T* prior_log_var;     // (K, M), or null
+  const T* log_weight;        // (K)
+  const T* log_likelihood;    // (L, N, K), or null
+};
+
+template <class T>
+struct MixtureOutputs {
+  T* log_prior;       // (N, K), mean over samples
+  T* log_posterior;   // (N, H), mean over samples; null without q(z|y,x)
+  T* log_q;           // (N, K)
+  T* log_normalizer;  // (N)
+};
+
+/// Upstream gradients of the outputs, each null where it is zero, and the saved output log_q.
+template <class T>
+struct MixtureUpstream {
+  const T* log_prior;
+  const T* log_posterior;
+  const T* by_log_q;
+  const T* log_normalizer;
+  const T* log_q;
+};
+
+template <class T>
+struct MixtureGradients {
+  T* z;
+  T* mean;            // null without q(z|y,x)
+  T* log_var;
+  T* prior_mean;      // null for N(0, I)
+  T* prior_log_var;
+  T* log_weight;
+  T* log_likelihood;  // null without a log-likelihood
+};
+
+/// Inputs of log N(z; mean_k, covariance_k) with full covariances.
+template <class T>
+struct FullInputs {
+  int64_t N, K, M;
+  const T* z;                   // (N, M)
+  const T* mean;                // (K, M)
+  const T* precision_cholesky;  // (K, M, M), lower triangular A with precision = A A^T
+  const T* log_weight;          // (K)
+};
+
+template <class T>
+struct FullGradients {
+  T* z;
+  T* mean;
+  T* precision_cholesky;
+  T* log_weight;
+};
+
+/// Inputs of KL(q(z|y,x) || p(z|y)).
+template <class T>
+struct KlInputs {
+  int64_t N, H, K, M;
+  const T* mean;           // (N, H, M)
+  const T* log_var;        // (N, H, M)
+  const T* prior_mean;     // (K, M), or null: N(0, I)
+  const T* prior_log_var;  // (K, M), or null
+};
+
+template <class T>
+struct KlGradients {
+  T* mean;
+  T* log_var;
+  T* prior_mean;  // null for N(0, I)
+  T* prior_log_var;
+};
+
+}  // namespace deepmix

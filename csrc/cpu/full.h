@@ -1,0 +1,110 @@
+// Gaussians with full covariances, one latent for all components: y = A^T (z - mean), log p = log |A| - |y|^2 / 2.
+
+template <class T>
+T full_constant(const T* cholesky, int64_t M) {
+  double sum = 0;
+  for (int64_t m = 0; m < M; ++m) sum += std::log(static_cast<double>(cholesky[m * M + m]));
+  return static_cast<T>(sum - 0.5 * static_cast<double>(M) * LOG_2PI);
+}
+
+/// One block's z less a mean, (M, B).
+template <class T, int V>
+DEEPMIX_INLINE void center_block(const T* z, const T* mean, int64_t M, T* difference) {
+  constexpr int64_t B = ROWS<T, V>;
+  for (int64_t m = 0; m < M; ++m)
+    for (int64_t r = 0; r < B; r += LANES<T>) store(difference + m * B + r, load(z + m * B + r) - mean[m]);
+}
+
+/// Column j of A times a block's differences: y_j, V vectors.
+template <class T, int V>
+DEEPMIX_INLINE void project_block(const T* difference, const T* cholesky, int64_t j, int64_t M, Vec<T>* y) {
+  Vec<T> part[V] = {};
+  for (int v = 0; v < V; ++v) y[v] = Vec<T>{};
+  for (int64_t i = j; i < M; ++i) {
+    const Vec<T> factor = broadcast(cholesky[i * M + j]);
+    for (int v = 0; v < V; ++v) part[v] += factor * load(difference + i * ROWS<T, V> + v * LANES<T>);
+    if (i % DIMENSIONS_GROUP == DIMENSIONS_GROUP - 1 || i == M - 1) move_vectors(part, V, y);
+  }
+}
+
+template <class T, int V>
+void full_forward_blocks(const FullInputs<T> in, const MixtureOutputs<T> out, int64_t begin, int64_t end) {
+  constexpr int64_t B = ROWS<T, V>;
+  const int64_t K = in.K, M = in.M;
+  const Buffer<T> z(M * B), difference(M * B), log_prior(K * B), ratio(K * B), constant(K);
+  for (int64_t k = 0; k < K; ++k) constant[k] = full_constant(in.precision_cholesky + k * M * M, M);
+
+  for (int64_t row = begin; row < end; row += B) {
+    const int64_t count = block_rows<T, V>(row, end);
+    T log_normalizer[B];
+    transpose_in<T, V>(in.z + row * M, count, M, z.get());
+    for (int64_t k = 0; k < K; ++k) {
+      center_block<T, V>(z.get(), in.mean + k * M, M, difference.get());
+      Vec<T> distance[V] = {}, part[V] = {};
+      for (int64_t j = 0; j < M; ++j) {
+        Vec<T> y[V];
+        project_block<T, V>(difference.get(), in.precision_cholesky + k * M * M, j, M, y);
+        for (int v = 0; v < V; ++v) part[v] += y[v] * y[v];
+        if (j % DIMENSIONS_GROUP == DIMENSIONS_GROUP - 1 || j == M - 1) move_vectors(part, V, distance);
+      }
+      for (int v = 0; v < V; ++v) {
+        const Vec<T> value = constant[k] - T(0.5) * distance[v];
+        store(log_prior.get() + k * B + v * LANES<T>, value);
+        store(ratio.get() + k * B + v * LANES<T>, value + in.log_weight[k]);
+      }
+    }
+    transpose_out<T, V>(log_prior.get(), count, K, out.log_prior + row * K);
+    normalize_block<T, V>(ratio.get(), K, log_normalizer);
+    transpose_out<T, V>(ratio.get(), count, K, out.log_q + row * K);
+    std::copy_n(log_normalizer, count, out.log_normalizer + row);
+  }
+}
+
+template <class T, int V>
+void full_backward_blocks(const FullInputs<T> in, const MixtureUpstream<T> up, const FullGradients<T> out,
+                          const Partial& partial, int64_t begin, int64_t end) {
+  constexpr int64_t B = ROWS<T, V>;
+  const int64_t K = in.K, M = in.M;
+  const BlockWeights<T> weights(K * B);
+  const Buffer<T> z(M * B), difference(M * B), d_difference(M * B), d_z(M * B);
+  Cascade<T> z_sums(M * B, K);
+  std::fill_n(d_difference.get(), M * B, T(0));
+
+  for (int64_t row = begin; row < end; row += B) {
+    const int64_t count = block_rows<T, V>(row, end);
+    T ratio_sum[B];
+    block_weights<T, V>(up, row, count, K, T(1), T(1), weights, ratio_sum);
+    transpose_in<T, V>(in.z + row * M, count, M, z.get());
+    for (int64_t k = 0; k < K; ++k) {
+      const T* cholesky = in.precision_cholesky + k * M * M;
+      const T* weight = weights.prior.get() + k * B;
+      double* d_cholesky = partial.spread + k * M * M;
+      partial.log_weight[k] += sum_rows<T, V>(weights.ratio.get() + k * B);
+      center_block<T, V>(z.get(), in.mean + k * M, M, difference.get());
+      const T weight_sum = sum_rows<T, V>(weight);
+      for (int64_t j = 0; j < M; ++j) {
+        Vec<T> y[V];
+        project_block<T, V>(difference.get(), cholesky, j, M, y);
+        for (int v = 0; v < V; ++v) y[v] *= load(weight + v * LANES<T>);
+        for (int64_t i = j; i < M; ++i) {
+          Vec<T> by_factor{};
+          for (int v = 0; v < V; ++v) {
+            const int64_t at = i * B + v * LANES<T>;
+            by_factor -= y[v] * load(difference.get() + at);
+            store(d_difference.get() + at, load(d_difference.get() + at) - cholesky[i * M + j] * y[v]);
+          }
+          d_cholesky[i * M + j] += sum_lanes<T>(by_factor);
+        }
+        d_cholesky[j * M + j] += weight_sum / cholesky[j * M + j];
+      }
+      for (int64_t m = 0; m < M; ++m) partial.mean[k * M + m] -= sum_rows<T, V>(d_difference.get() + m * B);
+      for (int64_t i = 0; i < M * B; i += LANES<T>) {
+        store(z_sums.part() + i, load(z_sums.part() + i) + load(d_difference.get() + i));
+        store(d_difference.get() + i, Vec<T>{});
+      }
+      z_sums.end_term();
+    }
+    z_sums.finish(d_z.get());
+    transpose_out<T, V>(d_z.get(), count, M, out.z + row * M);
+  }
+}

@@ -1,0 +1,251 @@
+// One encoder head per component: the arrays are (N, K, M), read once in the order they lie in memory.
+// Terms of a tile go to a scratch that stays in cache, whose M-long segments are then summed.
+
+constexpr int64_t PADDING = 64;  // elements kernels may read or write past the end of a scratch array
+
+/// Whether a pass writes so much that its results would only push other data out of the caches.
+constexpr int64_t STREAMING_BYTES = int64_t{8} << 20;
+
+template <class T>
+bool can_stream(const T* to, bool large) {
+  return large && reinterpret_cast<std::uintptr_t>(to) % DEEPMIX_VECTOR_BYTES == 0;
+}
+
+/// Sums of n consecutive segments of M elements each.
+template <class T>
+DEEPMIX_INLINE void sum_segments(const T* terms, int64_t n, int64_t M, T* sums) {
+  for (int64_t segment = 0; segment < n; ++segment, terms += M) {
+    int64_t m = 0;
+    T sum = 0;
+    if (M >= LANES<T>) {
+      Vec<T> lanes{};
+      for (; m + LANES<T> <= M; m += LANES<T>) lanes += load(terms + m);
+      sum = sum_lanes<T>(lanes);
+    }
+    for (; m < M; ++m) sum += terms[m];
+    sums[segment] = sum;
+  }
+}
+
+/// Each of n values M times over; may write up to PADDING elements too many.
+template <class T>
+DEEPMIX_INLINE void repeat_each(const T* values, int64_t n, int64_t M, T* repeated) {
+  for (int64_t i = 0; i < n; ++i, repeated += M) {
+    const Vec<T> value = broadcast(values[i]);
+    for (int64_t m = 0; m < M; m += LANES<T>) store(repeated + m, value);
+  }
+}
+
+/// Turn rows of K unnormalised log-probabilities into log_q and its normaliser, in place.
+template <class T>
+void normalize_rows(T* log_q, T* log_normalizer, int64_t rows, int64_t K, T* scratch) {
+  for (int64_t row = 0; row < rows; ++row) {
+    const T* ratio = log_q + row * K;
+    T highest = ratio[0];
+    for (int64_t k = 1; k < K; ++k) highest = ratio[k] > highest ? ratio[k] : highest;
+    if (std::isinf(highest)) highest = 0;  // as torch.logsumexp: all -inf stays -inf
+    log_normalizer[row] = highest;
+    for (int64_t k = 0; k < K; ++k) log_q[row * K + k] -= highest;
+  }
+  over_vectors<T>(rows * K, [&](int64_t i, auto access) {
+    store(scratch + i, exponential<T>(access.load(log_q + i)));
+  });
+  for (int64_t row = 0; row < rows; ++row) {
+    T sum = 0;
+    sum_segments(scratch + row * K, 1, K, &sum);
+    scratch[row] = sum;
+  }
+  over_vectors<T>(rows, [&](int64_t i, auto access) {
+    const Vec<T> log_sum = logarithm<T>(access.load(scratch + i));
+    store(scratch + i, log_sum);
+    access.store(log_normalizer + i, access.load(log_normalizer + i) + log_sum);
+  });
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t k = 0; k < K; ++k) log_q[row * K + k] -= scratch[row];
+}
+
+template <class T>
+void heads_forward(const MixtureInputs<T> in, const PriorTable<T>& prior, const MixtureOutputs<T> out, int64_t begin,
+                   int64_t end) {
+  const int64_t L = in.L, K = in.K, M = in.M, sample_stride = in.N * K * M;
+  const Tile tile = prior.tile;
+  const int64_t scratch_size = std::max(tile.pairs * M, tile.rows * K) + PADDING;
+  const Buffer<T> prior_terms(scratch_size), posterior_terms(scratch_size);
+  const T mean_weight = T(1) / T(L), ratio_weight = in.product ? T(L) : T(1);
+
+  for (int64_t row = begin; row < end; row += tile.rows) {
+    const int64_t rows = std::min(tile.rows, end - row), n_pairs = rows * K;
+    for (int64_t first = 0; first < n_pairs; first += tile.pairs) {
+      const int64_t pairs = std::min(tile.pairs, n_pairs - first), pair = row * K + first, at = pair * M;
+      const T *prior_mean = prior.mean.get() + first * M, *prior_precision = prior.precision.get() + first * M;
+      over_vectors<T>(pairs * M, [&](int64_t i, auto access) {
+        const Vec<T> mean = access.load(in.mean + at + i), log_var = access.load(in.log_var + at + i);
+        const Vec<T> precision = exponential<T>(-log_var), p_mean = load(prior_mean + i);
+        const Vec<T> p_precision = load(prior_precision + i);
+        Vec<T> by_prior{}, by_posterior{};
+        for (int64_t l = 0; l < L; ++l) {
+          const Vec<T> z = access.load(in.z + l * sample_stride + at + i);
+          by_prior += scaled_distance(z, p_mean, p_precision);
+          by_posterior += scaled_distance(z, mean, precision);
+        }
+        store(prior_terms.get() + i, by_prior);
+        store(posterior_terms.get() + i, by_posterior * mean_weight + log_var);
+      });
+      sum_segments(prior_terms.get(), pairs, M, prior_terms.get());
+      sum_segments(posterior_terms.get(), pairs, M, posterior_terms.get());
+      for (int64_t p = 0; p < pairs; ++p) {
+        const int64_t k = (first + p) % K;
+        const T log_prior = prior.constant[k] - T(0.5) * mean_weight * prior_terms[p];
+        const T log_posterior = log_density<T>(posterior_terms[p], T(M));
+        T ratio = in.log_weight[k] + log_prior;
+        if (in.use_posterior) ratio -= log_posterior;
+        out.log_prior[pair + p] = log_prior;
+        out.log_posterior[pair + p] = log_posterior;
+        out.log_q[pair + p] = ratio * ratio_weight;
+      }
+    }
+    if (in.log_likelihood != nullptr) {
+      const T weight = in.product ? T(1) : mean_weight;
+      for (int64_t l = 0; l < L; ++l) {
+        const T* log_likelihood = in.log_likelihood + (l * in.N + row) * K;
+        for (int64_t p = 0; p < n_pairs; ++p) out.log_q[row * K + p] += weight * log_likelihood[p];
+      }
+    }
+    normalize_rows(out.log_q + row * K, out.log_normalizer + row, rows, K, prior_terms.get());
+  }
+}
+
+/// Upstream gradients carried back through the normalisation: what each pair's log-ratio gets, and what
+/// each sample's log p(z|y) and log q(z|y,x) get from everything.
+template <class T>
+struct PairWeights {
+  Buffer<T> ratio, prior, posterior;
+};
+
+template <class T>
+void pair_weights(const MixtureInputs<T> in, const MixtureUpstream<T> up, int64_t row, int64_t rows,
+                  const PairWeights<T>& weights) {
+  const int64_t K = in.K, at = row * K, n_pairs = rows * K;
+  const T mean_weight = T(1) / T(in.L), sample_weight = in.product ? T(1) : mean_weight;
+  over_vectors<T>(n_pairs, [&](int64_t i, auto access) {
+    access.store(weights.ratio.get() + i, exponential<T>(access.load(up.log_q + at + i)));
+  });
+  for (int64_t r = 0; r < rows; ++r) {
+    T sum = 0, q_sum = 0;
+    if (up.by_log_q != nullptr) sum_segments(up.by_log_q + at + r * K, 1, K, &sum);
+    sum_segments(weights.ratio.get() + r * K, 1, K, &q_sum);  // 1 but for the rounding of log_q
+    const T correction = T(1) / q_sum;
+    const T by_normalizer = up.log_normalizer != nullptr ? up.log_normalizer[row + r] : T(0);
+    for (int64_t p = r * K; p < (r + 1) * K; ++p) {
+      const T by_log_q = up.by_log_q != nullptr ? up.by_log_q[at + p] : T(0);
+      const T ratio = normalizer_gradient(by_log_q, weights.ratio[p] * correction, by_normalizer, sum);
+      const T by_log_prior = up.log_prior != nullptr ? up.log_prior[at + p] : T(0);
+      const T by_log_posterior = up.log_posterior != nullptr ? up.log_posterior[at + p] : T(0);
+      weights.ratio[p] = ratio;
+      weights.prior[p] = mean_weight * by_log_prior + sample_weight * ratio;
+      weights.posterior[p] = mean_weight * by_log_posterior - (in.use_posterior ? sample_weight * ratio : T(0));
+    }
+  }
+}
+
+/// Add rows of an array, one after another, to sums in double.
+template <class T>
+void fold_rows(const T* values, int64_t rows, int64_t size, double* total) {
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t i = 0; i < size; ++i) total[i] += values[row * size + i];
+}
+
+/// The prior's gradients while tiles are walked: one sum for every element of a tile, moved to the task's
+/// sums now and then, so that no sum in single precision is long.
+template <class T>
+class TileSums {
+ public:
+  TileSums(const Tile& tile, int64_t K, int64_t M)
+      : rows_(tile.rows), size_(K * M), mean_(rows_ * size_ + PADDING), log_var_(rows_ * size_ + PADDING) {
+    clear();
+  }
+
+  T* mean() const { return mean_.get(); }
+  T* log_var() const { return log_var_.get(); }
+
+  void end_tile(const Partial& partial) {
+    if (++tiles_ == TILES_BETWEEN) flush(partial);
+  }
+
+  void flush(const Partial& partial) {
+    fold_rows(mean_.get(), rows_, size_, partial.mean);
+    fold_rows(log_var_.get(), rows_, size_, partial.spread);
+    clear();
+  }
+
+ private:
+  static constexpr int TILES_BETWEEN = 64;
+
+  void clear() {
+    tiles_ = 0;
+    std::fill_n(mean_.get(), rows_ * size_ + PADDING, T(0));
+    std::fill_n(log_var_.get(), rows_ * size_ + PADDING, T(0));
+  }
+
+  int64_t rows_, size_;
+  Buffer<T> mean_, log_var_;
+  int tiles_ = 0;
+};
+
+template <class T>
+void heads_backward(const MixtureInputs<T> in, const PriorTable<T>& prior, const MixtureUpstream<T> up,
+                    const MixtureGradients<T> out, const Partial& partial, int64_t begin, int64_t end) {
+  const int64_t L = in.L, K = in.K, M = in.M, sample_stride = in.N * K * M;
+  const Tile tile = prior.tile;
+  const int64_t n_weights = tile.rows * K + PADDING, n_elements = tile.pairs * M + PADDING;
+  const PairWeights<T> weights{Buffer<T>(n_weights), Buffer<T>(n_weights), Buffer<T>(n_weights)};
+  const Buffer<T> prior_weight(n_elements), posterior_weight(n_elements);
+  TileSums<T> sums(tile, K, M);
+  const bool large = L == 1 && 3 * sample_stride * static_cast<int64_t>(sizeof(T)) > STREAMING_BYTES;
+
+  for (int64_t row = begin; row < end; row += tile.rows) {
+    const int64_t rows = std::min(tile.rows, end - row), n_pairs = rows * K;
+    pair_weights(in, up, row, rows, weights);
+    fold_rows(weights.ratio.get(), rows, K, partial.log_weight);
+    if (out.log_likelihood != nullptr) {
+      const T sample_weight = in.product ? T(1) : T(1) / T(L);
+      for (int64_t l = 0; l < L; ++l)
+        for (int64_t p = 0; p < n_pairs; ++p)
+          out.log_likelihood[(l * in.N + row) * K + p] = sample_weight * weights.ratio[p];
+    }
+    for (int64_t first = 0; first < n_pairs; first += tile.pairs) {
+      const int64_t pairs = std::min(tile.pairs, n_pairs - first), offset = first * M, at = row * K * M + offset;
+      repeat_each(weights.prior.get() + first, pairs, M, prior_weight.get());
+      repeat_each(weights.posterior.get() + first, pairs, M, posterior_weight.get());
+      const auto element = [&](int64_t i, auto access) __attribute__((always_inline)) {
+        const Vec<T> mean = access.load(in.mean + at + i), log_var = access.load(in.log_var + at + i);
+        const Vec<T> precision = exponential<T>(-log_var), p_mean = load(prior.mean.get() + offset + i);
+        const Vec<T> p_precision = load(prior.precision.get() + offset + i);
+        const Vec<T> by_prior = load(prior_weight.get() + i), by_posterior = load(posterior_weight.get() + i);
+        Vec<T> d_mean{}, d_log_var{};
+        Vec<T> d_prior_mean = load(sums.mean() + offset + i), d_prior_log_var = load(sums.log_var() + offset + i);
+        for (int64_t l = 0; l < L; ++l) {
+          const Vec<T> z = access.load(in.z + l * sample_stride + at + i);
+          const auto of_prior = log_density_gradient<T>(by_prior, z, p_mean, p_precision);
+          const auto of_posterior = log_density_gradient<T>(by_posterior, z, mean, precision);
+          access.store(out.z + l * sample_stride + at + i, -of_prior.mean - of_posterior.mean);
+          d_mean += of_posterior.mean;
+          d_log_var += of_posterior.log_var;
+          d_prior_mean += of_prior.mean;
+          d_prior_log_var += of_prior.log_var;
+        }
+        access.store(out.mean + at + i, d_mean);
+        access.store(out.log_var + at + i, d_log_var);
+        in_cache(access).store(sums.mean() + offset + i, d_prior_mean);
+        in_cache(access).store(sums.log_var() + offset + i, d_prior_log_var);
+      };
+      if (can_stream(out.z + at, large) && can_stream(out.mean + at, large) && can_stream(out.log_var + at, large))
+        over_vectors<T, Streaming>(pairs * M, element);
+      else
+        over_vectors<T>(pairs * M, element);
+    }
+    sums.end_tile(partial);
+  }
+  if (large) finish_streaming();
+  sums.flush(partial);
+}

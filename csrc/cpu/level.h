@@ -1,0 +1,107 @@
+// All CPU kernels for one instruction set: included by level_*.cpp, which set DEEPMIX_LEVEL (a namespace),
+// DEEPMIX_VECTOR_BYTES and the compiler's target. Standard headers come first, so that no inline function
+// of theirs is compiled for an instruction set this machine may lack.
+
+namespace deepmix::cpu::DEEPMIX_LEVEL {
+
+#include "../math.h"
+#include "simd.h"
+#include "heads.h"
+#include "block.h"
+#include "shared.h"
+#include "full.h"
+#include "divergence.h"
+
+/// Vectors a block of rows takes: several, so that the prior is read less often, unless the block's
+/// (K, B) scratch would outgrow the second-level cache or there are few rows.
+constexpr int WIDE = 4;
+constexpr int64_t SCRATCH_ELEMENTS = 1 << 16;
+
+template <class T>
+bool is_wide(int64_t rows, int64_t K) {
+  return rows > LANES<T> && K * ROWS<T, WIDE> <= SCRATCH_ELEMENTS;
+}
+
+template <class T>
+bool is_shared(const MixtureInputs<T>& in) {
+  return in.mean == nullptr || in.H < in.K;
+}
+
+template <class T>
+PriorTable<T> prepare(const T* mean, const T* log_var, int64_t K, int64_t M, Tile tile) {
+  const int64_t size = K * M, total = tile.rows * size + PADDING;
+  PriorTable<T> table{tile, Buffer<T>(total), Buffer<T>(total), Buffer<T>(total), Buffer<T>(K)};
+  if (mean == nullptr) {
+    std::fill_n(table.mean.get(), total, T(0));
+    std::fill_n(table.log_var.get(), total, T(0));
+    std::fill_n(table.precision.get(), total, T(1));
+    std::fill_n(table.constant.get(), K, T(-0.5) * T(M) * T(LOG_2PI));
+    return table;
+  }
+  for (int64_t i = 0; i < size; ++i)  // in double: every row sees these errors
+    table.precision[i] = static_cast<T>(std::exp(-static_cast<double>(log_var[i])));
+  std::copy_n(mean, size, table.mean.get());
+  std::copy_n(log_var, size, table.log_var.get());
+  for (T* array : {table.mean.get(), table.log_var.get(), table.precision.get()}) {
+    for (int64_t row = 1; row < tile.rows; ++row) std::copy_n(array, size, array + row * size);
+    std::fill_n(array + tile.rows * size, PADDING, T(0));
+  }
+  for (int64_t k = 0; k < K; ++k) {
+    double sum = 0;
+    for (int64_t m = 0; m < M; ++m) sum += static_cast<double>(log_var[k * M + m]);
+    table.constant[k] = static_cast<T>(log_density<double>(sum, static_cast<double>(M)));
+  }
+  return table;
+}
+
+template <class T>
+void mixture(const MixtureInputs<T> in, const PriorTable<T>& prior, const MixtureOutputs<T> out, int64_t begin,
+             int64_t end) {
+  if (!is_shared(in)) return heads_forward(in, prior, out, begin, end);
+  if (is_wide<T>(end - begin, in.K)) return shared_forward_blocks<T, WIDE>(in, prior, out, begin, end);
+  shared_forward_blocks<T, 1>(in, prior, out, begin, end);
+}
+
+template <class T>
+void mixture_backward(const MixtureInputs<T> in, const PriorTable<T>& prior, const MixtureUpstream<T> up,
+                      const MixtureGradients<T> out, const Partial& partial, int64_t begin, int64_t end) {
+  if (!is_shared(in)) return heads_backward(in, prior, up, out, partial, begin, end);
+  if (is_wide<T>(end - begin, in.K))
+    return shared_backward_blocks<T, WIDE>(in, prior, up, out, partial, begin, end);
+  shared_backward_blocks<T, 1>(in, prior, up, out, partial, begin, end);
+}
+
+template <class T>
+void full(const FullInputs<T> in, const MixtureOutputs<T> out, int64_t begin, int64_t end) {
+  if (is_wide<T>(end - begin, in.K)) return full_forward_blocks<T, WIDE>(in, out, begin, end);
+  full_forward_blocks<T, 1>(in, out, begin, end);
+}
+
+template <class T>
+void full_backward(const FullInputs<T> in, const MixtureUpstream<T> up, const FullGradients<T> out,
+                   const Partial& partial, int64_t begin, int64_t end) {
+  if (is_wide<T>(end - begin, in.K)) return full_backward_blocks<T, WIDE>(in, up, out, partial, begin, end);
+  full_backward_blocks<T, 1>(in, up, out, partial, begin, end);
+}
+
+template <class T>
+void kl(const KlInputs<T> in, const PriorTable<T>& prior, T* result, int64_t begin, int64_t end) {
+  if (in.H == in.K) return heads_kl(in, prior, result, begin, end);
+  if (is_wide<T>(end - begin, in.K)) return shared_kl_blocks<T, WIDE>(in, prior, result, begin, end);
+  shared_kl_blocks<T, 1>(in, prior, result, begin, end);
+}
+
+template <class T>
+void kl_backward(const KlInputs<T> in, const PriorTable<T>& prior, const T* by_kl, const KlGradients<T> out,
+                 const Partial& partial, int64_t begin, int64_t end) {
+  if (in.H == in.K) return heads_kl_backward(in, prior, by_kl, out, partial, begin, end);
+  if (is_wide<T>(end - begin, in.K))
+    return shared_kl_backward_blocks<T, WIDE>(in, prior, by_kl, out, partial, begin, end);
+  shared_kl_backward_blocks<T, 1>(in, prior, by_kl, out, partial, begin, end);
+}
+
+template <class T>
+constexpr Kernels<T> KERNELS{prepare<T>, mixture<T>, mixture_backward<T>, full<T>,
+                             full_backward<T>, kl<T>, kl_backward<T>};
+
+}  // namespace deepmix::cpu::DEEPMIX_LEVEL

@@ -1,0 +1,8 @@
+// Vectors of 16 bytes, which every supported processor has (SSE2, NEON).
+#include "standard.h"
+
+#define DEEPMIX_LEVEL baseline
+#define DEEPMIX_VECTOR_BYTES 16
+#include "level.h"
+
+const deepmix::cpu::Level deepmix::cpu::BASELINE{"baseline", baseline::KERNELS<float>, baseline::KERNELS<double>};

@@ -1,0 +1,42 @@
+// The operators on the CPU, on torch's own threads.
+#include "../ops.h"
+#include "run.h"
+
+namespace {
+
+using namespace deepmix;
+
+void on_torch_threads(int64_t n, const cpu::Body& body) { torch::stable::parallel_for(0, n, 1, body); }
+
+struct Cpu {
+  template <class T>
+  static void mixture(const Tensor&, const MixtureInputs<T>& in, const MixtureOutputs<T>& out) {
+    cpu::mixture<T>(in, out, on_torch_threads);
+  }
+  template <class T>
+  static void mixture_backward(const Tensor&, const MixtureInputs<T>& in, const MixtureUpstream<T>& up,
+                               const MixtureGradients<T>& out) {
+    cpu::mixture_backward<T>(in, up, out, on_torch_threads);
+  }
+  template <class T>
+  static void full(const Tensor&, const FullInputs<T>& in, const MixtureOutputs<T>& out) {
+    cpu::full<T>(in, out, on_torch_threads);
+  }
+  template <class T>
+  static void full_backward(const Tensor&, const FullInputs<T>& in, const MixtureUpstream<T>& up,
+                            const FullGradients<T>& out) {
+    cpu::full_backward<T>(in, up, out, on_torch_threads);
+  }
+  template <class T>
+  static void kl(const Tensor&, const KlInputs<T>& in, T* result) {
+    cpu::kl<T>(in, result, on_torch_threads);
+  }
+  template <class T>
+  static void kl_backward(const Tensor&, const KlInputs<T>& in, const T* by_kl, const KlGradients<T>& out) {
+    cpu::kl_backward<T>(in, by_kl, out, on_torch_threads);
+  }
+};
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(deepmix, CPU, library) { implement<Cpu>(library); }

@@ -1,0 +1,200 @@
+#include "run.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <numeric>
+#include <type_traits>
+
+#include "kernels.h"
+
+namespace deepmix::cpu {
+namespace {
+
+constexpr int64_t TILE_ELEMENTS = 1024;   // a tile's streams and scratch fit the first-level cache
+constexpr int64_t LINE_ELEMENTS = 16;     // tiles of whole cache lines can be stored past the caches
+constexpr int64_t TASK_WORK = 8192;       // element visits worth a task of their own
+constexpr int64_t ROWS_PER_PARTIAL = 64;  // keeps partial gradients small beside the inputs
+constexpr int64_t MAX_TASKS = 64;
+
+const Level& choose_level() {
+#if defined(__x86_64__)
+  const char* wanted = std::getenv("DEEPMIX_SIMD");
+  const auto allowed = [&](const Level& level) { return wanted == nullptr || std::strcmp(wanted, level.name) == 0; };
+  if (allowed(AVX512) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+    return AVX512;
+  if (allowed(AVX2) && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return AVX2;
+#endif
+  return BASELINE;
+}
+
+const Level& level() {
+  static const Level& chosen = choose_level();
+  return chosen;
+}
+
+template <class T>
+const Kernels<T>& kernels() {
+  if constexpr (std::is_same_v<T, float>)
+    return level().single;
+  else
+    return level().twice;
+}
+
+Tile choose_tile(int64_t N, int64_t K, int64_t M) {
+  const int64_t row = K * M;
+  if (row > TILE_ELEMENTS) return {1, std::max<int64_t>(1, TILE_ELEMENTS / M)};
+  int64_t rows = TILE_ELEMENTS / row;
+  const int64_t whole_lines = LINE_ELEMENTS / std::gcd(row, LINE_ELEMENTS);
+  if (rows >= whole_lines) rows -= rows % whole_lines;
+  rows = std::max<int64_t>(1, std::min(rows, N));
+  return {rows, rows * K};
+}
+
+/// Split N rows into tasks of whole multiples of `unit` rows; `work` is the cost of a row in element visits.
+struct Tasks {
+  int64_t count, rows;
+
+  Tasks(int64_t N, int64_t unit, int64_t work, int64_t rows_at_least) {
+    const int64_t by_work = std::max<int64_t>(1, N * work / TASK_WORK);
+    const int64_t by_rows = std::max<int64_t>(1, N / rows_at_least);
+    const int64_t wanted = std::min({by_work, by_rows, MAX_TASKS});
+    rows = (N + wanted - 1) / wanted;
+    rows = std::max<int64_t>(1, (rows + unit - 1) / unit) * unit;
+    count = (N + rows - 1) / rows;
+  }
+
+  template <class F>
+  void run(int64_t N, Parallel parallel, const F& kernel) const {
+    parallel(count, [&](int64_t first, int64_t last) {
+      for (int64_t task = first; task < last; ++task) kernel(task, task * rows, std::min(N, (task + 1) * rows));
+    });
+  }
+};
+
+/// One set of partial sums a task, zeroed, and their sum over tasks.
+class Partials {
+ public:
+  Partials(int64_t tasks, int64_t mean, int64_t spread, int64_t weight)
+      : tasks_(tasks), mean_(mean), spread_(spread), weight_(weight), data_(tasks * stride()) {
+    std::fill_n(data_.get(), tasks * stride(), 0.0);
+  }
+
+  Partial of(int64_t task) const {
+    double* start = data_.get() + task * stride();
+    return {start, start + mean_, start + mean_ + spread_};
+  }
+
+  /// Write the sums; an array that is null is not wanted.
+  template <class T>
+  void sum(T* mean, T* spread, T* weight) const {
+    sum_one(0, mean_, mean);
+    sum_one(mean_, spread_, spread);
+    sum_one(mean_ + spread_, weight_, weight);
+  }
+
+ private:
+  int64_t stride() const { return mean_ + spread_ + weight_; }
+
+  template <class T>
+  void sum_one(int64_t offset, int64_t size, T* total) const {
+    if (total == nullptr) return;
+    for (int64_t i = 0; i < size; ++i) {
+      double sum = 0.0;
+      for (int64_t task = 0; task < tasks_; ++task) sum += data_[task * stride() + offset + i];
+      total[i] = static_cast<T>(sum);
+    }
+  }
+
+  int64_t tasks_, mean_, spread_, weight_;
+  Buffer<double> data_;
+};
+
+constexpr int64_t BLOCK = 64;  // rows a task is a multiple of where lanes are rows
+
+bool per_head(const int64_t H, const int64_t K, bool has_posterior) { return has_posterior && H == K; }
+
+}  // namespace
+
+const char* level_name() { return level().name; }
+
+template <class T>
+void mixture(const MixtureInputs<T>& in, const MixtureOutputs<T>& out, Parallel parallel) {
+  const bool heads = per_head(in.H, in.K, in.mean != nullptr);
+  const Tile tile = heads ? choose_tile(in.N, in.K, in.M) : Tile{1, in.K};
+  const auto prior = kernels<T>().prepare(in.prior_mean, in.prior_log_var, in.K, in.M, tile);
+  const Tasks tasks(in.N, heads ? tile.rows : BLOCK, in.L * in.K * in.M, 1);
+  tasks.run(in.N, parallel,
+            [&](int64_t, int64_t begin, int64_t end) { kernels<T>().mixture(in, prior, out, begin, end); });
+}
+
+template <class T>
+void mixture_backward(const MixtureInputs<T>& in, const MixtureUpstream<T>& up, const MixtureGradients<T>& out,
+                      Parallel parallel) {
+  const bool heads = per_head(in.H, in.K, in.mean != nullptr);
+  const Tile tile = heads ? choose_tile(in.N, in.K, in.M) : Tile{1, in.K};
+  const auto prior = kernels<T>().prepare(in.prior_mean, in.prior_log_var, in.K, in.M, tile);
+  const Tasks tasks(in.N, heads ? tile.rows : BLOCK, in.L * in.K * in.M, ROWS_PER_PARTIAL);
+  const Partials partials(tasks.count, in.K * in.M, in.K * in.M, in.K);
+  tasks.run(in.N, parallel, [&](int64_t task, int64_t begin, int64_t end) {
+    kernels<T>().mixture_backward(in, prior, up, out, partials.of(task), begin, end);
+  });
+  partials.sum<T>(out.prior_mean, out.prior_log_var, out.log_weight);
+  if (in.product)
+    for (int64_t k = 0; k < in.K; ++k) out.log_weight[k] *= T(in.L);
+}
+
+template <class T>
+void full(const FullInputs<T>& in, const MixtureOutputs<T>& out, Parallel parallel) {
+  const Tasks tasks(in.N, BLOCK, in.K * in.M * in.M, 1);
+  tasks.run(in.N, parallel, [&](int64_t, int64_t begin, int64_t end) { kernels<T>().full(in, out, begin, end); });
+}
+
+template <class T>
+void full_backward(const FullInputs<T>& in, const MixtureUpstream<T>& up, const FullGradients<T>& out,
+                   Parallel parallel) {
+  const Tasks tasks(in.N, BLOCK, in.K * in.M * in.M, ROWS_PER_PARTIAL * in.M);
+  const Partials partials(tasks.count, in.K * in.M, in.K * in.M * in.M, in.K);
+  tasks.run(in.N, parallel, [&](int64_t task, int64_t begin, int64_t end) {
+    kernels<T>().full_backward(in, up, out, partials.of(task), begin, end);
+  });
+  partials.sum<T>(out.mean, out.precision_cholesky, out.log_weight);
+}
+
+template <class T>
+void kl(const KlInputs<T>& in, T* result, Parallel parallel) {
+  const bool heads = in.H == in.K;
+  const Tile tile = heads ? choose_tile(in.N, in.K, in.M) : Tile{1, in.K};
+  const auto prior = kernels<T>().prepare(in.prior_mean, in.prior_log_var, in.K, in.M, tile);
+  const Tasks tasks(in.N, heads ? tile.rows : BLOCK, in.K * in.M, 1);
+  tasks.run(in.N, parallel,
+            [&](int64_t, int64_t begin, int64_t end) { kernels<T>().kl(in, prior, result, begin, end); });
+}
+
+template <class T>
+void kl_backward(const KlInputs<T>& in, const T* by_kl, const KlGradients<T>& out, Parallel parallel) {
+  const bool heads = in.H == in.K;
+  const Tile tile = heads ? choose_tile(in.N, in.K, in.M) : Tile{1, in.K};
+  const auto prior = kernels<T>().prepare(in.prior_mean, in.prior_log_var, in.K, in.M, tile);
+  const Tasks tasks(in.N, heads ? tile.rows : BLOCK, in.K * in.M, ROWS_PER_PARTIAL);
+  const Partials partials(tasks.count, in.K * in.M, in.K * in.M, 0);
+  tasks.run(in.N, parallel, [&](int64_t task, int64_t begin, int64_t end) {
+    kernels<T>().kl_backward(in, prior, by_kl, out, partials.of(task), begin, end);
+  });
+  partials.sum<T>(out.prior_mean, out.prior_log_var, nullptr);
+}
+
+#define DEEPMIX_INSTANTIATE(T)                                                                                      \
+  template void mixture<T>(const MixtureInputs<T>&, const MixtureOutputs<T>&, Parallel);                            \
+  template void mixture_backward<T>(const MixtureInputs<T>&, const MixtureUpstream<T>&, const MixtureGradients<T>&, \
+                                    Parallel);                                                                      \
+  template void full<T>(const FullInputs<T>&, const MixtureOutputs<T>&, Parallel);                                  \
+  template void full_backward<T>(const FullInputs<T>&, const MixtureUpstream<T>&, const FullGradients<T>&, Parallel); \
+  template void kl<T>(const KlInputs<T>&, T*, Parallel);                                                            \
+  template void kl_backward<T>(const KlInputs<T>&, const T*, const KlGradients<T>&, Parallel);
+
+DEEPMIX_INSTANTIATE(float)
+DEEPMIX_INSTANTIATE(double)
+
+}  // namespace deepmix::cpu

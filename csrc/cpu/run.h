@@ -1,0 +1,34 @@
+// The CPU entry points: choose the instruction set, split the rows into tasks, sum the tasks' partial
+// parameter gradients in a fixed order. Tasks depend on the shape alone, so results do not depend on threads.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "../arguments.h"
+
+namespace deepmix::cpu {
+
+/// Who runs tasks: calls body(begin, end) so that [0, n) is covered, on one or more threads.
+using Body = std::function<void(int64_t, int64_t)>;
+using Parallel = void (*)(int64_t n, const Body& body);
+
+/// Name of the instruction set in use: the best this processor has, or the one DEEPMIX_SIMD names.
+const char* level_name();
+
+template <class T>
+void mixture(const MixtureInputs<T>& in, const MixtureOutputs<T>& out, Parallel parallel);
+template <class T>
+void mixture_backward(const MixtureInputs<T>& in, const MixtureUpstream<T>& up, const MixtureGradients<T>& out,
+                      Parallel parallel);
+template <class T>
+void full(const FullInputs<T>& in, const MixtureOutputs<T>& out, Parallel parallel);
+template <class T>
+void full_backward(const FullInputs<T>& in, const MixtureUpstream<T>& up, const FullGradients<T>& out,
+                   Parallel parallel);
+template <class T>
+void kl(const KlInputs<T>& in, T* result, Parallel parallel);
+template <class T>
+void kl_backward(const KlInputs<T>& in, const T* by_kl, const KlGradients<T>& out, Parallel parallel);
+
+}  // namespace deepmix::cpu

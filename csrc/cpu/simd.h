@@ -1,0 +1,177 @@
+// Vectors of one instruction set: arithmetic by the compiler's vector types, the rest here.
+// Included once per instruction set, inside its namespace; DEEPMIX_VECTOR_BYTES is its register width.
+
+template <class T>
+struct VectorOf;
+
+template <>
+struct VectorOf<float> {
+  typedef float Type __attribute__((vector_size(DEEPMIX_VECTOR_BYTES)));
+  typedef uint32_t Bits __attribute__((vector_size(DEEPMIX_VECTOR_BYTES)));
+};
+
+template <>
+struct VectorOf<double> {
+  typedef double Type __attribute__((vector_size(DEEPMIX_VECTOR_BYTES)));
+  typedef uint64_t Bits __attribute__((vector_size(DEEPMIX_VECTOR_BYTES)));
+};
+
+template <class T>
+using Vec = typename VectorOf<T>::Type;
+
+template <class T>
+constexpr int64_t LANES = DEEPMIX_VECTOR_BYTES / static_cast<int64_t>(sizeof(T));
+
+template <class T>
+DEEPMIX_INLINE Vec<T> broadcast(T value) {
+  return Vec<T>{} + value;
+}
+
+template <class T>
+DEEPMIX_INLINE Vec<T> load(const T* from) {
+  Vec<T> value;
+  std::memcpy(&value, from, sizeof(value));
+  return value;
+}
+
+template <class T>
+DEEPMIX_INLINE void store(T* to, Vec<T> value) {
+  std::memcpy(to, &value, sizeof(value));
+}
+
+/// The first `count` lanes, zero in the others.
+template <class T>
+DEEPMIX_INLINE Vec<T> load_some(const T* from, int64_t count) {
+  if (count >= LANES<T>) return load(from);
+  T lanes[LANES<T>] = {};
+  for (int64_t i = 0; i < count; ++i) lanes[i] = from[i];
+  return load(lanes);
+}
+
+template <class T>
+DEEPMIX_INLINE void store_some(T* to, Vec<T> value, int64_t count) {
+  if (count >= LANES<T>) return store(to, value);
+  T lanes[LANES<T>];
+  store(lanes, value);
+  for (int64_t i = 0; i < count; ++i) to[i] = lanes[i];
+}
+
+/// Store past the caches where the instruction set can; `to` is aligned to a whole vector.
+template <class T>
+DEEPMIX_INLINE void stream(T* to, Vec<T> value) {
+#if DEEPMIX_VECTOR_BYTES == 64
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(to), reinterpret_cast<__m512i>(value));
+#elif DEEPMIX_VECTOR_BYTES == 32
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<__m256i>(value));
+#else
+  store(to, value);
+#endif
+}
+
+/// Make streamed stores visible to other threads.
+DEEPMIX_INLINE void finish_streaming() {
+#if DEEPMIX_VECTOR_BYTES >= 32
+  _mm_sfence();
+#endif
+}
+
+template <class T>
+DEEPMIX_INLINE T sum_lanes(Vec<T> value) {
+  T lanes[LANES<T>];
+  store(lanes, value);
+  for (int64_t half = LANES<T> / 2; half > 0; half /= 2)
+    for (int64_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  return lanes[0];
+}
+
+template <class T>
+DEEPMIX_INLINE Vec<T> larger(Vec<T> a, Vec<T> b) {
+  return a > b ? a : b;
+}
+
+template <class T>
+struct Exponential;
+
+template <>
+struct Exponential<float> {
+  static constexpr float HIGHEST = 88.7228394f, LOWEST = -86.9f;  // above: infinity; below: 0
+  static constexpr float ROUND = 12582912.0f;                     // 1.5 * 2^23: adding it rounds to an integer
+  static constexpr float LN2_HIGH = 0.693359375f, LN2_LOW = -2.12194440e-4f;
+  static constexpr int MANTISSA = 23, BIAS = 127;
+  static constexpr float SERIES[] = {1.9875691500e-4f, 1.3981999507e-3f, 8.3334519073e-3f,
+                                     4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f};
+};
+
+template <>
+struct Exponential<double> {
+  static constexpr double HIGHEST = 709.782712893384, LOWEST = -708.0;
+  static constexpr double ROUND = 6755399441055744.0;  // 1.5 * 2^52
+  static constexpr double LN2_HIGH = 6.93145751953125e-1, LN2_LOW = 1.42860682030941723212e-6;
+  static constexpr int MANTISSA = 52, BIAS = 1023;
+  static constexpr double SERIES[] = {1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800,
+                                      1.0 / 362880,     1.0 / 40320,     1.0 / 5040,     1.0 / 720,
+                                      1.0 / 120,        1.0 / 24,        1.0 / 6,        0.5};
+};
+
+/// e^x to about one unit in the last place; NaN stays NaN, results below the normal range are 0.
+/// x = n ln 2 + r with |r| <= ln 2 / 2, e^r by a polynomial, 2^n by its exponent bits.
+template <class T>
+DEEPMIX_INLINE Vec<T> exponential(Vec<T> x) {
+  using E = Exponential<T>;
+  using Bits = typename VectorOf<T>::Bits;
+  const Vec<T> shifted = x * T(1.44269504088896340736) + E::ROUND;
+  const Vec<T> n = shifted - E::ROUND;
+  const Vec<T> r = x - n * E::LN2_HIGH - n * E::LN2_LOW;
+  Vec<T> series = broadcast<T>(E::SERIES[0]);
+  for (std::size_t i = 1; i < std::size(E::SERIES); ++i) series = series * r + E::SERIES[i];
+  const Vec<T> mantissa = series * r * r + r + T(1);
+  const Bits exponent = (reinterpret_cast<Bits>(shifted) + (E::BIAS - 1)) << E::MANTISSA;  // 2^(n - 1)
+  const Vec<T> value = mantissa * reinterpret_cast<Vec<T>>(exponent) * T(2);
+  const Vec<T> bounded = x < broadcast<T>(E::LOWEST) ? Vec<T>{} : value;
+  return x > broadcast<T>(E::HIGHEST) ? broadcast<T>(std::numeric_limits<T>::infinity()) : bounded;
+}
+
+template <class T>
+DEEPMIX_INLINE Vec<T> logarithm(Vec<T> x) {
+  T lanes[LANES<T>];
+  store(lanes, x);
+  for (T& lane : lanes) lane = std::log(lane);
+  return load(lanes);
+}
+
+/// How `over_vectors` reads and writes: whole vectors, and one part of a vector at the end.
+struct Whole {
+  template <class T>
+  DEEPMIX_INLINE Vec<T> load(const T* from) const { return DEEPMIX_LEVEL::load(from); }
+  template <class T>
+  DEEPMIX_INLINE void store(T* to, Vec<T> value) const { DEEPMIX_LEVEL::store(to, value); }
+};
+
+/// As Whole, storing past the caches.
+struct Streaming {
+  template <class T>
+  DEEPMIX_INLINE Vec<T> load(const T* from) const { return DEEPMIX_LEVEL::load(from); }
+  template <class T>
+  DEEPMIX_INLINE void store(T* to, Vec<T> value) const { stream(to, value); }
+};
+
+struct Part {
+  int64_t count;
+  template <class T>
+  DEEPMIX_INLINE Vec<T> load(const T* from) const { return load_some(from, count); }
+  template <class T>
+  DEEPMIX_INLINE void store(T* to, Vec<T> value) const { store_some(to, value, count); }
+};
+
+/// Call body(i, access) for every vector of an array of n elements.
+template <class T, class Access = Whole, class Body>
+DEEPMIX_INLINE void over_vectors(int64_t n, const Body& body) {
+  int64_t i = 0;
+  for (; i + LANES<T> <= n; i += LANES<T>) body(i, Access{});
+  if (i < n) body(i, Part{n - i});
+}
+
+/// The access for arrays that stay in cache, whatever the one for results.
+DEEPMIX_INLINE Whole in_cache(Whole) { return {}; }
+DEEPMIX_INLINE Whole in_cache(Streaming) { return {}; }
+DEEPMIX_INLINE Part in_cache(Part part) { return part; }

@@ -1,0 +1,139 @@
+// What every CUDA kernel here shares: the formulas, launches on the current stream, sums in a fixed order.
+//
+// Kernels walk their work in grid-stride loops and are launched from template functions. Nothing waits for
+// the device. Parameter gradients are summed by tasks of rows into partial sums, and those in order, so
+// results do not depend on how blocks are scheduled.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+#include "../arguments.h"
+
+namespace deepmix::cuda {
+
+#include "../math.h"
+
+constexpr int THREADS = 128;
+constexpr int WARP = 32;
+constexpr int64_t MAX_BLOCKS = 1 << 16;
+
+/// Rows each task of a backward pass sums; tasks depend on the shape alone.
+constexpr int64_t MAX_TASKS = 256;
+constexpr int64_t ROWS_PER_PARTIAL = 64;
+
+__host__ inline int64_t tasks_for(int64_t N) {
+  const int64_t wanted = N / ROWS_PER_PARTIAL;
+  return wanted < 1 ? 1 : (wanted > MAX_TASKS ? MAX_TASKS : wanted);
+}
+
+__host__ inline unsigned blocks_for(int64_t work, int64_t per_block) {
+  const int64_t blocks = (work + per_block - 1) / per_block;
+  return static_cast<unsigned>(blocks < 1 ? 1 : (blocks > MAX_BLOCKS ? MAX_BLOCKS : blocks));
+}
+
+/// Launch a kernel over `work` items, `per_block` a block.
+template <class... Parameters, class... Arguments>
+void launch(void (*kernel)(Parameters...), int64_t work, int64_t per_block, cudaStream_t stream,
+            Arguments... arguments) {
+  if (work == 0) return;
+  kernel<<<blocks_for(work, per_block), THREADS, 0, stream>>>(arguments...);
+}
+
+__device__ inline int64_t first_item() { return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; }
+__device__ inline int64_t item_stride() { return static_cast<int64_t>(gridDim.x) * blockDim.x; }
+
+template <class T>
+__device__ T warp_sum(T value) {
+  for (int offset = WARP / 2; offset > 0; offset /= 2) value += __shfl_xor_sync(0xffffffffu, value, offset);
+  return value;
+}
+
+template <class T>
+__device__ T warp_max(T value) {
+  for (int offset = WARP / 2; offset > 0; offset /= 2) {
+    const T other = __shfl_xor_sync(0xffffffffu, value, offset);
+    value = other > value ? other : value;
+  }
+  return value;
+}
+
+__device__ inline float precise_exp(float x) { return expf(x); }
+__device__ inline double precise_exp(double x) { return exp(x); }
+__device__ inline float precise_log(float x) { return logf(x); }
+__device__ inline double precise_log(double x) { return log(x); }
+
+/// The prior's mean or log-variance at an index, N(0, I) where there is none.
+template <class T>
+__device__ T prior_value(const T* values, int64_t i) {
+  return values == nullptr ? T(0) : values[i];
+}
+
+/// Add partial sums (tasks, size) over tasks, in order.
+template <class T>
+__global__ void sum_partials(const T* partial, int64_t tasks, int64_t size, T scale, T* total) {
+  for (int64_t i = first_item(); i < size; i += item_stride()) {
+    double sum = 0;
+    for (int64_t task = 0; task < tasks; ++task) sum += static_cast<double>(partial[task * size + i]);
+    total[i] = scale * static_cast<T>(sum);
+  }
+}
+
+/// Turn (N, K) unnormalised log-probabilities into log_q, in place, and its normaliser; one warp a row.
+template <class T>
+__global__ void normalize_rows(T* log_q, T* log_normalizer, int64_t N, int64_t K) {
+  const int lane = threadIdx.x % WARP;
+  for (int64_t row = first_item() / WARP; row < N; row += item_stride() / WARP) {
+    T* ratio = log_q + row * K;
+    T highest = -std::numeric_limits<T>::infinity();
+    for (int64_t k = lane; k < K; k += WARP) highest = ratio[k] > highest ? ratio[k] : highest;
+    highest = warp_max(highest);
+    if (isinf(highest)) highest = 0;  // as torch.logsumexp: all -inf stays -inf
+    T sum = 0;
+    for (int64_t k = lane; k < K; k += WARP) sum += precise_exp(ratio[k] - highest);
+    const T log_sum = precise_log(warp_sum(sum));
+    for (int64_t k = lane; k < K; k += WARP) ratio[k] = ratio[k] - highest - log_sum;
+    if (lane == 0) log_normalizer[row] = highest + log_sum;
+  }
+}
+
+/// What flows back into each log-ratio, (N, K), and into log p(z|y) and log q(z|y,x) of each sample; one warp a row.
+template <class T>
+__global__ void pair_weights(MixtureUpstream<T> up, int64_t N, int64_t K, T mean_weight, T sample_weight, T* ratio,
+                             T* prior) {
+  const int lane = threadIdx.x % WARP;
+  for (int64_t row = first_item() / WARP; row < N; row += item_stride() / WARP) {
+    const int64_t at = row * K;
+    T row_sum = 0, q_sum = 0;
+    for (int64_t k = lane; k < K; k += WARP) {
+      if (up.by_log_q != nullptr) row_sum += up.by_log_q[at + k];
+      q_sum += precise_exp(up.log_q[at + k]);
+    }
+    row_sum = warp_sum(row_sum);
+    const T correction = T(1) / warp_sum(q_sum);
+    const T by_normalizer = prior_value(up.log_normalizer, row);
+    for (int64_t k = lane; k < K; k += WARP) {
+      const T q = precise_exp(up.log_q[at + k]) * correction;
+      const T value = normalizer_gradient(prior_value(up.by_log_q, at + k), q, by_normalizer, row_sum);
+      ratio[at + k] = value;
+      prior[at + k] = mean_weight * prior_value(up.log_prior, at + k) + sample_weight * value;
+    }
+  }
+}
+
+/// Sums over a task's rows of an (N, K) array, (tasks, K).
+template <class T>
+__global__ void sum_columns(const T* values, int64_t N, int64_t K, int64_t tasks, T* partial) {
+  const int64_t rows = (N + tasks - 1) / tasks;
+  for (int64_t i = first_item(); i < tasks * K; i += item_stride()) {
+    const int64_t task = i / K, k = i % K, end = (task + 1) * rows < N ? (task + 1) * rows : N;
+    T sum = 0;
+    for (int64_t row = task * rows; row < end; ++row) sum += values[row * K + k];
+    partial[i] = sum;
+  }
+}
+
+}  // namespace deepmix::cuda

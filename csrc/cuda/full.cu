@@ -1,0 +1,132 @@
+// component_log_prob with full covariances: y = A^T (z - mean), log p = log |A| - |y|^2 / 2 - M/2 log 2 pi.
+#include "common.cuh"
+#include "run.h"
+
+namespace deepmix::cuda {
+namespace {
+
+/// y_j of one pair.
+template <class T>
+__device__ T project(const FullInputs<T>& in, int64_t row, int64_t k, int64_t j) {
+  const int64_t M = in.M;
+  const T *z = in.z + row * M, *mean = in.mean + k * M, *cholesky = in.precision_cholesky + k * M * M;
+  T y = 0;
+  for (int64_t i = j; i < M; ++i) y += cholesky[i * M + j] * (z[i] - mean[i]);
+  return y;
+}
+
+template <class T>
+__global__ void full_terms(FullInputs<T> in, MixtureOutputs<T> out) {
+  const int64_t M = in.M;
+  for (int64_t pair = first_item(); pair < in.N * in.K; pair += item_stride()) {
+    const int64_t row = pair / in.K, k = pair % in.K;
+    T distance = 0, log_determinant = 0;
+    for (int64_t j = 0; j < M; ++j) {
+      const T y = project(in, row, k, j);
+      distance += y * y;
+      log_determinant += precise_log(in.precision_cholesky[(k * M + j) * M + j]);
+    }
+    const T log_prob = log_determinant + log_density<T>(distance, T(M));
+    out.log_prior[pair] = log_prob;
+    out.log_q[pair] = log_prob + in.log_weight[k];
+  }
+}
+
+/// Weight times y of every pair, (N, K, M).
+template <class T>
+__global__ void weighted_projections(FullInputs<T> in, const T* weight, T* projected) {
+  for (int64_t i = first_item(); i < in.N * in.K * in.M; i += item_stride()) {
+    const int64_t pair = i / in.M;
+    projected[i] = weight[pair] * project(in, pair / in.K, pair % in.K, i % in.M);
+  }
+}
+
+/// (A y)_i of one pair's weighted y: minus it is the gradient by z, plus it that by the mean.
+template <class T>
+__device__ T pull(const FullInputs<T>& in, const T* projected, int64_t pair, int64_t k, int64_t i) {
+  const T* factors = in.precision_cholesky + (k * in.M + i) * in.M;
+  T sum = 0;
+  for (int64_t j = 0; j <= i; ++j) sum += factors[j] * projected[pair * in.M + j];
+  return sum;
+}
+
+template <class T>
+__global__ void point_gradient(FullInputs<T> in, const T* projected, T* d_z) {
+  for (int64_t at = first_item(); at < in.N * in.M; at += item_stride()) {
+    const int64_t row = at / in.M, i = at % in.M;
+    T sum = 0;
+    for (int64_t k = 0; k < in.K; ++k) sum -= pull(in, projected, row * in.K + k, k, i);
+    d_z[at] = sum;
+  }
+}
+
+template <class T>
+__global__ void mean_gradient(FullInputs<T> in, const T* projected, int64_t tasks, T* partial) {
+  const int64_t size = in.K * in.M, rows = (in.N + tasks - 1) / tasks;
+  for (int64_t at = first_item(); at < tasks * size; at += item_stride()) {
+    const int64_t task = at / size, k = at % size / in.M, i = at % in.M;
+    const int64_t end = (task + 1) * rows < in.N ? (task + 1) * rows : in.N;
+    T sum = 0;
+    for (int64_t row = task * rows; row < end; ++row) sum += pull(in, projected, row * in.K + k, k, i);
+    partial[at] = sum;
+  }
+}
+
+template <class T>
+__global__ void cholesky_gradient(FullInputs<T> in, const T* weight, const T* projected, int64_t tasks, T* partial) {
+  const int64_t M = in.M, size = in.K * M * M, rows = (in.N + tasks - 1) / tasks;
+  for (int64_t at = first_item(); at < tasks * size; at += item_stride()) {
+    const int64_t task = at / size, entry = at % size, k = entry / (M * M), i = entry / M % M, j = entry % M;
+    const int64_t end = (task + 1) * rows < in.N ? (task + 1) * rows : in.N;
+    T sum = 0, weight_sum = 0;
+    if (j <= i) {
+      for (int64_t row = task * rows; row < end; ++row) {
+        const int64_t pair = row * in.K + k;
+        sum -= (in.z[row * M + i] - in.mean[k * M + i]) * projected[pair * M + j];
+        weight_sum += weight[pair];
+      }
+      if (i == j) sum += weight_sum / in.precision_cholesky[entry];
+    }
+    partial[at] = sum;
+  }
+}
+
+}  // namespace
+
+template <class T>
+void full(const FullInputs<T>& in, const MixtureOutputs<T>& out, cudaStream_t stream) {
+  launch(full_terms<T>, in.N * in.K, THREADS, stream, in, out);
+  launch(normalize_rows<T>, in.N, THREADS / WARP, stream, out.log_q, out.log_normalizer, in.N, in.K);
+}
+
+int64_t full_scratch(int64_t N, int64_t K, int64_t M) { return N * K * (M + 2) + tasks_for(N) * K * (M * M + M + 1); }
+
+template <class T>
+void full_backward(const FullInputs<T>& in, const MixtureUpstream<T>& up, const FullGradients<T>& out, T* scratch,
+                   cudaStream_t stream) {
+  const int64_t pairs = in.N * in.K, means = in.K * in.M, factors = means * in.M, tasks = tasks_for(in.N);
+  T *ratio = scratch, *weight = ratio + pairs, *projected = weight + pairs, *weight_partial = projected + pairs * in.M;
+  T *mean_partial = weight_partial + tasks * in.K, *factor_partial = mean_partial + tasks * means;
+  const T *read_ratio = ratio, *read_weight = weight, *read_projected = projected;
+  launch(pair_weights<T>, in.N, THREADS / WARP, stream, up, in.N, in.K, T(1), T(1), ratio, weight);
+  launch(weighted_projections<T>, pairs * in.M, THREADS, stream, in, read_weight, projected);
+  launch(point_gradient<T>, in.N * in.M, THREADS, stream, in, read_projected, out.z);
+  launch(sum_columns<T>, tasks * in.K, THREADS, stream, read_ratio, in.N, in.K, tasks, weight_partial);
+  launch(sum_partials<T>, in.K, THREADS, stream, static_cast<const T*>(weight_partial), tasks, in.K, T(1),
+         out.log_weight);
+  launch(mean_gradient<T>, tasks * means, THREADS, stream, in, read_projected, tasks, mean_partial);
+  launch(sum_partials<T>, means, THREADS, stream, static_cast<const T*>(mean_partial), tasks, means, T(1), out.mean);
+  launch(cholesky_gradient<T>, tasks * factors, THREADS, stream, in, read_weight, read_projected, tasks,
+         factor_partial);
+  launch(sum_partials<T>, factors, THREADS, stream, static_cast<const T*>(factor_partial), tasks, factors, T(1),
+         out.precision_cholesky);
+}
+
+template void full<float>(const FullInputs<float>&, const MixtureOutputs<float>&, cudaStream_t);
+template void full<double>(const FullInputs<double>&, const MixtureOutputs<double>&, cudaStream_t);
+template void full_backward<float>(const FullInputs<float>&, const MixtureUpstream<float>&,
+                                   const FullGradients<float>&, float*, cudaStream_t);
+template void full_backward<double>(const FullInputs<double>&, const MixtureUpstream<double>&,
+                                    const FullGradients<double>&, double*, cudaStream_t);
+
+}  // namespace deepmix::cuda

@@ -1,0 +1,166 @@
+// q(y|x) from samples, and component_log_prob with diagonal covariances (H = 1 and no q(z|y,x)).
+#include "common.cuh"
+#include "run.h"
+
+namespace deepmix::cuda {
+namespace {
+
+/// One thread a (row, component) pair; M is FIXED_M where that is not 0, so that short loops unroll.
+template <class T, int FIXED_M>
+__global__ void pair_terms(MixtureInputs<T> in, MixtureOutputs<T> out) {
+  const int64_t M = FIXED_M > 0 ? FIXED_M : in.M;
+  const T mean_weight = T(1) / T(in.L);
+  for (int64_t pair = first_item(); pair < in.N * in.K; pair += item_stride()) {
+    const int64_t row = pair / in.K, k = pair % in.K, head = row * in.H + (in.H == in.K ? k : 0);
+    T prior_sum = 0, posterior_sum = 0;
+    for (int64_t m = 0; m < M; ++m) {
+      const T p_mean = prior_value(in.prior_mean, k * M + m), p_log_var = prior_value(in.prior_log_var, k * M + m);
+      const T p_precision = precise_exp(-p_log_var);
+      T mean = 0, log_var = 0, by_prior = 0, by_posterior = 0;
+      if (in.mean != nullptr) {
+        mean = in.mean[head * M + m];
+        log_var = in.log_var[head * M + m];
+      }
+      const T precision = precise_exp(-log_var);
+      for (int64_t l = 0; l < in.L; ++l) {
+        const T z = in.z[(l * in.N * in.H + head) * M + m];
+        by_prior += scaled_distance(z, p_mean, p_precision);
+        by_posterior += scaled_distance(z, mean, precision);
+      }
+      prior_sum += mean_weight * by_prior + p_log_var;
+      posterior_sum += mean_weight * by_posterior + log_var;
+    }
+    const T log_prior = log_density<T>(prior_sum, T(M)), log_posterior = log_density<T>(posterior_sum, T(M));
+    T ratio = in.log_weight[k] + log_prior;
+    if (in.use_posterior) ratio -= log_posterior;
+    if (in.log_likelihood != nullptr)
+      for (int64_t l = 0; l < in.L; ++l) ratio += mean_weight * in.log_likelihood[(l * in.N + row) * in.K + k];
+    out.log_prior[pair] = log_prior;
+    if (out.log_posterior != nullptr && (in.H == in.K || k == 0)) out.log_posterior[head] = log_posterior;
+    out.log_q[pair] = in.product ? ratio * T(in.L) : ratio;
+  }
+}
+
+/// One thread a latent (row, head, dimension): the gradients by z, mean and log-variance.
+template <class T>
+__global__ void latent_gradient(MixtureInputs<T> in, MixtureUpstream<T> up, MixtureGradients<T> out,
+                                const T* ratio_weight, const T* prior_weight) {
+  const int64_t M = in.M, total = in.N * in.H * M;
+  const T mean_weight = T(1) / T(in.L), sample_weight = in.product ? T(1) : mean_weight;
+  for (int64_t i = first_item(); i < total; i += item_stride()) {
+    const int64_t m = i % M, head = i / M, row = head / in.H, h = head % in.H;
+    const int64_t first = in.H == in.K ? h : 0, last = in.H == in.K ? h + 1 : in.K;
+    const bool has_posterior = in.mean != nullptr;
+    T by_posterior = 0, mean = 0, precision = 0, d_mean = 0, d_log_var = 0;
+    if (has_posterior) {
+      for (int64_t k = first; k < last; ++k) by_posterior -= ratio_weight[row * in.K + k];
+      by_posterior = (in.use_posterior ? sample_weight * by_posterior : T(0)) +
+                     mean_weight * prior_value(up.log_posterior, head);
+      mean = in.mean[i];
+      precision = precise_exp(-in.log_var[i]);
+    }
+    for (int64_t l = 0; l < in.L; ++l) {
+      const T z = in.z[l * total + i];
+      T d_z = 0;
+      for (int64_t k = first; k < last; ++k) {
+        const T p_mean = prior_value(in.prior_mean, k * M + m);
+        const T p_precision = precise_exp(-prior_value(in.prior_log_var, k * M + m));
+        d_z -= log_density_gradient<T>(prior_weight[row * in.K + k], z, p_mean, p_precision).mean;
+      }
+      if (has_posterior) {
+        const auto gradient = log_density_gradient<T>(by_posterior, z, mean, precision);
+        d_z -= gradient.mean;
+        d_mean += gradient.mean;
+        d_log_var += gradient.log_var;
+      }
+      out.z[l * total + i] = d_z;
+    }
+    if (has_posterior) {
+      out.mean[i] = d_mean;
+      out.log_var[i] = d_log_var;
+    }
+  }
+}
+
+/// One thread a (task, component, dimension): the prior's gradients summed over the task's rows.
+template <class T>
+__global__ void prior_gradient(MixtureInputs<T> in, const T* prior_weight, int64_t tasks, T* mean_partial,
+                               T* log_var_partial) {
+  const int64_t M = in.M, size = in.K * M, rows = (in.N + tasks - 1) / tasks;
+  for (int64_t i = first_item(); i < tasks * size; i += item_stride()) {
+    const int64_t task = i / size, at = i % size, k = at / M, m = at % M;
+    const int64_t end = (task + 1) * rows < in.N ? (task + 1) * rows : in.N;
+    const T p_mean = in.prior_mean[at], p_precision = precise_exp(-in.prior_log_var[at]);
+    T by_mean = 0, by_log_var = 0;
+    for (int64_t row = task * rows; row < end; ++row) {
+      const int64_t head = row * in.H + (in.H == in.K ? k : 0);
+      const T weight = prior_weight[row * in.K + k];
+      for (int64_t l = 0; l < in.L; ++l) {
+        const T z = in.z[(l * in.N * in.H + head) * M + m];
+        const auto gradient = log_density_gradient<T>(weight, z, p_mean, p_precision);
+        by_mean += gradient.mean;
+        by_log_var += gradient.log_var;
+      }
+    }
+    mean_partial[i] = by_mean;
+    log_var_partial[i] = by_log_var;
+  }
+}
+
+template <class T>
+__global__ void likelihood_gradient(const T* ratio_weight, int64_t pairs, int64_t L, T sample_weight, T* out) {
+  for (int64_t i = first_item(); i < L * pairs; i += item_stride()) out[i] = sample_weight * ratio_weight[i % pairs];
+}
+
+}  // namespace
+
+template <class T>
+void mixture(const MixtureInputs<T>& in, const MixtureOutputs<T>& out, cudaStream_t stream) {
+  const int64_t pairs = in.N * in.K;
+  switch (in.M) {
+    case 2: launch(pair_terms<T, 2>, pairs, THREADS, stream, in, out); break;
+    case 8: launch(pair_terms<T, 8>, pairs, THREADS, stream, in, out); break;
+    case 10: launch(pair_terms<T, 10>, pairs, THREADS, stream, in, out); break;
+    case 16: launch(pair_terms<T, 16>, pairs, THREADS, stream, in, out); break;
+    default: launch(pair_terms<T, 0>, pairs, THREADS, stream, in, out);
+  }
+  launch(normalize_rows<T>, in.N, THREADS / WARP, stream, out.log_q, out.log_normalizer, in.N, in.K);
+}
+
+int64_t mixture_scratch(int64_t N, int64_t K, int64_t M) { return 2 * N * K + tasks_for(N) * K * (2 * M + 1); }
+
+template <class T>
+void mixture_backward(const MixtureInputs<T>& in, const MixtureUpstream<T>& up, const MixtureGradients<T>& out,
+                      T* scratch, cudaStream_t stream) {
+  const int64_t pairs = in.N * in.K, size = in.K * in.M, tasks = tasks_for(in.N);
+  T *ratio = scratch, *prior = ratio + pairs, *weight_partial = prior + pairs;
+  T *mean_partial = weight_partial + tasks * in.K, *log_var_partial = mean_partial + tasks * size;
+  const T mean_weight = T(1) / T(in.L), sample_weight = in.product ? T(1) : mean_weight;
+  launch(pair_weights<T>, in.N, THREADS / WARP, stream, up, in.N, in.K, mean_weight, sample_weight, ratio, prior);
+  launch(latent_gradient<T>, in.N * in.H * in.M, THREADS, stream, in, up, out, static_cast<const T*>(ratio),
+         static_cast<const T*>(prior));
+  launch(sum_columns<T>, tasks * in.K, THREADS, stream, static_cast<const T*>(ratio), in.N, in.K, tasks,
+         weight_partial);
+  launch(sum_partials<T>, in.K, THREADS, stream, static_cast<const T*>(weight_partial), tasks, in.K,
+         in.product ? T(in.L) : T(1), out.log_weight);
+  if (out.prior_mean != nullptr) {
+    launch(prior_gradient<T>, tasks * size, THREADS, stream, in, static_cast<const T*>(prior), tasks, mean_partial,
+           log_var_partial);
+    launch(sum_partials<T>, size, THREADS, stream, static_cast<const T*>(mean_partial), tasks, size, T(1),
+           out.prior_mean);
+    launch(sum_partials<T>, size, THREADS, stream, static_cast<const T*>(log_var_partial), tasks, size, T(1),
+           out.prior_log_var);
+  }
+  if (out.log_likelihood != nullptr)
+    launch(likelihood_gradient<T>, in.L * pairs, THREADS, stream, static_cast<const T*>(ratio), pairs, in.L,
+           sample_weight, out.log_likelihood);
+}
+
+template void mixture<float>(const MixtureInputs<float>&, const MixtureOutputs<float>&, cudaStream_t);
+template void mixture<double>(const MixtureInputs<double>&, const MixtureOutputs<double>&, cudaStream_t);
+template void mixture_backward<float>(const MixtureInputs<float>&, const MixtureUpstream<float>&,
+                                      const MixtureGradients<float>&, float*, cudaStream_t);
+template void mixture_backward<double>(const MixtureInputs<double>&, const MixtureUpstream<double>&,
+                                       const MixtureGradients<double>&, double*, cudaStream_t);
+
+}  // namespace deepmix::cuda

@@ -1,0 +1,36 @@
+// The CUDA entry points: they queue kernels on a stream and return. `scratch` holds intermediate results;
+// the functions beside say how many elements it needs.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "../arguments.h"
+
+namespace deepmix::cuda {
+
+template <class T>
+void mixture(const MixtureInputs<T>& in, const MixtureOutputs<T>& out, cudaStream_t stream);
+
+int64_t mixture_scratch(int64_t N, int64_t K, int64_t M);
+template <class T>
+void mixture_backward(const MixtureInputs<T>& in, const MixtureUpstream<T>& up, const MixtureGradients<T>& out,
+                      T* scratch, cudaStream_t stream);
+
+template <class T>
+void full(const FullInputs<T>& in, const MixtureOutputs<T>& out, cudaStream_t stream);
+
+int64_t full_scratch(int64_t N, int64_t K, int64_t M);
+template <class T>
+void full_backward(const FullInputs<T>& in, const MixtureUpstream<T>& up, const FullGradients<T>& out, T* scratch,
+                   cudaStream_t stream);
+
+template <class T>
+void kl(const KlInputs<T>& in, T* result, cudaStream_t stream);
+
+int64_t kl_scratch(int64_t N, int64_t K, int64_t M);
+template <class T>
+void kl_backward(const KlInputs<T>& in, const T* by_kl, const KlGradients<T>& out, T* scratch, cudaStream_t stream);
+
+}  // namespace deepmix::cuda

@@ -1,0 +1,26 @@
+// The operators' schemas, through LibTorch's stable ABI: one binary serves every later torch.
+// Fakes, gradients and batching rules are registered in deepmix/operators.py.
+#include <torch/csrc/stable/library.h>
+
+#include "built_from.h"
+
+#define DEEPMIX_MIXTURE                                                                    \
+  "Tensor z, Tensor mean, Tensor log_var, Tensor? prior_mean, Tensor? prior_log_var, "     \
+  "Tensor log_weight, Tensor? log_likelihood, bool use_posterior, bool product"
+#define DEEPMIX_COMPONENTS "Tensor z, Tensor mean, Tensor spread, Tensor log_weight"
+#define DEEPMIX_COMPONENTS_BACKWARD \
+  DEEPMIX_COMPONENTS ", Tensor log_q, Tensor? by_log_prob, Tensor? by_log_q, Tensor? by_log_normalizer"
+#define DEEPMIX_KL "Tensor mean, Tensor log_var, Tensor? prior_mean, Tensor? prior_log_var"
+
+STABLE_TORCH_LIBRARY(deepmix, library) {
+  library.def("mixture_posterior(" DEEPMIX_MIXTURE ") -> (Tensor, Tensor, Tensor, Tensor)");
+  library.def("mixture_posterior_backward(" DEEPMIX_MIXTURE
+              ", Tensor log_q, Tensor? by_log_prior, Tensor? by_log_posterior, Tensor? by_log_q, "
+              "Tensor? by_log_normalizer) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  library.def("component_log_prob(" DEEPMIX_COMPONENTS ") -> (Tensor, Tensor, Tensor)");
+  library.def("component_log_prob_backward(" DEEPMIX_COMPONENTS_BACKWARD ") -> (Tensor, Tensor, Tensor, Tensor)");
+  library.def("component_log_prob_full(" DEEPMIX_COMPONENTS ") -> (Tensor, Tensor, Tensor)");
+  library.def("component_log_prob_full_backward(" DEEPMIX_COMPONENTS_BACKWARD ") -> (Tensor, Tensor, Tensor, Tensor)");
+  library.def("component_kl(" DEEPMIX_KL ") -> Tensor");
+  library.def("component_kl_backward(" DEEPMIX_KL ", Tensor by_kl) -> (Tensor, Tensor, Tensor, Tensor)");
+}

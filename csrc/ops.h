@@ -1,0 +1,330 @@
+// From torch's tensors to the kernels' arguments: checks what memory safety needs, allocates results and
+// calls a device's entry points. `Device` is a type with static functions like those of cpu/run.h.
+#pragma once
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/util/Exception.h>
+
+#include <cstdint>
+#include <initializer_list>
+#include <optional>
+#include <tuple>
+#include <vector>
+
+#include "arguments.h"
+
+namespace deepmix {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+using MaybeTensor = std::optional<Tensor>;
+using Shape = std::vector<int64_t>;
+
+/// A tensor the kernels can read: contiguous, of the shape, type and device that the first one has.
+class Input {
+ public:
+  Input(const char* name, const MaybeTensor& tensor, const Shape& shape, const Tensor& like) {
+    if (!tensor.has_value()) return;
+    const auto sizes = tensor->sizes();
+    bool fits = sizes.size() == shape.size();
+    for (std::size_t i = 0; fits && i < shape.size(); ++i) fits = sizes[i] == shape[i];
+    STD_TORCH_CHECK(fits, "deepmix: ", name, " has the wrong shape; call it through deepmix.ops, which says which");
+    STD_TORCH_CHECK(tensor->scalar_type() == like.scalar_type() && tensor->is_cuda() == like.is_cuda() &&
+                        tensor->get_device_index() == like.get_device_index(),
+                    "deepmix: ", name, " must have the dtype and device of the other inputs; convert it first");
+    held_ = tensor->is_contiguous() ? *tensor : torch::stable::contiguous(*tensor);
+  }
+
+  template <class T>
+  const T* get() const {
+    return held_.has_value() ? static_cast<const T*>(held_->const_data_ptr()) : nullptr;
+  }
+
+ private:
+  MaybeTensor held_;
+};
+
+/// A new tensor beside `like`; of no elements unless wanted, since an operator always returns all its outputs.
+inline Tensor allocate(const Tensor& like, const Shape& shape, bool wanted = true) {
+  return torch::stable::new_empty(like, wanted ? shape : Shape{0});
+}
+
+template <class T>
+T* data(const Tensor& tensor, bool wanted = true) {
+  return wanted ? static_cast<T*>(tensor.mutable_data_ptr()) : nullptr;
+}
+
+/// Call body with a float or a double, whichever `like` holds.
+template <class Body>
+void with_scalar(const Tensor& like, const Body& body) {
+  if (like.scalar_type() == ScalarType::Float) return body(float{});
+  STD_TORCH_CHECK(like.scalar_type() == ScalarType::Double,
+                  "deepmix: the kernels take float32 and float64; convert the inputs first");
+  body(double{});
+}
+
+inline void check_rank(const char* name, const Tensor& tensor, int64_t rank) {
+  STD_TORCH_CHECK(tensor.dim() == rank, "deepmix: ", name, " needs ", rank, " dimensions");
+}
+
+struct MixtureTensors {
+  int64_t L, N, H, K, M;
+  Input z, mean, log_var, prior_mean, prior_log_var, log_weight, log_likelihood;
+
+  MixtureTensors(const Tensor& z_LNHM, const MaybeTensor& mean_NHM, const MaybeTensor& log_var_NHM,
+                 const MaybeTensor& prior_mean_KM, const MaybeTensor& prior_log_var_KM, const Tensor& log_weight_K,
+                 const MaybeTensor& log_likelihood_LNK)
+      : L(z_LNHM.size(0)), N(z_LNHM.size(1)), H(z_LNHM.size(2)), K(log_weight_K.size(0)), M(z_LNHM.size(3)),
+        z("z", z_LNHM, {L, N, H, M}, z_LNHM),
+        mean("the posterior's mean", mean_NHM, {N, H, M}, z_LNHM),
+        log_var("the posterior's log-variance", log_var_NHM, {N, H, M}, z_LNHM),
+        prior_mean("the prior's mean", prior_mean_KM, {K, M}, z_LNHM),
+        prior_log_var("the prior's log-variance", prior_log_var_KM, {K, M}, z_LNHM),
+        log_weight("the log-weight", log_weight_K, {K}, z_LNHM),
+        log_likelihood("the log-likelihood", log_likelihood_LNK, {L, N, K}, z_LNHM) {
+    STD_TORCH_CHECK(H == 1 || H == K, "deepmix: z needs one head, or one for each component");
+    STD_TORCH_CHECK(L >= 1 && K >= 1 && M >= 1, "deepmix: samples, components and latent dimensions can't be 0");
+    STD_TORCH_CHECK(prior_mean_KM.has_value() == prior_log_var_KM.has_value(),
+                    "deepmix: the prior needs both mean and log-variance, or neither");
+  }
+
+  template <class T>
+  MixtureInputs<T> get(bool use_posterior, bool product) const {
+    return {L, N, H, K, M, use_posterior, product, z.get<T>(), mean.get<T>(), log_var.get<T>(), prior_mean.get<T>(),
+            prior_log_var.get<T>(), log_weight.get<T>(), log_likelihood.get<T>()};
+  }
+};
+
+template <class Device>
+std::tuple<Tensor, Tensor, Tensor, Tensor> mixture_posterior(
+    const Tensor& z, const Tensor& mean, const Tensor& log_var, const MaybeTensor& prior_mean,
+    const MaybeTensor& prior_log_var, const Tensor& log_weight, const MaybeTensor& log_likelihood, bool use_posterior,
+    bool product) {
+  check_rank("z", z, 4);
+  check_rank("the log-weight", log_weight, 1);
+  const MixtureTensors in(z, mean, log_var, prior_mean, prior_log_var, log_weight, log_likelihood);
+  const Tensor log_prior = allocate(z, {in.N, in.K}), log_posterior = allocate(z, {in.N, in.H});
+  const Tensor log_q = allocate(z, {in.N, in.K}), log_normalizer = allocate(z, {in.N});
+  with_scalar(z, [&](auto scalar) {
+    using T = decltype(scalar);
+    Device::template mixture<T>(
+        z, in.get<T>(use_posterior, product),
+        {data<T>(log_prior), data<T>(log_posterior), data<T>(log_q), data<T>(log_normalizer)});
+  });
+  return {log_prior, log_posterior, log_q, log_normalizer};
+}
+
+/// What `mixture_posterior` saved and what flows into it from above.
+struct UpstreamTensors {
+  Input log_prior, log_posterior, by_log_q, log_normalizer, log_q;
+
+  UpstreamTensors(const Tensor& like, int64_t N, int64_t H, int64_t K, const Tensor& log_q_NK,
+                  const MaybeTensor& by_log_prior, const MaybeTensor& by_log_posterior, const MaybeTensor& by_log_q_NK,
+                  const MaybeTensor& by_log_normalizer)
+      : log_prior("the gradient of log p(z|y)", by_log_prior, {N, K}, like),
+        log_posterior("the gradient of log q(z|y,x)", by_log_posterior, {N, H}, like),
+        by_log_q("the gradient of log q(y|x)", by_log_q_NK, {N, K}, like),
+        log_normalizer("the gradient of the normaliser", by_log_normalizer, {N}, like),
+        log_q("log q(y|x)", log_q_NK, {N, K}, like) {}
+
+  template <class T>
+  MixtureUpstream<T> get() const {
+    return {log_prior.get<T>(), log_posterior.get<T>(), by_log_q.get<T>(), log_normalizer.get<T>(), log_q.get<T>()};
+  }
+};
+
+template <class Device>
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> mixture_posterior_backward(
+    const Tensor& z, const Tensor& mean, const Tensor& log_var, const MaybeTensor& prior_mean,
+    const MaybeTensor& prior_log_var, const Tensor& log_weight, const MaybeTensor& log_likelihood, bool use_posterior,
+    bool product, const Tensor& log_q, const MaybeTensor& by_log_prior, const MaybeTensor& by_log_posterior,
+    const MaybeTensor& by_log_q, const MaybeTensor& by_log_normalizer) {
+  check_rank("z", z, 4);
+  check_rank("the log-weight", log_weight, 1);
+  const MixtureTensors in(z, mean, log_var, prior_mean, prior_log_var, log_weight, log_likelihood);
+  const UpstreamTensors up(z, in.N, in.H, in.K, log_q, by_log_prior, by_log_posterior, by_log_q, by_log_normalizer);
+  const bool has_prior = prior_mean.has_value(), has_likelihood = log_likelihood.has_value();
+  const Tensor d_z = allocate(z, {in.L, in.N, in.H, in.M});
+  const Tensor d_mean = allocate(z, {in.N, in.H, in.M}), d_log_var = allocate(z, {in.N, in.H, in.M});
+  const Tensor d_prior_mean = allocate(z, {in.K, in.M}, has_prior);
+  const Tensor d_prior_log_var = allocate(z, {in.K, in.M}, has_prior);
+  const Tensor d_log_weight = allocate(z, {in.K});
+  const Tensor d_log_likelihood = allocate(z, {in.L, in.N, in.K}, has_likelihood);
+  with_scalar(z, [&](auto scalar) {
+    using T = decltype(scalar);
+    Device::template mixture_backward<T>(
+        z, in.get<T>(use_posterior, product), up.get<T>(),
+        {data<T>(d_z), data<T>(d_mean), data<T>(d_log_var), data<T>(d_prior_mean, has_prior),
+         data<T>(d_prior_log_var, has_prior), data<T>(d_log_weight), data<T>(d_log_likelihood, has_likelihood)});
+  });
+  return {d_z, d_mean, d_log_var, d_prior_mean, d_prior_log_var, d_log_weight, d_log_likelihood};
+}
+
+/// component_log_prob with diagonal covariances is mixture_posterior with one shared latent and no q(z|y,x).
+template <class Device>
+std::tuple<Tensor, Tensor, Tensor> component_log_prob(const Tensor& z_NM, const Tensor& mean, const Tensor& log_var,
+                                                      const Tensor& log_weight) {
+  check_rank("z", z_NM, 2);
+  check_rank("the log-weight", log_weight, 1);
+  const Tensor z = torch::stable::reshape(z_NM, {1, z_NM.size(0), 1, z_NM.size(1)});
+  const MixtureTensors in(z, std::nullopt, std::nullopt, mean, log_var, log_weight, std::nullopt);
+  const Tensor log_prob = allocate(z, {in.N, in.K}), log_q = allocate(z, {in.N, in.K});
+  const Tensor log_normalizer = allocate(z, {in.N});
+  with_scalar(z, [&](auto scalar) {
+    using T = decltype(scalar);
+    Device::template mixture<T>(z, in.get<T>(false, false),
+                                {data<T>(log_prob), nullptr, data<T>(log_q), data<T>(log_normalizer)});
+  });
+  return {log_prob, log_q, log_normalizer};
+}
+
+template <class Device>
+std::tuple<Tensor, Tensor, Tensor, Tensor> component_log_prob_backward(
+    const Tensor& z_NM, const Tensor& mean, const Tensor& log_var, const Tensor& log_weight, const Tensor& log_q,
+    const MaybeTensor& by_log_prob, const MaybeTensor& by_log_q, const MaybeTensor& by_log_normalizer) {
+  check_rank("z", z_NM, 2);
+  check_rank("the log-weight", log_weight, 1);
+  const Tensor z = torch::stable::reshape(z_NM, {1, z_NM.size(0), 1, z_NM.size(1)});
+  const MixtureTensors in(z, std::nullopt, std::nullopt, mean, log_var, log_weight, std::nullopt);
+  const UpstreamTensors up(z, in.N, 1, in.K, log_q, by_log_prob, std::nullopt, by_log_q, by_log_normalizer);
+  const Tensor d_z = allocate(z, {in.N, in.M}), d_log_weight = allocate(z, {in.K});
+  const Tensor d_mean = allocate(z, {in.K, in.M}), d_log_var = allocate(z, {in.K, in.M});
+  with_scalar(z, [&](auto scalar) {
+    using T = decltype(scalar);
+    Device::template mixture_backward<T>(
+        z, in.get<T>(false, false), up.get<T>(),
+        {data<T>(d_z), nullptr, nullptr, data<T>(d_mean), data<T>(d_log_var), data<T>(d_log_weight), nullptr});
+  });
+  return {d_z, d_mean, d_log_var, d_log_weight};
+}
+
+struct FullTensors {
+  int64_t N, K, M;
+  Input z, mean, precision_cholesky, log_weight;
+
+  FullTensors(const Tensor& z_NM, const Tensor& mean_KM, const Tensor& precision_cholesky_KMM,
+              const Tensor& log_weight_K)
+      : N(z_NM.size(0)), K(log_weight_K.size(0)), M(z_NM.size(1)),
+        z("z", z_NM, {N, M}, z_NM),
+        mean("the mean", mean_KM, {K, M}, z_NM),
+        precision_cholesky("the precision's Cholesky factor", precision_cholesky_KMM, {K, M, M}, z_NM),
+        log_weight("the log-weight", log_weight_K, {K}, z_NM) {
+    STD_TORCH_CHECK(K >= 1 && M >= 1, "deepmix: components and latent dimensions can't be 0");
+  }
+
+  template <class T>
+  FullInputs<T> get() const {
+    return {N, K, M, z.get<T>(), mean.get<T>(), precision_cholesky.get<T>(), log_weight.get<T>()};
+  }
+};
+
+template <class Device>
+std::tuple<Tensor, Tensor, Tensor> component_log_prob_full(const Tensor& z, const Tensor& mean,
+                                                           const Tensor& precision_cholesky,
+                                                           const Tensor& log_weight) {
+  check_rank("z", z, 2);
+  check_rank("the log-weight", log_weight, 1);
+  const FullTensors in(z, mean, precision_cholesky, log_weight);
+  const Tensor log_prob = allocate(z, {in.N, in.K}), log_q = allocate(z, {in.N, in.K});
+  const Tensor log_normalizer = allocate(z, {in.N});
+  with_scalar(z, [&](auto scalar) {
+    using T = decltype(scalar);
+    Device::template full<T>(z, in.get<T>(), {data<T>(log_prob), nullptr, data<T>(log_q), data<T>(log_normalizer)});
+  });
+  return {log_prob, log_q, log_normalizer};
+}
+
+template <class Device>
+std::tuple<Tensor, Tensor, Tensor, Tensor> component_log_prob_full_backward(
+    const Tensor& z, const Tensor& mean, const Tensor& precision_cholesky, const Tensor& log_weight,
+    const Tensor& log_q, const MaybeTensor& by_log_prob, const MaybeTensor& by_log_q,
+    const MaybeTensor& by_log_normalizer) {
+  check_rank("z", z, 2);
+  check_rank("the log-weight", log_weight, 1);
+  const FullTensors in(z, mean, precision_cholesky, log_weight);
+  const UpstreamTensors up(z, in.N, 1, in.K, log_q, by_log_prob, std::nullopt, by_log_q, by_log_normalizer);
+  const Tensor d_z = allocate(z, {in.N, in.M}), d_mean = allocate(z, {in.K, in.M});
+  const Tensor d_cholesky = allocate(z, {in.K, in.M, in.M}), d_log_weight = allocate(z, {in.K});
+  with_scalar(z, [&](auto scalar) {
+    using T = decltype(scalar);
+    Device::template full_backward<T>(z, in.get<T>(), up.get<T>(),
+                                      {data<T>(d_z), data<T>(d_mean), data<T>(d_cholesky), data<T>(d_log_weight)});
+  });
+  return {d_z, d_mean, d_cholesky, d_log_weight};
+}
+
+struct KlTensors {
+  int64_t N, H, M, K;
+  Input mean, log_var, prior_mean, prior_log_var;
+
+  KlTensors(const Tensor& mean_NHM, const Tensor& log_var_NHM, const MaybeTensor& prior_mean_KM,
+            const MaybeTensor& prior_log_var_KM)
+      : N(mean_NHM.size(0)), H(mean_NHM.size(1)), M(mean_NHM.size(2)),
+        K(prior_mean_KM.has_value() ? prior_mean_KM->size(0) : H),
+        mean("the posterior's mean", mean_NHM, {N, H, M}, mean_NHM),
+        log_var("the posterior's log-variance", log_var_NHM, {N, H, M}, mean_NHM),
+        prior_mean("the prior's mean", prior_mean_KM, {K, M}, mean_NHM),
+        prior_log_var("the prior's log-variance", prior_log_var_KM, {K, M}, mean_NHM) {
+    STD_TORCH_CHECK(H == 1 || H == K, "deepmix: the posterior needs one head, or one for each component");
+    STD_TORCH_CHECK(K >= 1 && M >= 1, "deepmix: components and latent dimensions can't be 0");
+    STD_TORCH_CHECK(prior_mean_KM.has_value() == prior_log_var_KM.has_value(),
+                    "deepmix: the prior needs both mean and log-variance, or neither");
+  }
+
+  template <class T>
+  KlInputs<T> get() const {
+    return {N, H, K, M, mean.get<T>(), log_var.get<T>(), prior_mean.get<T>(), prior_log_var.get<T>()};
+  }
+};
+
+template <class Device>
+Tensor component_kl(const Tensor& mean, const Tensor& log_var, const MaybeTensor& prior_mean,
+                    const MaybeTensor& prior_log_var) {
+  check_rank("the posterior's mean", mean, 3);
+  const KlTensors in(mean, log_var, prior_mean, prior_log_var);
+  const Tensor result = allocate(mean, {in.N, in.K});
+  with_scalar(mean, [&](auto scalar) {
+    using T = decltype(scalar);
+    Device::template kl<T>(mean, in.get<T>(), data<T>(result));
+  });
+  return result;
+}
+
+template <class Device>
+std::tuple<Tensor, Tensor, Tensor, Tensor> component_kl_backward(const Tensor& mean, const Tensor& log_var,
+                                                                 const MaybeTensor& prior_mean,
+                                                                 const MaybeTensor& prior_log_var,
+                                                                 const Tensor& by_kl_NK) {
+  check_rank("the posterior's mean", mean, 3);
+  const KlTensors in(mean, log_var, prior_mean, prior_log_var);
+  const Input by_kl("the gradient of the KL", by_kl_NK, {in.N, in.K}, mean);
+  const bool has_prior = prior_mean.has_value();
+  const Tensor d_mean = allocate(mean, {in.N, in.H, in.M}), d_log_var = allocate(mean, {in.N, in.H, in.M});
+  const Tensor d_prior_mean = allocate(mean, {in.K, in.M}, has_prior);
+  const Tensor d_prior_log_var = allocate(mean, {in.K, in.M}, has_prior);
+  with_scalar(mean, [&](auto scalar) {
+    using T = decltype(scalar);
+    Device::template kl_backward<T>(mean, in.get<T>(), by_kl.get<T>(),
+                                    {data<T>(d_mean), data<T>(d_log_var), data<T>(d_prior_mean, has_prior),
+                                     data<T>(d_prior_log_var, has_prior)});
+  });
+  return {d_mean, d_log_var, d_prior_mean, d_prior_log_var};
+}
+
+/// Register every operator's implementation for one device.
+template <class Device, class Library>
+void implement(Library& library) {
+  library.impl("mixture_posterior", TORCH_BOX(&mixture_posterior<Device>));
+  library.impl("mixture_posterior_backward", TORCH_BOX(&mixture_posterior_backward<Device>));
+  library.impl("component_log_prob", TORCH_BOX(&component_log_prob<Device>));
+  library.impl("component_log_prob_backward", TORCH_BOX(&component_log_prob_backward<Device>));
+  library.impl("component_log_prob_full", TORCH_BOX(&component_log_prob_full<Device>));
+  library.impl("component_log_prob_full_backward", TORCH_BOX(&component_log_prob_full_backward<Device>));
+  library.impl("component_kl", TORCH_BOX(&component_kl<Device>));
+  library.impl("component_kl_backward", TORCH_BOX(&component_kl_backward<Device>));
+}
+
+}  // namespace deepmix

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Run the CPU operator tests under AddressSanitizer and UndefinedBehaviorSanitizer.
+# Takes pytest's arguments; leaves out what only repeats the same code: large shapes, and checks of registration.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python="${PYTHON:-python}"
+compiler="${CXX:-c++}"
+cache=$(mktemp -d)
+trap 'rm -rf "$cache"' EXIT
+checks="-O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -Werror"
+# A compiler of that name is what torch's builder calls, so the flags reach compiling and linking alike.
+printf '#!/bin/sh\nexec %s "$@" %s\n' "$compiler" "$checks" > "$cache/sanitizing-c++"
+chmod +x "$cache/sanitizing-c++"
+export CXX="$cache/sanitizing-c++" TORCH_EXTENSIONS_DIR="$cache" DEEPMIX_BUILD=cpu
+LD_PRELOAD="$("$compiler" -print-file-name=libasan.so) $("$compiler" -print-file-name=libstdc++.so)" \
+    ASAN_OPTIONS="detect_leaks=0:new_delete_type_mismatch=0" UBSAN_OPTIONS="print_stacktrace=1" \
+    "$python" -m pytest -q -p no:cacheprovider tests/ops -k "not compiles and not opcheck and not gradcheck and not 65536 and not 20000" "$@"

@@ -1,0 +1,184 @@
+"""The same computation as a kernel and in every sensible plain PyTorch form, on random inputs.
+
+eager           broadcasting, as deepmix.reference writes it
+distributions   torch.distributions
+gemm            the squares expanded, so that addmm does the work (component_log_prob only: elsewhere no
+matrix is shared by the rows)
+compiled        torch.compile of what is best
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
+
+from deepmix import ops, reference
+
+Outputs = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Form:
+    """One operator on one shape; every function takes `inputs` and returns outputs like `upstream`."""
+
+    functions: dict[str, Callable[..., Outputs]]
+    inputs: list[Tensor]
+    upstream: list[Tensor]
+
+    def bytes_moved(self, backward: bool) -> int:
+        """Return the bytes a pass can't avoid: inputs once a pass, outputs and gradients once."""
+        inputs = sum(tensor.nbytes for tensor in self.inputs)
+        outputs = sum(tensor.nbytes for tensor in self.upstream)
+        return 3 * inputs + 2 * outputs if backward else inputs + outputs
+
+
+def _random(device: torch.device, *shapes: tuple[int, ...]) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(shape, generator=generator).to(device).requires_grad_() for shape in shapes]
+
+
+def _form(functions: dict[str, Callable[..., Outputs]], inputs: list[Tensor]) -> Form:
+    ops.load()
+    with torch.no_grad():
+        outputs = functions["kernel"](*inputs)
+    generator = torch.Generator().manual_seed(1)
+    upstream = [torch.randn(output.shape, generator=generator).to(output.device) for output in outputs]
+    return Form(functions, inputs, upstream)
+
+
+def mixture_forms(shape: tuple[int, int, int], device: torch.device, *, compiled: bool) -> Form:
+    """Eq. 15 with one sample, gradients to z, the posterior's and the prior's mean and log-variance."""
+    N, K, M = shape
+    inputs = _random(device, (N, K, M), (N, K, M), (N, K, M), (K, M), (K, M))
+    log_weight_K = torch.full((K,), -math.log(K), device=device)
+
+    def kernel(z: Tensor, *parameters: Tensor) -> Outputs:
+        outputs: Outputs = torch.ops.deepmix.mixture_posterior.default(
+            z.unsqueeze(0), *parameters, log_weight_K, None, True, False
+        )
+        return outputs
+
+    def eager(z: Tensor, mean: Tensor, log_var: Tensor, prior_mean: Tensor, prior_log_var: Tensor) -> Outputs:
+        log_prior = reference.gaussian_log_prob(z, prior_mean, prior_log_var)
+        log_posterior = reference.gaussian_log_prob(z, mean, log_var)
+        return log_prior, log_posterior, *reference.normalize_log(_like(log_weight_K, z) + log_prior - log_posterior)
+
+    def distributions(z: Tensor, mean: Tensor, log_var: Tensor, prior_mean: Tensor, prior_log_var: Tensor) -> Outputs:
+        log_prior = Normal(prior_mean, (0.5 * prior_log_var).exp(), validate_args=False).log_prob(z).sum(-1)
+        log_posterior = Normal(mean, (0.5 * log_var).exp(), validate_args=False).log_prob(z).sum(-1)
+        return log_prior, log_posterior, *reference.normalize_log(log_weight_K + log_prior - log_posterior)
+
+    functions: dict[str, Callable[..., Outputs]] = {"kernel": kernel, "eager": eager, "distributions": distributions}
+    if compiled:
+        functions["compiled"] = torch.compile(eager, dynamic=False)
+    return _form(functions, inputs)
+
+
+def kl_forms(shape: tuple[int, int, int], device: torch.device, *, compiled: bool) -> Form:
+    """The closed-form KL of one head per component."""
+    N, K, M = shape
+
+    def kernel(*inputs: Tensor) -> Outputs:
+        return (torch.ops.deepmix.component_kl.default(*inputs),)
+
+    def eager(*inputs: Tensor) -> Outputs:
+        return (reference.component_kl(*inputs),)
+
+    def distributions(mean: Tensor, log_var: Tensor, prior_mean: Tensor, prior_log_var: Tensor) -> Outputs:
+        posterior = Independent(Normal(mean, (0.5 * log_var).exp(), validate_args=False), 1, validate_args=False)
+        prior = Normal(prior_mean, (0.5 * prior_log_var).exp(), validate_args=False).expand(mean.shape)
+        return (kl_divergence(posterior, Independent(prior, 1, validate_args=False)),)
+
+    functions: dict[str, Callable[..., Outputs]] = {"kernel": kernel, "eager": eager, "distributions": distributions}
+    if compiled:
+        functions["compiled"] = torch.compile(eager, dynamic=False)
+    return _form(functions, _random(device, (N, K, M), (N, K, M), (K, M), (K, M)))
+
+
+def component_forms(*, full: bool) -> Callable[..., Form]:
+    """Return the maker of component_log_prob's forms, with diagonal or full covariances."""
+    return _full_forms if full else _diagonal_forms
+
+
+def _diagonal_forms(shape: tuple[int, int, int], device: torch.device, *, compiled: bool) -> Form:
+    N, K, M = shape
+    z, mean, log_var = _random(device, (N, M), (K, M), (K, M))
+    log_weight_K = torch.full((K,), -math.log(K), device=device)
+
+    def kernel(*inputs: Tensor) -> Outputs:
+        outputs: Outputs = torch.ops.deepmix.component_log_prob.default(*inputs, log_weight_K)
+        return outputs
+
+    def eager(z: Tensor, mean: Tensor, log_var: Tensor) -> Outputs:
+        return reference.component_log_prob(z, mean, log_var, _like(log_weight_K, z))
+
+    def distributions(z: Tensor, mean: Tensor, log_var: Tensor) -> Outputs:
+        normal = Normal(mean, (0.5 * log_var).exp(), validate_args=False)
+        log_prob = normal.log_prob(z.unsqueeze(1)).sum(-1)
+        return log_prob, *reference.normalize_log(log_prob + log_weight_K)
+
+    def gemm(z: Tensor, mean: Tensor, log_var: Tensor) -> Outputs:
+        precision = torch.exp(-log_var)
+        constant_K = -0.5 * (M * reference.LOG_2PI + (log_var + mean.square() * precision).sum(-1))
+        log_prob = torch.addmm(constant_K, z.square(), precision.T, alpha=-0.5)
+        log_prob = torch.addmm(log_prob, z, (mean * precision).T)
+        return log_prob, *reference.normalize_log(log_prob + log_weight_K)
+
+    functions: dict[str, Callable[..., Outputs]] = {
+        "kernel": kernel,
+        "eager": eager,
+        "distributions": distributions,
+        "gemm": gemm,
+    }
+    if compiled:
+        functions["compiled"] = torch.compile(gemm, dynamic=False)
+    return _form(functions, [z, mean, log_var])
+
+
+def _full_forms(shape: tuple[int, int, int], device: torch.device, *, compiled: bool) -> Form:
+    N, K, M = shape
+    z, mean, factor = _random(device, (N, M), (K, M), (K, M, M))
+    with torch.no_grad():
+        factor.mul_(0.3).tril_()
+        factor.diagonal(dim1=-2, dim2=-1).exp_()
+    log_weight_K = torch.full((K,), -math.log(K), device=device)
+
+    def kernel(*inputs: Tensor) -> Outputs:
+        outputs: Outputs = torch.ops.deepmix.component_log_prob_full.default(*inputs, log_weight_K)
+        return outputs
+
+    def eager(z: Tensor, mean: Tensor, cholesky: Tensor) -> Outputs:
+        return reference.component_log_prob_full(z, mean, cholesky, _like(log_weight_K, z))
+
+    def distributions(z: Tensor, mean: Tensor, cholesky: Tensor) -> Outputs:
+        precision = cholesky @ cholesky.mT
+        normal = MultivariateNormal(mean, precision_matrix=precision, validate_args=False)
+        log_prob = normal.log_prob(z.unsqueeze(1))
+        return log_prob, *reference.normalize_log(log_prob + log_weight_K)
+
+    def gemm(z: Tensor, mean: Tensor, cholesky: Tensor) -> Outputs:
+        lower = cholesky.tril()
+        y_NKM = torch.addmm(-(mean.unsqueeze(1) @ lower).flatten(), z, lower.permute(1, 0, 2).reshape(M, K * M))
+        log_determinant_K = lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        squares = y_NKM.view(-1, K, M).square().sum(-1)
+        log_prob = log_determinant_K - 0.5 * (M * reference.LOG_2PI + squares)
+        return log_prob, *reference.normalize_log(log_prob + log_weight_K)
+
+    functions: dict[str, Callable[..., Outputs]] = {
+        "kernel": kernel,
+        "eager": eager,
+        "distributions": distributions,
+        "gemm": gemm,
+    }
+    if compiled:
+        functions["compiled"] = torch.compile(gemm, dynamic=False)
+    return _form(functions, [z, mean, factor])
+
+
+def _like(tensor: Tensor, other: Tensor) -> Tensor:
+    return tensor.to(other.dtype)

@@ -1,0 +1,189 @@
+"""Finds, builds and loads the compiled kernels, and says which path runs and why.
+
+An extension built when deepmix was installed is taken where there is one; otherwise the sources are
+compiled once, on first use, into a cache keyed by torch's version and the sources; where neither can be,
+the reference runs. The environment variable DEEPMIX_BUILD chooses: `auto` (that order), `none` (the
+reference), `cpu` or `cuda` (an error where it can't be met).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib.util
+import os
+import shutil
+import sys
+import sysconfig
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Literal, get_args
+
+import torch
+
+from deepmix import sources
+from deepmix.errors import DeepmixError, UsageError, unknown_choice
+
+Choice = Literal["auto", "none", "cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """What was loaded."""
+
+    path: Literal["ahead of time", "compiled on first use", "reference"]
+    devices: frozenset[str]
+    """Device types with kernels; on others the reference runs."""
+    library: Path | None
+    reason: str
+    """Why this path, in words."""
+
+
+def choice() -> Choice:
+    """Return what DEEPMIX_BUILD asks for."""
+    wanted = os.environ.get("DEEPMIX_BUILD", "auto")
+    for known in get_args(Choice):
+        if wanted == known:
+            return known
+    raise unknown_choice("DEEPMIX_BUILD", wanted, get_args(Choice))
+
+
+@functools.cache
+def load() -> Kernels:
+    """Load the operators, once in this process.
+
+    Raises:
+        UsageError: DEEPMIX_BUILD asks for what this machine can't do.
+
+    """
+    wanted = choice()
+    if wanted == "none":
+        return Kernels("reference", frozenset(), None, "DEEPMIX_BUILD=none")
+    if wanted == "cuda" and (missing := why_no_cuda()) is not None:
+        raise UsageError(f"DEEPMIX_BUILD=cuda can't be met: {missing}")
+    with_cuda = wanted != "cpu" and why_no_cuda() is None
+    devices = frozenset({"cpu", "cuda"} if with_cuda else {"cpu"})
+    built = _built_extension("_ops", with_cuda)
+    if built is not None:
+        torch.ops.load_library(built)
+        return Kernels("ahead of time", devices, built, "built when deepmix was installed")
+    name = "_ops_cuda" if with_cuda else "_ops"
+    try:
+        cached = cache_folder() / f"{name}.so"
+        if _is_ready(cached):
+            torch.ops.load_library(cached)
+        else:
+            _compile(name, sources.operator_sources(with_cuda), with_cuda, is_python_module=False)
+    except (RuntimeError, OSError, ImportError, DeepmixError) as error:
+        reason = str(error).strip().splitlines()[0]
+        if wanted != "auto":
+            raise UsageError(f"DEEPMIX_BUILD={wanted} can't be met: {reason}") from error
+        warnings.warn(f"plain PyTorch runs in place of the kernels: {reason}", RuntimeWarning, stacklevel=2)
+        return Kernels("reference", frozenset(), None, reason)
+    reason = f"no extension built from these sources for {'CUDA' if with_cuda else 'the CPU'} is installed"
+    return Kernels("compiled on first use", devices, cached, reason)
+
+
+@functools.cache
+def native() -> ModuleType:
+    """Return the module for NumPy callers and build facts, building it if need be.
+
+    Raises:
+        DeepmixError: it can't be built here.
+
+    """
+    library = _built_extension("_native", with_cuda=False) or cache_folder() / "_native.so"
+    if library.parent == cache_folder() and not _is_ready(library):
+        try:
+            return _compile("_native", sources.native_sources(), with_cuda=False, is_python_module=True)
+        except (RuntimeError, OSError, ImportError) as error:
+            raise DeepmixError(f"the module for NumPy can't be built: {str(error).splitlines()[0]}") from error
+    spec = importlib.util.spec_from_file_location("_native", library)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _built_extension(name: str, with_cuda: bool) -> Path | None:
+    """Return the extension that setup.py built from these very sources, if any."""
+    mark = sources.built_from(with_cuda)
+    for library in sorted(Path(__file__).parent.glob(f"{name}.*so")):
+        if mark in library.read_bytes():
+            return library
+    return None
+
+
+def _is_ready(library: Path) -> bool:
+    return library.with_suffix(".ready").exists()
+
+
+def _compile(name: str, files: list[Path], with_cuda: bool, *, is_python_module: bool) -> ModuleType:
+    """Compile a library into the cache and load it; processes wait for each other."""
+    if (missing := why_no_compiler()) is not None:
+        raise DeepmixError(missing)
+    from torch.utils import cpp_extension  # slow to import, and rarely needed
+
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"deepmix: compiling {name} once, about a minute ...", file=sys.stderr, flush=True)
+    with _ninja_on_path(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = cpp_extension.load(
+            name=name,
+            sources=[str(path) for path in files],
+            extra_cflags=sources.cpp_flags(with_cuda=with_cuda),
+            extra_cuda_cflags=sources.cuda_flags(),
+            build_directory=str(folder),
+            with_cuda=with_cuda,
+            is_python_module=is_python_module,
+        )
+    (folder / f"{name}.ready").touch()
+    return module
+
+
+@contextlib.contextmanager
+def _ninja_on_path() -> Iterator[None]:
+    """Let torch find the ninja of an environment that is used without being activated."""
+    path = os.environ.get("PATH", "")
+    os.environ["PATH"] = os.pathsep.join([path, sysconfig.get_path("scripts")])
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = path
+
+
+def cache_folder() -> Path:
+    """Return where kernels compiled on first use are kept: one folder a torch version, Python and source."""
+    root = os.environ.get("TORCH_EXTENSIONS_DIR")
+    base = Path(root) if root else Path.home() / ".cache" / "torch_extensions"
+    key = f"{torch.__version__} {sys.implementation.cache_tag} {sources.source_hash()}"
+    return base / f"deepmix-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+
+def why_no_compiler() -> str | None:
+    """Return what compiling on first use lacks, with the cure, or None."""
+    if not sources.folder().is_dir():
+        return "the kernels' sources are missing; install deepmix again"
+    with _ninja_on_path():
+        ninja = shutil.which("ninja")
+    if ninja is None:
+        return "ninja was not found; install it with 'pip install ninja'"
+    compiler = os.environ.get("CXX", "c++")
+    if shutil.which(compiler) is None:
+        return f"the C++ compiler '{compiler}' was not found; install one, or name it in CXX"
+    return None
+
+
+def why_no_cuda() -> str | None:
+    """Return what kernels for CUDA lack, with the cure, or None."""
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is built without CUDA; install a CUDA build of it"
+    if shutil.which("nvcc") is None and "CUDA_HOME" not in os.environ:
+        return "nvcc was not found; install the CUDA toolkit and put it on the PATH, or set CUDA_HOME"
+    return None

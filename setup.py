@@ -1,0 +1,62 @@
+"""Builds the kernels ahead of time where torch is at hand; everything else is in pyproject.toml.
+
+Is torch here? Not in an isolated build: then nothing is built and the kernels are compiled on first use.
+CPU or CUDA? What DEEPMIX_BUILD says (auto, none, cpu or cuda), and by itself CUDA where torch and nvcc have it.
+Which sources? `deepmix/sources.py` knows.
+"""
+
+import importlib.util
+import os
+import runpy
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+from setuptools import setup
+
+CHOICES = ("auto", "none", "cpu", "cuda")
+
+
+def extensions(choice: str) -> dict:
+    """Return setup's arguments for the compiled parts."""
+    if choice not in CHOICES:
+        raise SystemExit(f"unknown DEEPMIX_BUILD '{choice}'; choose one of: {', '.join(sorted(CHOICES))}")
+    if choice == "none":
+        return {}
+    if importlib.util.find_spec("torch") is None:
+        if choice == "auto":
+            return {}
+        raise SystemExit(
+            f"DEEPMIX_BUILD={choice} can't be met: torch is not installed here; use pip install --no-build-isolation"
+        )
+    import torch
+    from torch.utils import cpp_extension
+
+    has_cuda = torch.version.cuda is not None and cpp_extension.CUDA_HOME is not None
+    if choice == "cuda" and not has_cuda:
+        raise SystemExit("DEEPMIX_BUILD=cuda can't be met: it needs a CUDA build of torch, and nvcc on the PATH")
+    if shutil.which(os.environ.get("CXX", "c++")) is None:
+        if choice == "auto":
+            return {}
+        raise SystemExit(f"DEEPMIX_BUILD={choice} can't be met: no C++ compiler was found; install one, or set CXX")
+    with_cuda = has_cuda and choice != "cpu"
+    sources = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "deepmix" / "sources.py")))
+    root = Path(__file__).parent.resolve()
+
+    def relative(files: list[Path]) -> list[str]:
+        return [str(path.resolve().relative_to(root)) for path in files]
+
+    make = cpp_extension.CUDAExtension if with_cuda else cpp_extension.CppExtension
+    operators = make(
+        "deepmix._ops",
+        relative(sources.operator_sources(with_cuda)),
+        extra_compile_args={"cxx": sources.cpp_flags(with_cuda=with_cuda), "nvcc": sources.cuda_flags()},
+        py_limited_api=True,
+    )
+    native = cpp_extension.CppExtension(
+        "deepmix._native", relative(sources.native_sources()), extra_compile_args={"cxx": sources.cpp_flags()}
+    )
+    return {"ext_modules": [operators, native], "cmdclass": {"build_ext": cpp_extension.BuildExtension}}
+
+
+setup(**extensions(os.environ.get("DEEPMIX_BUILD", "auto")))

@@ -1,0 +1,60 @@
+"""deepmix bench and deepmix doctor."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from deepmix import bench, kernels
+from deepmix.cli import main
+
+TIMES = {f"{form}_us" for form in ("kernel", "eager", "distributions", "gemm", "compiled")}
+FIGURES = {"speedup_vs_eager", "speedup_vs_best", "gbs", "fraction_of_copy", "max_rel_err"}
+KEYS = {"op", "device", "dtype", "pass", "N", "K", "M"} | TIMES | FIGURES
+
+
+@pytest.mark.filterwarnings("ignore:plain PyTorch runs")
+def test_bench_writes_every_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if kernels.load().path == "reference":
+        pytest.skip(f"no kernels to time: {kernels.load().reason}")
+    monkeypatch.setattr(bench, "QUICK_SECONDS", 0.01)
+    file = tmp_path / "bench.json"
+    result = CliRunner().invoke(main, ["bench", "--quick", "--json", str(file)])
+    assert result.exit_code == 0, result.output
+    (measured,) = json.loads(file.read_text())
+    rows: list[dict[str, Any]] = measured["rows"]
+    assert {row["op"] for row in rows} == {
+        "mixture_posterior",
+        "component_kl",
+        "component_log_prob",
+        "component_log_prob_full",
+    }
+    for row in rows:
+        assert set(row) >= KEYS
+        assert row["max_rel_err"] < 1e-4
+        assert row["bytes"] > 0
+    assert [row["model"] for row in measured["training_steps"]] == ["vae", "vade"]
+
+
+def test_bench_without_a_gpu_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    result = CliRunner().invoke(main, ["bench", "--device", "cuda"])
+    assert result.exit_code == 2
+    assert "--device cpu" in result.output
+
+
+def test_bench_refuses_a_missing_folder(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["bench", "--json", str(tmp_path / "none" / "bench.json")])
+    assert result.exit_code == 2
+    assert "create it first" in result.output
+
+
+def test_doctor_says_which_path_and_why() -> None:
+    result = CliRunner().invoke(main, ["doctor"])
+    assert result.exit_code == 0, result.output
+    for name in ("torch", "DEEPMIX_BUILD", "kernels", "because", "devices", "compiler", "CUDA"):
+        assert f"\n{name:<14} " in f"\n{result.output}"

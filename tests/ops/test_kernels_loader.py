@@ -1,0 +1,70 @@
+"""Which path the kernels take: each choice of DEEPMIX_BUILD, and machines that lack something."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from deepmix import kernels, sources
+from deepmix.errors import UsageError
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Load as a new process would, with an empty cache; the loaded operators stay loaded."""
+    kernels.load.cache_clear()
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    monkeypatch.setattr(kernels, "_built_extension", lambda name, with_cuda: None)
+    yield
+    monkeypatch.undo()
+    kernels.load.cache_clear()
+
+
+def test_none_runs_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPMIX_BUILD", "none")
+    assert kernels.load().path == "reference"
+    assert kernels.load().devices == frozenset()
+
+
+def test_unknown_choice_lists_the_choices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPMIX_BUILD", "gpu")
+    with pytest.raises(UsageError, match="choose one of: auto, cpu, cuda, none"):
+        kernels.load()
+
+
+def test_without_a_compiler_the_reference_runs_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DEEPMIX_BUILD", raising=False)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.warns(RuntimeWarning, match="'no-such-compiler' was not found; install one"):
+        loaded = kernels.load()
+    assert loaded.path == "reference"
+    kernels.load()  # says it once
+
+
+def test_a_choice_that_cannot_be_met_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPMIX_BUILD", "cpu")
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UsageError, match="DEEPMIX_BUILD=cpu can't be met"):
+        kernels.load()
+    monkeypatch.setenv("DEEPMIX_BUILD", "cuda")
+    monkeypatch.setattr(torch.version, "cuda", None)
+    with pytest.raises(UsageError, match="install a CUDA build"):
+        kernels.load()
+
+
+def test_the_cache_is_keyed_by_torch_and_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = kernels.cache_folder()
+    monkeypatch.setattr(torch, "__version__", "9.9.9")
+    assert kernels.cache_folder() != now
+    monkeypatch.undo()
+    monkeypatch.setattr(sources, "source_hash", lambda: "another")
+    assert kernels.cache_folder().name != now.name
+
+
+def test_every_source_is_listed() -> None:
+    listed = {path.name for path in (*sources.operator_sources(with_cuda=True), *sources.native_sources())}
+    on_disk = {path.name for path in sources.folder().rglob("*") if path.suffix in {".cpp", ".cu"}}
+    assert listed == on_disk

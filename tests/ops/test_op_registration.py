@@ -1,0 +1,118 @@
+"""What the operators owe PyTorch: opcheck, gradcheck, torch.compile, autocast and vmap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from deepmix import ops
+from deepmix.types import Gaussian, Latents, MixtureParameters
+from tests.ops.oracle import EQ_5, EQ_10, PRODUCT, STANDARD, Sizes, mixture_arguments
+from tests.ops.test_op_component_log_prob import diagonal_arguments, full_arguments
+
+SMALL = [Sizes(5, 3, 2, L=2), Sizes(5, 3, 2, L=2, shared=True)]
+SWITCHES = [EQ_5, EQ_10, STANDARD, PRODUCT]
+
+
+def with_gradients(arguments: list[Any]) -> list[Any]:
+    return [a.requires_grad_() if isinstance(a, Tensor) else a for a in arguments]
+
+
+def calls(dtype: torch.dtype) -> list[tuple[str, list[Any]]]:
+    """One call of every operator that has a gradient."""
+    mixtures = [mixture_arguments(sizes, switches, dtype) for sizes in SMALL for switches in SWITCHES]
+    return [
+        *(("mixture_posterior", arguments) for arguments in mixtures),
+        *(("component_kl", arguments[1:5]) for arguments in mixtures),
+        ("component_log_prob", diagonal_arguments(5, 3, 2, dtype)),
+        ("component_log_prob_full", full_arguments(5, 3, 2, dtype)),
+    ]
+
+
+def operator(name: str) -> Callable[..., Any]:
+    found: Callable[..., Any] = getattr(torch.ops.deepmix, name).default
+    return found
+
+
+def names(call: tuple[str, list[Any]]) -> str:
+    return call[0]
+
+
+@pytest.mark.parametrize("number", range(len(calls(torch.float32))))
+def test_opcheck(number: int) -> None:
+    name, arguments = calls(torch.float32)[number]
+    torch.library.opcheck(operator(name), with_gradients(arguments))
+
+
+@pytest.mark.parametrize("number", range(len(calls(torch.float64))))
+def test_gradcheck(number: int) -> None:
+    name, arguments = calls(torch.float64)[number]
+    if name == "component_log_prob_full":
+        arguments[2] = arguments[2].detach()  # only its lower triangle is read
+        assert torch.autograd.gradcheck(
+            lambda *a: operator(name)(a[0], a[1], a[2].tril(), a[3]), with_gradients(arguments)
+        )
+    else:
+        assert torch.autograd.gradcheck(operator(name), with_gradients(arguments))
+
+
+def e_step(mean: Tensor, log_var: Tensor, z: Tensor, prior: Gaussian, log_weight: Tensor) -> Tensor:
+    posterior, mixture = Gaussian(mean, log_var), MixtureParameters(prior, log_weight)
+    latents = Latents(z, posterior, mixture, ops.component_kl(posterior, mixture), at_mean=False)
+    return ops.mixture_posterior(latents, None, use_posterior=True).log_q_NK - latents.kl_NK
+
+
+@pytest.mark.parametrize("sizes", SMALL, ids=str)
+def test_compiles_whole(sizes: Sizes) -> None:
+    z, mean, log_var, prior_mean, prior_log_var, log_weight, *_ = with_gradients(mixture_arguments(sizes, EQ_10))
+    arguments = (mean, log_var, z, Gaussian(prior_mean, prior_log_var), log_weight)
+    leaves = [mean, log_var, z, prior_mean, prior_log_var, log_weight]
+    compiled = torch.compile(e_step, fullgraph=True, backend="aot_eager")
+    got, expected = compiled(*arguments), e_step(*arguments)
+    torch.testing.assert_close(got, expected)
+    for one, other in zip(
+        torch.autograd.grad(got.square().sum(), leaves),
+        torch.autograd.grad(expected.square().sum(), leaves),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
+    z, mean, log_var, prior_mean, prior_log_var, log_weight, *_ = mixture_arguments(SMALL[0], EQ_10)
+    prior = Gaussian(prior_mean, prior_log_var)
+    z, mean, log_var = z.to(dtype), mean.to(dtype).requires_grad_(), log_var.to(dtype)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        log_q_NK = e_step(mean, log_var, z, prior, log_weight)
+    assert log_q_NK.dtype == torch.float32
+    log_q_NK.square().sum().backward()
+    assert mean.grad is not None
+    assert mean.grad.dtype == dtype
+    exact = e_step(mean.detach().float(), log_var.float(), z.float(), prior, log_weight)
+    torch.testing.assert_close(log_q_NK.detach(), exact)
+
+
+def test_vmap_over_priors() -> None:
+    z, mean, log_var, log_weight = diagonal_arguments(6, 3, 2)
+    means = torch.stack([mean, mean + 1.0])
+    compute = operator("component_log_prob")
+    batched = torch.vmap(compute, in_dims=(None, 0, None, None))(z, means, log_var, log_weight)
+    for i in range(2):
+        for got, expected in zip(batched, compute(z, means[i], log_var, log_weight), strict=True):
+            assert torch.equal(got[i], expected)
+
+
+def test_gradients_through_vmap() -> None:
+    mean, log_var, prior_mean, prior_log_var = mixture_arguments(SMALL[0], EQ_10)[1:5]
+    means = torch.stack([mean, mean - 1.0], dim=1).requires_grad_()
+    compute = operator("component_kl")
+    batched = torch.vmap(compute, in_dims=(1, None, None, None))(means, log_var, prior_mean, prior_log_var)
+    (got,) = torch.autograd.grad(batched.square().sum(), means)
+    one_by_one = torch.stack([compute(means[:, i], log_var, prior_mean, prior_log_var) for i in range(2)])
+    (expected,) = torch.autograd.grad(one_by_one.square().sum(), means)
+    torch.testing.assert_close(got, expected)
