@@ -11,9 +11,28 @@ bool can_stream(const T* to, bool large) {
   return large && reinterpret_cast<std::uintptr_t>(to) % DEEPMIX_VECTOR_BYTES == 0;
 }
 
-/// Sums of n consecutive segments of M elements each.
+/// Sums of n consecutive segments of M elements each, for a short M the compiler knows: two sums side by side.
+template <int M, class T>
+DEEPMIX_INLINE void sum_short_segments(const T* terms, int64_t n, T* sums) {
+  for (int64_t segment = 0; segment < n; ++segment, terms += M) {
+    T even = terms[0], odd = M > 1 ? terms[1] : T(0);
+#pragma GCC unroll 16
+    for (int m = 2; m < M; ++m) (m % 2 == 0 ? even : odd) += terms[m];
+    sums[segment] = even + odd;
+  }
+}
+
+/// Sums of n consecutive segments of M elements each; `sums` may be `terms`.
 template <class T>
-DEEPMIX_INLINE void sum_segments(const T* terms, int64_t n, int64_t M, T* sums) {
+void sum_segments(const T* terms, int64_t n, int64_t M, T* sums) {
+  switch (M) {
+    case 1: return sum_short_segments<1>(terms, n, sums);
+    case 2: return sum_short_segments<2>(terms, n, sums);
+    case 4: return sum_short_segments<4>(terms, n, sums);
+    case 8: return sum_short_segments<8>(terms, n, sums);
+    case 10: return sum_short_segments<10>(terms, n, sums);
+    default: break;
+  }
   for (int64_t segment = 0; segment < n; ++segment, terms += M) {
     int64_t m = 0;
     T sum = 0;
@@ -50,11 +69,7 @@ void normalize_rows(T* log_q, T* log_normalizer, int64_t rows, int64_t K, T* scr
   over_vectors<T>(rows * K, [&](int64_t i, auto access) {
     store(scratch + i, exponential<T>(access.load(log_q + i)));
   });
-  for (int64_t row = 0; row < rows; ++row) {
-    T sum = 0;
-    sum_segments(scratch + row * K, 1, K, &sum);
-    scratch[row] = sum;
-  }
+  sum_segments(scratch, rows, K, scratch);
   over_vectors<T>(rows, [&](int64_t i, auto access) {
     const Vec<T> log_sum = logarithm<T>(access.load(scratch + i));
     store(scratch + i, log_sum);
@@ -93,8 +108,8 @@ void heads_forward(const MixtureInputs<T> in, const PriorTable<T>& prior, const 
       });
       sum_segments(prior_terms.get(), pairs, M, prior_terms.get());
       sum_segments(posterior_terms.get(), pairs, M, posterior_terms.get());
-      for (int64_t p = 0; p < pairs; ++p) {
-        const int64_t k = (first + p) % K;
+      for (int64_t p = 0, k = first; p < pairs; ++p, ++k) {
+        if (k == K) k = 0;  // the next row of the tile
         const T log_prior = prior.constant[k] - T(0.5) * mean_weight * prior_terms[p];
         const T log_posterior = log_density<T>(posterior_terms[p], T(M));
         T ratio = in.log_weight[k] + log_prior;

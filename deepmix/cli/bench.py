@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,9 @@ def bench(device: str, quick: bool, json_file: Path | None, plot_file: Path | No
     for name in devices:
         if name not in loaded.devices:
             raise UsageError(f"there are no kernels for {name} to time ({loaded.reason}); see 'deepmix doctor'")
-    results = [timing.run(name, quick=quick) for name in devices]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning, module="torch")  # torch.compile's own
+        results = [timing.run(name, quick=quick) for name in devices]
     console = Console(width=None if sys.stdout.isatty() else UNWRAPPED)
     for result in results:
         machine = result["machine"]
