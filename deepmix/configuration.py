@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from deepmix import plugins
-from deepmix.data import SUFFIXES, SplitOptions, find_prepared, load_file, load_prepared
+from deepmix.data import SplitOptions
 from deepmix.errors import DeepmixError, UsageError, unknown_choice
-from deepmix.interfaces import Model
+from deepmix.files import SUFFIXES, find_prepared, load_file, load_prepared
+from deepmix.interfaces import Model, NoOptions
 from deepmix.likelihoods import Likelihood
 from deepmix.mixture_vae import MixtureVAE, Recipe
 from deepmix.objective import ObjectiveOptions
@@ -168,12 +169,7 @@ def resolve(config: ExperimentConfig) -> Parts:
 
 def _options_class(loaded: Any) -> type:
     """Return a plugin's options; a scikit-learn clusterer has none of ours."""
-    return getattr(loaded, "Options", _NoOptions)
-
-
-@dataclass(frozen=True)
-class _NoOptions:
-    pass
+    return getattr(loaded, "Options", NoOptions)
 
 
 def _dataset_class(config: ExperimentConfig) -> Any:

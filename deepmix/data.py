@@ -1,15 +1,9 @@
-"""From files and arrays to a checked, scaled and split data set, and from that to batches."""
+"""From arrays to a checked, scaled and split data set, and from that to batches; `deepmix.files` reads files."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,14 +12,11 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from deepmix.errors import DeepmixError, UsageError
+from deepmix.errors import UsageError
 from deepmix.types import Array, Split
 
 CHECK_ROWS = 65536
 """Rows checked together, so that checking a memory map needs little memory."""
-SUFFIXES = (".npy", ".npz", ".csv", ".csv.gz", ".parquet")
-"""Files that `--dataset` takes."""
-DELIMITERS = (",", ";", "\t")
 
 
 @dataclass(frozen=True)
@@ -176,186 +167,6 @@ def _scale(x: Any, train: Array, how: str) -> tuple[Any, str]:
     return ((x - mean) / spread_D).astype(np.float32), "standardised: each column to mean 0 and variance 1"
 
 
-def load_file(path: Path, label_column: str | None, options: SplitOptions) -> Split:
-    """Read a .npy, .npz, .csv, .csv.gz or .parquet file.
-
-    Args:
-        path: the file.
-        label_column: name of the label column (.csv, .parquet) or key (.npz; 'y' if there), or the
-            number of a column, from 1.
-        options: scaling and split.
-
-    Raises:
-        UsageError: the file is missing, of another kind, or its contents can't be used.
-        DeepmixError: the file is damaged.
-
-    """
-    if not path.is_file():
-        raise UsageError(f"there is no file '{path}'")
-    name = path.name.lower()
-    if not name.endswith(SUFFIXES):
-        raise UsageError(f"'{path.name}' is not a kind of file deepmix reads; use one of: {', '.join(SUFFIXES)}")
-    try:
-        if name.endswith(".npz"):
-            return _load_npz(path, label_column, options)
-        if name.endswith(".npy"):
-            x, labels = _take_column(np.lib.format.open_memmap(path, mode="r"), label_column)
-            return prepare(x, labels, options)
-        if name.endswith(".parquet"):
-            return _load_parquet(path, label_column, options)
-        return _load_csv(path, label_column, options)
-    except (
-        OSError,
-        EOFError,
-        zlib.error,
-        zipfile.BadZipFile,
-        ValueError,
-        KeyError,
-        UnicodeDecodeError,
-        csv.Error,
-    ) as error:
-        raise DeepmixError(f"'{path}' can't be read ({error}); check that the file is whole") from error
-
-
-def _load_npz(path: Path, label_key: str | None, options: SplitOptions) -> Split:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        keys = list(archive)
-        is_sparse = "format" in keys and "data" in keys  # as scipy.sparse.save_npz writes
-        x_key = "x" if "x" in keys else keys[0] if len(keys) == 1 else None
-        if x_key is None and not is_sparse:
-            raise UsageError(f"'{path.name}' must hold its rows under the key 'x'; it has: {', '.join(keys)}")
-        if label_key is not None and label_key not in keys:
-            raise UsageError(f"'{path.name}' has no key '{label_key}'; it has: {', '.join(keys)}")
-        label_key = label_key or ("y" if "y" in keys else None)
-        labels = archive[label_key] if label_key else None
-        n_train = archive["n_train"] if "n_train" in keys else None
-        if n_train is not None and (n_train.size != 1 or n_train.dtype.kind not in "iu"):
-            raise UsageError(f"n_train in '{path.name}' must be one whole number")
-        x = sparse.load_npz(path) if is_sparse else archive[x_key]
-        return prepare(x, labels, options, n_train=None if n_train is None else int(n_train.item()))
-
-
-def _take_column(x: Any, label_column: str | None) -> tuple[Any, Array | None]:
-    if label_column is None:
-        return x, None
-    if x.ndim != 2:
-        raise UsageError(f"the data must have rows and columns, got an array of shape {x.shape}")
-    column = _column_number(label_column, [str(i + 1) for i in range(x.shape[1])])
-    return np.delete(x, column, axis=1), np.asarray(x[:, column])
-
-
-def _column_number(wanted: str, columns: list[str]) -> int:
-    """Return the position of a column given by name, or by number from 1."""
-    if wanted in columns:
-        return columns.index(wanted)
-    if wanted.isdigit() and 1 <= int(wanted) <= len(columns):
-        return int(wanted) - 1
-    shown = ", ".join(columns[:12]) + (", ..." if len(columns) > 12 else "")
-    raise UsageError(f"there is no label column '{wanted}'; the columns are: {shown}")
-
-
-def _open_text(path: Path) -> io.TextIOBase:
-    opener: Any = gzip.open if path.suffix == ".gz" else open
-    text: io.TextIOBase = opener(path, "rt", encoding="utf-8-sig", newline="")
-    return text
-
-
-def _load_csv(path: Path, label_column: str | None, options: SplitOptions) -> Split:
-    with _open_text(path) as lines:
-        head, second_line = lines.readline(), lines.readline()
-    if not second_line.strip():
-        raise UsageError(f"'{path.name}' has {int(bool(head.strip()))} row(s); at least a header and 2 rows are needed")
-    delimiter = max(DELIMITERS, key=head.count)
-    first = next(csv.reader([head], delimiter=delimiter))
-    second = next(csv.reader([second_line], delimiter=delimiter), [])
-    counted = [[str(start + i) for i in range(len(first))] for start in (0, 1)]
-    header = (
-        not any(map(_is_number, first))
-        or label_column in first
-        or first in counted  # column numbers, as data frames write them
-        or any(_is_number(below) and not _is_number(cell) for cell, below in zip(first, second, strict=False))
-    )
-    columns = [cell.strip() for cell in first] if header else [str(i + 1) for i in range(len(first))]
-    label_number = None if label_column is None else _column_number(label_column, columns)
-    numeric = [i for i in range(len(columns)) if i != label_number]
-    table: dict[str, Any] = {"delimiter": delimiter, "quotechar": '"', "comments": None, "skiprows": int(header)}
-    try:
-        with _open_text(path) as lines:
-            x = np.loadtxt(lines, usecols=numeric, ndmin=2, dtype=np.float64, **table)
-    except ValueError as error:
-        _explain_csv(path, columns, numeric, delimiter, header)
-        raise DeepmixError(f"'{path.name}' is not a table of numbers ({error})") from error
-    labels = None
-    if label_number is not None:
-        with _open_text(path) as lines:
-            labels = np.loadtxt(lines, usecols=[label_number], ndmin=1, dtype=str, **table)
-    return prepare(x, labels, options, columns=[columns[i] for i in numeric])
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _explain_csv(path: Path, columns: list[str], numeric: list[int], delimiter: str, header: bool) -> None:
-    """Find what stops a CSV from being numbers and say so: columns of text, an empty cell, a short row."""
-    text_cells: dict[int, tuple[int, str]] = {}
-    n_rows = 0
-    with _open_text(path) as lines:
-        for number, cells in enumerate(csv.reader(lines, delimiter=delimiter), start=1):
-            if (number == 1 and header) or not cells:
-                continue
-            n_rows += 1
-            if len(cells) != len(columns):
-                raise UsageError(
-                    f"line {number} of '{path.name}' has {len(cells)} cells and the first has {len(columns)}"
-                )
-            for column in numeric:
-                if column not in text_cells and not _is_number(cells[column]):
-                    text_cells[column] = (number, cells[column])
-    for column, (number, cell) in text_cells.items():
-        if not cell.strip():
-            raise UsageError(
-                f"line {number}, column '{columns[column]}' of '{path.name}' is empty; fill in or remove missing values"
-            )
-    if text_cells:
-        listed = ", ".join(
-            f"'{columns[column]}' (line {line}: '{cell}')" for column, (line, cell) in text_cells.items()
-        )
-        raise UsageError(
-            f"'{path.name}' has columns that are not numbers: {listed}; encode or remove them, "
-            "or name the labels with --label-column"
-        )
-
-
-def _load_parquet(path: Path, label_column: str | None, options: SplitOptions) -> Split:
-    try:
-        import pandas
-
-        frame = pandas.read_parquet(path)
-    except ImportError as error:
-        raise DeepmixError(
-            "reading .parquet needs pandas and pyarrow; install them with: pip install 'deepmix[parquet]'"
-        ) from error
-    labels = None
-    if label_column is not None:
-        position = _column_number(label_column, [str(column) for column in frame.columns])
-        labels = frame.iloc[:, position].to_numpy(dtype=object)
-        frame = frame.drop(columns=frame.columns[position])
-    textual = [str(name) for name, column in frame.items() if not pandas.api.types.is_numeric_dtype(column)]
-    if textual:
-        listed = ", ".join(f"'{column}'" for column in textual)
-        raise UsageError(
-            f"'{path.name}' has columns that are not numbers: {listed}; encode or remove them, "
-            "or name the labels with --label-column"
-        )
-    x = frame.to_numpy(dtype=np.float64, na_value=np.nan)
-    return prepare(x, labels, options, columns=[str(column) for column in frame.columns])
-
-
 def _check_labels(labels: Array, n_rows: int) -> Array:
     """Return one label a row, text where they are objects; refuse missing ones."""
     if labels.size != n_rows:
@@ -371,34 +182,6 @@ def _check_labels(labels: Array, n_rows: int) -> Array:
     if missing.any():
         raise UsageError(f"row {int(np.argmax(missing)) + 1} has no label; give every row one, or leave labels out")
     return labels.astype(str) if labels.dtype.kind == "O" else labels
-
-
-def find_prepared(name: str, data_dir: Path) -> Path | None:
-    """Return the data folder's NAME.npz; '-' and '_' in the name are alike."""
-    candidates = (data_dir / f"{name.replace('-', '_')}.npz", data_dir / f"{name}.npz")
-    return next((path for path in candidates if path.is_file()), None)
-
-
-def load_prepared(name: str, data_dir: Path | None, options: SplitOptions, label_key: str | None = None) -> Split:
-    """Read NAME.npz (keys x, y, n_train) from the data folder.
-
-    Raises:
-        UsageError: no data folder was given, or it is not there or has no such file.
-
-    """
-    file_name = name.replace("-", "_") + ".npz"
-    if data_dir is None:
-        raise UsageError(
-            f"data set '{name}' is read from {file_name} in a data folder; name it by --data-dir or DEEPMIX_DATA"
-        )
-    if not data_dir.is_dir():
-        raise UsageError(f"the data folder '{data_dir}' does not exist; choose another with --data-dir")
-    path = find_prepared(name, data_dir)
-    if path is None:
-        raise UsageError(
-            f"the data folder '{data_dir}' has no {file_name}; put it there or choose another with --data-dir"
-        )
-    return load_file(path, label_key, options)
 
 
 class Rows:

@@ -7,7 +7,8 @@ from typing import ClassVar, final
 
 from sklearn.datasets import load_digits
 
-from deepmix.data import SplitOptions, load_prepared, prepare
+from deepmix.data import SplitOptions, prepare
+from deepmix.files import load_prepared
 from deepmix.interfaces import Dataset
 from deepmix.types import Split
 

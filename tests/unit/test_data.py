@@ -7,8 +7,9 @@ import pytest
 import torch
 from scipy import sparse
 
-from deepmix.data import Rows, SplitOptions, load_file, prepare
+from deepmix.data import Rows, SplitOptions, prepare
 from deepmix.errors import UsageError
+from deepmix.files import load_file
 
 OPTIONS = SplitOptions()
 CPU = torch.device("cpu")
