@@ -204,7 +204,7 @@ def load_data(config: ExperimentConfig, parts: Parts) -> Split:
         split: Split = parts.classes["data"](parts.options["data"]).load(data_dir)
         return split
     if config.dataset == IN_MEMORY:
-        raise UsageError("the run was trained on rows in memory, which are not kept; give the data again")
+        raise UsageError("the run was trained on rows in memory, which are not kept; name the data (--dataset)")
     path = Path(config.dataset)
     if path.name.lower().endswith(SUFFIXES) or path.exists() or len(path.parts) > 1:
         return load_file(path, config.label_column, parts.options["data"])

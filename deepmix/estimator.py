@@ -68,7 +68,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         posterior: estimator of q(y|x).
         encoder: the encoder's name.
         decoder: the decoder's name.
-        init: the initial clustering: 'graph', 'gmm' or 'kmeans'.
+        init: the initial clustering: 'graph', 'gmm', 'kmeans', ...
         latent_dim: M, the number of latent dimensions.
         assignment: 'soft' or 'hard'.
         beta: weight of the KL terms.
@@ -102,7 +102,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         posterior: str | None = None,
         encoder: str | None = None,
         decoder: str | None = None,
-        init: str = "graph",
+        init: str | None = None,
         latent_dim: int | None = None,
         assignment: str | None = None,
         beta: float | None = None,
@@ -215,11 +215,11 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
             posterior=self.posterior,
             encoder=self.encoder,
             decoder=self.decoder,
-            init=self.init,
             heads=(self.head,) if isinstance(self.head, str) else tuple(self.head),
             seed=_seed(self.random_state),
             device=self.device,
             settings=settings,
+            **({} if self.init is None else {"init": self.init}),
         )
 
     def _take(self, run: loading.LoadedRun) -> None:

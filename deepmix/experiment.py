@@ -205,9 +205,8 @@ def _measure(
     for name, sides in clusters.items():
         heads[name] = {}
         for side, found in sides.items():
-            heads[name][side] = metrics.without_labels(inferences[side].latent_NM, found, n_components, seed)
-            if split.labels is not None:
-                heads[name][side] |= metrics.against_labels(split.labels[getattr(split, side)], found)
+            labels = None if split.labels is None else split.labels[getattr(split, side)]
+            heads[name][side] = metrics.measure(inferences[side].latent_NM, found, labels, n_components, seed)
     return {"heads": heads}
 
 

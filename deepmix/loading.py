@@ -55,6 +55,7 @@ def keep(
         "row_shape": preparation.row_shape,
         "divisor": preparation.divisor,
         "scale": preparation.scale,
+        "image_shape": getattr(split, "image_shape", None) or preparation.row_shape,
         "heads": list(kept),
     }
     store.write_tensors(runs.INFERENCE, {name: torch.from_numpy(np.array(a)) for name, a in arrays.items()}, meta)
@@ -109,6 +110,7 @@ class LoadedRun:
                 spread=arrays.get("preparation.spread"),
             )
             self.weight_K: Array = arrays["weights"]
+            self.image_shape: tuple[int, ...] | None = meta["image_shape"] and tuple(meta["image_shape"])
             self.model: Model = configuration.assemble(
                 self.parts, self.n_features, self.likelihood, self.n_components, self.config.seed
             )
@@ -253,7 +255,7 @@ class LoadedRun:
             counts_K = np.where(np.arange(self.model.n_components) == component, n_rows, 0)
         generator = torch.Generator(self.device).manual_seed(seed)
         drawn = [self._draw(int(count), k, generator, minimum_posterior) for k, count in enumerate(counts_K) if count]
-        return self.preparation.undo(np.concatenate(drawn))
+        return self.preparation.undo(np.concatenate(drawn)).astype(np.float32)
 
     def _draw(self, n_rows: int, component: int, generator: torch.Generator, minimum_posterior: float) -> Array:
         """Return prepared rows of one component whose q(y|x) is large enough."""

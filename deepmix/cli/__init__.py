@@ -5,9 +5,15 @@ from __future__ import annotations
 import click
 
 from deepmix.cli.bench import bench
+from deepmix.cli.compare import compare
+from deepmix.cli.completion import completion
 from deepmix.cli.doctor import doctor
+from deepmix.cli.embed import embed
 from deepmix.cli.errors import Group
+from deepmix.cli.evaluate import evaluate
 from deepmix.cli.plugins import plugins
+from deepmix.cli.predict import predict
+from deepmix.cli.sample import sample
 from deepmix.cli.train import train
 
 
@@ -18,6 +24,12 @@ def main() -> None:
 
 
 main.add_command(train)
+main.add_command(predict)
+main.add_command(embed)
+main.add_command(sample)
+main.add_command(evaluate)
+main.add_command(compare)
 main.add_command(plugins)
 main.add_command(bench)
 main.add_command(doctor)
+main.add_command(completion)
