@@ -28,7 +28,10 @@ CONFIG, EPOCHS, METRICS, MODEL, INFERENCE, ASSIGNMENTS = (
 )
 CHECKPOINT = Path("checkpoint") / "state.safetensors"
 SUMMARY = "summary.json"
-OWN_NAMES = frozenset({CONFIG, EPOCHS, METRICS, MODEL, INFERENCE, ASSIGNMENTS, SUMMARY, CHECKPOINT.parent.name})
+EXPORTS = ("model.onnx", "model.pt2")
+OWN_NAMES = frozenset(
+    {CONFIG, EPOCHS, METRICS, MODEL, INFERENCE, ASSIGNMENTS, SUMMARY, *EXPORTS, CHECKPOINT.parent.name}
+)
 """What deepmix writes in a run folder; anything else there is the user's."""
 
 

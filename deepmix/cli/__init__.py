@@ -11,6 +11,7 @@ from deepmix.cli.doctor import doctor
 from deepmix.cli.embed import embed
 from deepmix.cli.errors import Group
 from deepmix.cli.evaluate import evaluate
+from deepmix.cli.export import export
 from deepmix.cli.plugins import plugins
 from deepmix.cli.predict import predict
 from deepmix.cli.sample import sample
@@ -29,6 +30,7 @@ main.add_command(embed)
 main.add_command(sample)
 main.add_command(evaluate)
 main.add_command(compare)
+main.add_command(export)
 main.add_command(plugins)
 main.add_command(bench)
 main.add_command(doctor)

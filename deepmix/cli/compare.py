@@ -54,7 +54,12 @@ def _table(rows: list[dict[str, Any]], metric: str) -> Table:
         table.add_column(heading, justify="left" if heading in ("run", "head") else "right")
     for row in rows:
         score = row[metric]
-        cells = [str(len(row["seeds"])), f"{score['mean']:.4f}", f"{score['std']:.4f}", f"{score['best']:.4f}"]
+        cells = [
+            str(len(row["seeds"])),
+            f"{score['mean']:.4f}",
+            f"{score['std']:.4f}" if len(row["seeds"]) > 1 else "-",
+            f"{score['best']:.4f}",
+        ]
         if "difference" in row:
             gap = row["difference"]
             cells += [f"{gap['mean']:+.4f}", f"{gap['low']:+.4f} to {gap['high']:+.4f}"]

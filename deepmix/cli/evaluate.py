@@ -54,4 +54,4 @@ def evaluate(
             table.add_row(Text(head), side, *cells)
     table_console().print(table)
     for side, nats in results["elbo"].items():
-        click.echo(f"ELBO of the {side} rows: {nats:.2f} nats a row")
+        click.echo(f"ELBO, {side} rows: {nats:.2f} nats a row")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +13,7 @@ import click
 import numpy as np
 
 from deepmix.cli.output import STANDARD_OUTPUT
+from deepmix.cli.output import STANDARD_OUTPUT as STANDARD_INPUT
 from deepmix.loading import LoadedRun
 from deepmix.reading import open_blocks
 from deepmix.types import Inference
@@ -45,7 +48,7 @@ def inferences(run: LoadedRun, data: Path, label_column: str | None) -> Iterator
     A file without rows gives one empty block.
     """
     label_column = run.config.label_column if label_column is None else label_column
-    text = click.get_text_stream("stdin", encoding="utf-8-sig") if data == STANDARD_OUTPUT else None
+    text = io.TextIOWrapper(sys.stdin.buffer, "utf-8-sig", newline="") if data == STANDARD_INPUT else None
     done = 0
     with contextlib.ExitStack() as stack:
         name = Path("standard input") if text is not None else data
