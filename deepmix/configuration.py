@@ -255,6 +255,17 @@ def has_one_component(parts: Parts) -> bool:
     return isinstance(parts.model, Recipe) and parts.model.single_component
 
 
+def check_heads(config: ExperimentConfig, parts: Parts) -> None:
+    """Raise a UsageError if a head needs a mixture and the model is none."""
+    if has_one_component(parts):
+        for head in config.heads:
+            if getattr(parts.classes[f"head.{head}"], "needs_mixture", False):
+                raise UsageError(
+                    f"head '{head}' reads the clusters off a mixture and model '{config.model}' has one component; "
+                    "use --head gmm or --head kmeans with it"
+                )
+
+
 def build_model(parts: Parts, split: Split, n_components: int, seed: int) -> Model:
     """Assemble the model for a data set; its initial weights depend on the seed alone."""
     return assemble(parts, int(split.x.shape[1]), model_likelihood(parts, split), n_components, seed)

@@ -99,7 +99,9 @@ def _training_rows(run: LoadedRun, data_dir: str | None) -> Any:
 
 def _fit(run: LoadedRun, names: Sequence[str], training: Inference) -> dict[str, ClusteringHead]:
     """Fit heads, by name, to what the model says of the training rows."""
-    parts = configuration.resolve(dataclasses.replace(run.config, heads=tuple(names), settings=_without_heads(run)))
+    config = dataclasses.replace(run.config, heads=tuple(names), settings=_without_heads(run))
+    parts = configuration.resolve(config)
+    configuration.check_heads(config, parts)
     heads = {name: make_head(name, parts) for name in names}
     for head in heads.values():
         head.fit(training, run.n_components, run.config.seed)

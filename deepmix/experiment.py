@@ -25,8 +25,8 @@ from deepmix.configuration import (
     ExperimentConfig,
     Parts,
     build_model,
+    check_heads,
     choose_device,
-    has_one_component,
     load_data,
     model_likelihood,
     n_clusters,
@@ -76,13 +76,7 @@ def prepare(config: ExperimentConfig, x: Any = None, columns: list[str] | None =
         config = dataclasses.replace(config, data_dir=str(Path(config.data_dir).resolve()))
     parts = resolve(config)
     device = choose_device(config.device)
-    if has_one_component(parts):
-        for head in config.heads:
-            if getattr(parts.classes[f"head.{head}"], "needs_mixture", False):
-                raise UsageError(
-                    f"head '{head}' reads the clusters off a mixture and model '{config.model}' has one component; "
-                    "use --head gmm or --head kmeans with it"
-                )
+    check_heads(config, parts)
     split = load_data(config, parts) if x is None else arrange(x, None, parts.options["data"], columns=columns)
     model_likelihood(parts, split)
     return Experiment(config, parts, split, n_clusters(parts, split), device)
