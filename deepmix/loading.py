@@ -260,18 +260,19 @@ class LoadedRun:
     def _draw(self, n_rows: int, component: int, generator: torch.Generator, minimum_posterior: float) -> Array:
         """Return prepared rows of one component whose q(y|x) is large enough."""
         found: list[Array] = []
-        missing = n_rows
+        missing, largest = n_rows, 0.0
         for _ in range(MAX_TRIALS):
             x = self.model.sample(max(missing, MIN_DRAW), component, generator).cpu().numpy()
             if minimum_posterior > 0.0:
-                x = x[np.exp(self.infer(x).log_q_NK[:, component]) >= minimum_posterior]
+                q_N = np.exp(self.infer(x).log_q_NK[:, component])
+                x, largest = x[q_N >= minimum_posterior], max(largest, float(q_N.max()))
             found.append(x[:missing])
             missing -= len(found[-1])
             if not missing:
                 return np.concatenate(found)
         raise UsageError(
             f"component {component} gave {n_rows - missing} of {n_rows} rows with q(y|x) of at least "
-            f"{minimum_posterior:g} in {MAX_TRIALS} trials; ask for a smaller minimum"
+            f"{minimum_posterior:g} in {MAX_TRIALS} trials, the largest {largest:.4g}; ask for a smaller minimum"
         )
 
     def head(self, name: str | None = None) -> ClusteringHead:

@@ -33,7 +33,8 @@ def predict(
 
     RUN is a finished run's folder. DATA is a .npy, .npz, .csv, .csv.gz or .parquet file with the columns the run was
     trained on (names are matched where both have them), or - for CSV on standard input. Writes a row's number,
-    cluster, largest q(y|x) and the entropy of q(y|x) in nats. Rows are read in blocks: any number of them fits in memory.
+    cluster, largest q(y|x) and the entropy of q(y|x) in nats. Rows are read in blocks, so any number of them
+    fits in memory.
     """
     check_out(out, KINDS, overwrite=overwrite)
     run = loading.load(folder, device)

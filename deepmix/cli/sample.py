@@ -18,6 +18,8 @@ from deepmix.types import Array
 
 PIXEL = 4
 """Dots a pixel of a generated image is drawn with, each way."""
+DOTS = 100
+"""An inch."""
 GAP = 1
 """Pixels between images."""
 
@@ -121,19 +123,14 @@ def _draw(images: Array, components: tuple[int, ...], limits: tuple[float, float
         for column in range(n_columns):
             mosaic[line * down :, column * across :][:height, :width] = images[line, column]
     mosaic = ((mosaic - limits[0]) / max(limits[1] - limits[0], np.finfo(np.float64).tiny)).clip(0.0, 1.0)
-    figure = pyplot.figure(figsize=(mosaic.shape[1] * PIXEL / 100 + 0.6, mosaic.shape[0] * PIXEL / 100 + 0.5), dpi=100)
-    axes = figure.add_axes((0.5 / figure.get_figwidth(), 0.1 / figure.get_figheight(), 1.0, 1.0))
-    axes.set_position(
-        (
-            0.5 / figure.get_figwidth(),
-            0.1 / figure.get_figheight(),
-            mosaic.shape[1] * PIXEL / 100 / figure.get_figwidth(),
-            mosaic.shape[0] * PIXEL / 100 / figure.get_figheight(),
-        )
-    )
+    one = len(components) == 1
+    left, below, above = (0.1 if one else 0.4), 0.1, (0.3 if one else 0.1)  # inches
+    across_inches, down_inches = (size * PIXEL / DOTS for size in (mosaic.shape[1], mosaic.shape[0]))
+    size = (left + across_inches + 0.1, below + down_inches + above)
+    figure = pyplot.figure(figsize=size, dpi=DOTS)
+    axes = figure.add_axes((left / size[0], below / size[1], across_inches / size[0], down_inches / size[1]))
     axes.imshow(mosaic, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest", aspect="auto")
     axes.set_xticks([])
-    one = len(components) == 1
     axes.set_yticks([] if one else [line * down + height / 2 - 0.5 for line in range(n_lines)])
     if one:
         axes.set_title(f"component {components[0]}", fontsize=9)

@@ -300,6 +300,22 @@ def test_evaluate_on_other_data_and_by_other_heads(deepmix, place, tmp_path):
     refuses(deepmix("evaluate", place / "run", "--head", "dbscan"), 2, "unknown head 'dbscan'")
 
 
+def test_evaluate_refuses_a_head_that_needs_a_mixture(deepmix, place, tmp_path):
+    train(
+        "--dataset",
+        place / "rows.npy",
+        "--components",
+        3,
+        "--model",
+        "vae",
+        "--head",
+        "kmeans",
+        "--out",
+        tmp_path / "vae",
+    )
+    refuses(deepmix("evaluate", "vae", "--head", "posterior"), 2, "has one component")
+
+
 def test_evaluate_notices_that_the_data_changed(deepmix, place, tmp_path):
     data = tmp_path / "rows.csv"
     shutil.copy(place / "rows.csv", data)
