@@ -11,6 +11,7 @@ from scipy import sparse
 
 from deepmix import plugins, testing
 from deepmix.configuration import ExperimentConfig, build_model, resolve
+from deepmix.files import find_prepared
 from deepmix.metrics import clustering_accuracy
 from deepmix.types import Dims, Split
 
@@ -73,10 +74,10 @@ def test_head(name):
 
 @pytest.mark.parametrize("name", every("datasets"))
 def test_dataset(name):
-    data_dir = os.environ.get("DEEPMIX_DATA")
-    if name != "digits" and data_dir is None:
-        pytest.skip(f"{name} is read from a data folder; set DEEPMIX_DATA to test it")
-    testing.check_dataset(plugins.load("datasets", name), Path(data_dir) if data_dir else None)
+    data_dir = Path(os.environ["DEEPMIX_DATA"]) if "DEEPMIX_DATA" in os.environ else None
+    if name != "digits" and (data_dir is None or find_prepared(name, data_dir) is None):
+        pytest.skip(f"{name} is not in a data folder; set DEEPMIX_DATA to one that has it")
+    testing.check_dataset(plugins.load("datasets", name), data_dir)
 
 
 @pytest.mark.parametrize("assignment", ["soft", "hard"])
