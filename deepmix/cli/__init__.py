@@ -8,6 +8,7 @@ from deepmix.cli.bench import bench
 from deepmix.cli.doctor import doctor
 from deepmix.cli.errors import Group
 from deepmix.cli.plugins import plugins
+from deepmix.cli.reproduce import reproduce
 from deepmix.cli.train import train
 
 
@@ -21,3 +22,4 @@ main.add_command(train)
 main.add_command(plugins)
 main.add_command(bench)
 main.add_command(doctor)
+main.add_command(reproduce)
