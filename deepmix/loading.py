@@ -23,6 +23,9 @@ BERNOULLI_SLACK = 1.0
 """How far beyond 0..1 new rows may reach under a Bernoulli likelihood: what a scaler fitted to other rows
 leaves is let through, rows that were not scaled at all are not."""
 
+MAX_TRIALS, MIN_DRAW = 100, 64
+"""Batches drawn, of at least so many rows, before a minimum posterior is called out of reach."""
+
 
 def keep(
     store: runs.RunStore, split: Split, likelihood: str, heads: Mapping[str, ClusteringHead], weight_K: Array
@@ -123,6 +126,10 @@ class LoadedRun:
         head.restore({key.removeprefix(prefix): a for key, a in arrays.items() if key.startswith(prefix)})
         return head
 
+    def save(self, folder: runs.RunStore) -> None:
+        """Write the run to another folder, without its checkpoint."""
+        runs.copy_run(self.store, folder)
+
     @property
     def metrics(self) -> dict[str, Any]:
         """What metrics.json holds."""
@@ -211,6 +218,59 @@ class LoadedRun:
     def evaluate(self, prepared: Any) -> tuple[Inference, dict[str, float]]:
         """Return the inference, and the mean ELBO and its parts in nats a row."""
         return evaluate(self.model, self.rows(prepared), self.parts.options["training"].precision, self.config.seed)
+
+    def sample(
+        self, n_rows: int, component: int | None = None, *, seed: int = 0, minimum_posterior: float = 0.0
+    ) -> Array:
+        """Generate rows, means of p(x|z) at z drawn from p(z|y), in the units of the data.
+
+        Args:
+            n_rows: how many.
+            component: of which component; None draws components by their share of the training rows.
+            seed: makes the result reproducible.
+            minimum_posterior: rows to which the model gives its component a smaller q(y|x) are drawn anew; VaDE
+                shows samples of at least 0.999.
+
+        Returns:
+            (n_rows, D) float32, sorted by component.
+
+        Raises:
+            UsageError: there is no such component, or it rarely gives rows of that posterior.
+
+        """
+        if component is not None and not 0 <= component < self.model.n_components:
+            raise UsageError(
+                f"there is no component {component}; the model has components 0 to {self.model.n_components - 1}"
+            )
+        if n_rows < 1:
+            raise UsageError(f"the number of rows to sample must be at least 1, got {n_rows}")
+        if not 0.0 <= minimum_posterior < 1.0:
+            raise UsageError(f"the minimum posterior must be at least 0 and below 1, got {minimum_posterior}")
+        if component is None:
+            share_K = self.weight_K.astype(np.float64)
+            counts_K = np.random.default_rng(seed).multinomial(n_rows, share_K / share_K.sum())
+        else:
+            counts_K = np.where(np.arange(self.model.n_components) == component, n_rows, 0)
+        generator = torch.Generator(self.device).manual_seed(seed)
+        drawn = [self._draw(int(count), k, generator, minimum_posterior) for k, count in enumerate(counts_K) if count]
+        return self.preparation.undo(np.concatenate(drawn))
+
+    def _draw(self, n_rows: int, component: int, generator: torch.Generator, minimum_posterior: float) -> Array:
+        """Return prepared rows of one component whose q(y|x) is large enough."""
+        found: list[Array] = []
+        missing = n_rows
+        for _ in range(MAX_TRIALS):
+            x = self.model.sample(max(missing, MIN_DRAW), component, generator).cpu().numpy()
+            if minimum_posterior > 0.0:
+                x = x[np.exp(self.infer(x).log_q_NK[:, component]) >= minimum_posterior]
+            found.append(x[:missing])
+            missing -= len(found[-1])
+            if not missing:
+                return np.concatenate(found)
+        raise UsageError(
+            f"component {component} gave {n_rows - missing} of {n_rows} rows with q(y|x) of at least "
+            f"{minimum_posterior:g} in {MAX_TRIALS} trials; ask for a smaller minimum"
+        )
 
     def head(self, name: str | None = None) -> ClusteringHead:
         """Return a fitted head; the run's first if none is named.

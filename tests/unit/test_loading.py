@@ -137,7 +137,7 @@ def test_a_run_kept_in_memory_is_the_run_in_a_folder(finished, tmp_path):
     assert np.array_equal(held.infer(x).log_q_NK, run.infer(x).log_q_NK)
     for name, values in run.assignments().items():
         assert np.array_equal(held.assignments()[name], values)
-    memory.save(runs.RunFolder.create(tmp_path / "saved", overwrite=False))
+    held.save(runs.RunFolder.create(tmp_path / "saved", overwrite=False))
     for name in (runs.MODEL, runs.INFERENCE, runs.ASSIGNMENTS):
         assert (tmp_path / "saved" / name).read_bytes() == (finished / name).read_bytes()
 
