@@ -37,7 +37,7 @@ from deepmix.data import prepare as arrange
 from deepmix.errors import UsageError
 from deepmix.heads import make_head
 from deepmix.interfaces import Initializer, Model
-from deepmix.training import Reporter, Trainer, TrainingOptions, diagnose, evaluate
+from deepmix.training import Reporter, Trainer, TrainingOptions, diagnose, evaluate, learns_by_gradient, planned_epochs
 from deepmix.types import Array, Inference, Split
 
 BASELINE_NEIGHBOURS = 5
@@ -154,7 +154,14 @@ def run(experiment: Experiment, folder: runs.RunStore, reporter: Reporter, *, re
     results["elbo_parts"] = elbo
     if n_model > 1:
         results["initial_labels"] = _baseline(split, trainer.labels_N.cpu().numpy())
-    results["warnings"] = [*split.warnings, *diagnose(inferences["train"])]
+    if split.labels is not None:
+        results["knn_error"] = metrics.neighbour_errors(
+            inferences["train"].latent_NM,
+            split.labels[split.train],
+            inferences["test"].latent_NM,
+            split.labels[split.test],
+        )
+    results["warnings"] = [*split.warnings, *diagnose(inferences["train"], learned_latents=learns_by_gradient(model))]
     results["n_parameters"] = count_parameters(model)
     results["seconds"] = trainer.seconds
     _write_assignments(folder, split, clusters, inferences)
@@ -249,8 +256,8 @@ def describe(experiment: Experiment, model: Model) -> dict[str, Any]:
     resolved: dict[str, Any] = {part: dataclasses.asdict(options) for part, options in parts.options.items()}
     resolved["size"]["components"] = experiment.n_components
     training: TrainingOptions = parts.options["training"]
-    resolved["training"]["epochs"] = training.n_epochs("train", len(split.train))
-    resolved["training"]["pretrain_epochs"] = training.n_epochs("pretrain", len(split.train))
+    resolved["training"]["epochs"] = planned_epochs(model, training, "train", len(split.train))
+    resolved["training"]["pretrain_epochs"] = planned_epochs(model, training, "pretrain", len(split.train))
     if "likelihood" in resolved["model"]:
         resolved["model"]["likelihood"] = model_likelihood(parts, split)
     resolved["data"] |= {
