@@ -7,7 +7,7 @@ import hashlib
 import platform
 import subprocess
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -42,6 +42,10 @@ from deepmix.types import Array, Inference, Split
 
 BASELINE_NEIGHBOURS = 5
 """Neighbours that vote when the initial labels are carried to the test rows, the baseline of every run."""
+
+
+Watch = Callable[[Model, str, dict[str, Any]], None]
+"""Shown the model, the stage and the epoch's line of metrics.jsonl."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,14 @@ def prepare(config: ExperimentConfig, x: Any = None, columns: list[str] | None =
     return Experiment(config, parts, split, n_clusters(parts, split), device)
 
 
-def run(experiment: Experiment, folder: runs.RunStore, reporter: Reporter, *, resume: bool = False) -> dict[str, Any]:
+def run(
+    experiment: Experiment,
+    folder: runs.RunStore,
+    reporter: Reporter,
+    *,
+    resume: bool = False,
+    watch: Watch | None = None,
+) -> dict[str, Any]:
     """Do a run from beginning, or checkpoint, to end and fill its folder.
 
     Args:
@@ -96,6 +107,7 @@ def run(experiment: Experiment, folder: runs.RunStore, reporter: Reporter, *, re
         folder: where; new and empty, or with `resume` one that was begun with this configuration.
         reporter: told how it goes.
         resume: take up the folder's checkpoint.
+        watch: shown the model after every epoch, which it must leave as it is.
 
     Returns:
         What metrics.json holds.
@@ -118,7 +130,8 @@ def run(experiment: Experiment, folder: runs.RunStore, reporter: Reporter, *, re
     )
 
     rows = {"train": Rows(split.x, split.train, device), "test": Rows(split.x, split.test, device)}
-    trainer = Trainer(model, rows["train"], training, parts.options["objective"], config.seed, folder, reporter)
+    told = reporter if watch is None else _Watched(reporter, model, watch)
+    trainer = Trainer(model, rows["train"], training, parts.options["objective"], config.seed, folder, told)
     if resume:
         _refuse_other_data(folder, split)
         trainer.restore()
@@ -167,6 +180,26 @@ def run(experiment: Experiment, folder: runs.RunStore, reporter: Reporter, *, re
     _write_assignments(folder, split, clusters, inferences)
     folder.write_json(runs.METRICS, results)
     return results
+
+
+class _Watched:
+    """A reporter that also shows the model to someone."""
+
+    def __init__(self, reporter: Reporter, model: Model, watch: Watch) -> None:
+        self._reporter, self._model, self._watch = reporter, model, watch
+
+    def start(self, stage: str, n_epochs: int) -> None:
+        """Pass it on."""
+        self._reporter.start(stage, n_epochs)
+
+    def note(self, text: str) -> None:
+        """Pass it on."""
+        self._reporter.note(text)
+
+    def epoch(self, stage: str, row: dict[str, Any]) -> None:
+        """Pass it on and show the model."""
+        self._reporter.epoch(stage, row)
+        self._watch(self._model, stage, row)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Any
 
 from deepmix.errors import UsageError, unknown_choice
 
-PAPER, OURS = "paper", "ours"
+PAPER, OURS = "protocol", "defaults"
 """The two columns of ours: the paper's protocol, and deepmix's defaults."""
 
 
@@ -30,6 +30,8 @@ class Protocol:
     """Initial clustering; None leaves it to the model."""
     heads: Mapping[str, str]
     """The head that stands for what the paper calls by the key."""
+    also: Mapping[str, Sequence[str]]
+    """Further heads shown beside it: a GMM's other start."""
     settings: Mapping[str, str]
     words: tuple[str, ...]
     """What this protocol is and how it differs from the paper's, in words."""
@@ -86,7 +88,7 @@ class Table:
 @cache
 def load_tables() -> dict[str, Table]:
     """Return every table, by name."""
-    tables = {}
+    tables: dict[str, Table] = {}
     papers = sorted(resources.files("deepmix.reproduce").joinpath("papers").iterdir(), key=lambda entry: entry.name)
     for entry in papers:
         if entry.name.endswith(".toml"):
@@ -126,7 +128,7 @@ def read_table(paper: Mapping[str, Any], table: Mapping[str, Any]) -> Table:
         if list(values):
             raise ValueError(f"{table['name']}: row '{row['label']}' has too many values")
     wanted = table.get("protocols", [PAPER, OURS])
-    protocols = tuple(_protocol(name, paper["protocol" if name == PAPER else "defaults"]) for name in wanted)
+    protocols = tuple(_protocol(name, paper[name]) for name in wanted)
     return Table(
         name=table["name"],
         title=table["title"],
@@ -141,7 +143,8 @@ def read_table(paper: Mapping[str, Any], table: Mapping[str, Any]) -> Table:
 
 def _protocol(name: str, values: Mapping[str, Any]) -> Protocol:
     settings = {key: str(value) for key, value in values.get("settings", {}).items()}
-    return Protocol(name, values.get("init"), values["heads"], settings, tuple(values["words"]))
+    also = values.get("also", {})
+    return Protocol(name, values.get("init"), values["heads"], also, settings, tuple(values["words"]))
 
 
 def merge(*parts: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,8 +17,7 @@ from deepmix.configuration import ExperimentConfig
 from deepmix.errors import DeepmixError
 from deepmix.experiment import Experiment
 from deepmix.reproduce.book import Protocol, Spec
-from deepmix.reproduce.trace import TracingReporter, trace_path
-from deepmix.training import Reporter
+from deepmix.reproduce.trace import trace_path, tracer
 
 QUICK_EPOCHS = 2
 """Epochs of each stage with --quick: enough to see that a table runs, and no more."""
@@ -82,7 +81,16 @@ def find_gap(spec: Spec, protocol: Protocol) -> str:
     return ""
 
 
-def job_of(spec: Spec, protocol: Protocol, heads: Sequence[str], *, quick: bool, download: bool, base: Any) -> Job:
+def job_of(
+    spec: Spec,
+    protocol: Protocol,
+    heads: Sequence[str],
+    *,
+    quick: bool,
+    download: bool,
+    data_dir: str | None,
+    device: str,
+) -> Job:
     """Return the job a cell belongs to.
 
     Args:
@@ -91,7 +99,8 @@ def job_of(spec: Spec, protocol: Protocol, heads: Sequence[str], *, quick: bool,
         heads: heads of all cells that share the run.
         quick: shorten it.
         download: whether the data set may be fetched.
-        base: data folder and device, as ExperimentConfig's keywords.
+        data_dir: the user's data folder.
+        device: where to run.
 
     """
     settings = {**protocol.settings, **spec.settings}
@@ -100,14 +109,16 @@ def job_of(spec: Spec, protocol: Protocol, heads: Sequence[str], *, quick: bool,
             settings[stage] = str(min(QUICK_EPOCHS, int(settings.get(stage, QUICK_EPOCHS))))
     if not download and _can_download(spec.dataset):
         settings["data.download"] = "false"
-    named = {"encoder": spec.encoder, "decoder": spec.decoder, "init": protocol.init}
     config = ExperimentConfig(
         model=spec.model,
+        encoder=spec.encoder,
+        decoder=spec.decoder,
+        init=protocol.init,
         dataset=spec.dataset,
         heads=tuple(heads),
+        data_dir=data_dir,
+        device=device,
         settings=settings,
-        **{key: value for key, value in named.items() if value is not None},
-        **base,
     )
     return Job(config, protocol, spec.trace)
 
@@ -181,9 +192,9 @@ def _run(prepared: Experiment, path: Path, fingerprint: str, reporter: Any, *, t
     if not resume:
         folder = runs.RunFolder.create(path, overwrite=True)
         trace_path(path).unlink(missing_ok=True)
-    told: Reporter = TracingReporter(reporter, prepared, path) if trace else reporter
     try:
-        return experiment.run(prepared, folder, told, resume=resume)
+        watch = tracer(prepared, path) if trace else None
+        return experiment.run(prepared, folder, reporter, resume=resume, watch=watch)
     finally:
         reporter.close()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from scipy.optimize import linear_sum_assignment
 from sklearn.manifold import TSNE
@@ -18,16 +19,18 @@ from deepmix.errors import DeepmixError
 from deepmix.loading import LoadedRun
 from deepmix.reproduce.book import OURS, PAPER, Cell, Table
 from deepmix.reproduce.cells import Job, Outcome, measure
+from deepmix.reproduce.markdown import NAMES
 from deepmix.reproduce.trace import read_trace
 from deepmix.types import Array
 
-TITLES = {PAPER: "papers' protocol", OURS: "our defaults"}
 COLUMNS = 10
 """Rows shown of each cluster."""
 SURE = 0.999
 """VaDE's rule: the least posterior of a generated row that is shown (k-DVAE section 4.4)."""
 EMBEDDED_ROWS = 2000
 """VaDE section 4.5."""
+MAX_TRIALS = 100
+"""Batches drawn before a component that gives no rows of that posterior is given up."""
 DPI = 120
 RIGHT, WRONG = "#2a9d4a", "#d1342f"
 
@@ -44,7 +47,7 @@ class Panel:
     @property
     def title(self) -> str:
         """What it is called."""
-        return f"{self.cell.row}, {TITLES[self.protocol]}"
+        return f"{self.cell.row}, {NAMES[self.protocol]}"
 
 
 def draw(
@@ -56,7 +59,7 @@ def draw(
         The pictures written, and remarks on what could not be drawn.
 
     """
-    panels = []
+    panels: list[Panel] = []
     for number, cell in enumerate(table.cells):
         for protocol in table.protocols:
             job = jobs.get((number, protocol.name))
@@ -94,7 +97,11 @@ def _epochs(table: Table, panels: Sequence[Panel]) -> Figure:
     colours = {row: f"C{number % 10}" for number, row in enumerate(rows)}
     dashes = {PAPER: "-", OURS: "--"}
     for panel in panels:
-        style = {"color": colours[panel.cell.row], "linestyle": dashes[panel.protocol], "label": panel.title}
+        style: dict[str, Any] = {
+            "color": colours[panel.cell.row],
+            "linestyle": dashes[panel.protocol],
+            "label": panel.title,
+        }
         if panel.cell.spec.trace:
             trace = read_trace(panel.run)
             axes.plot(list(trace), [100.0 * value for value in trace.values()], **style)
@@ -134,13 +141,23 @@ def _generated(
 ) -> Array:
     """Return (components, COLUMNS, D) generated rows; NaN where a component gives none."""
     n_rows = COLUMNS if run.model.n_components > 1 else COLUMNS * COLUMNS  # a VAE's rows belong to no cluster
+    generator = torch.Generator(run.device).manual_seed(run.config.seed)
     found = []
     for component in components:
-        try:
-            found.append(run.sample(n_rows, component, seed=run.config.seed, minimum_posterior=least))
-        except DeepmixError as error:
-            remarks.append(f"{title}: {error}.")
-            found.append(np.full((n_rows, run.n_features), np.nan))
+        rows = np.full((n_rows, run.n_features), np.nan, dtype=np.float32)
+        n_found = 0
+        for _ in range(MAX_TRIALS):
+            x = run.model.sample(n_rows, component, generator).cpu().numpy()
+            if least > 0.0:
+                x = x[np.exp(run.infer(x).log_q_NK[:, component]) >= least]
+            new = x[: n_rows - n_found]
+            rows[n_found : n_found + len(new)] = new
+            n_found += len(new)
+            if n_found == n_rows:
+                break
+        else:
+            remarks.append(f"{title}: component {component} gave {n_found} of {n_rows} rows in {MAX_TRIALS} trials.")
+        found.append(run.preparation.undo(rows))
     return np.stack(found).reshape(-1, COLUMNS, run.n_features)
 
 

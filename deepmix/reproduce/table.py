@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any
 from deepmix import experiment, runs
 from deepmix.errors import UsageError
 from deepmix.reproduce import figures, markdown
-from deepmix.reproduce.book import Cell, Protocol, Table, load_table, select
+from deepmix.reproduce.book import Cell, Protocol, Spec, Table, load_table, select
 from deepmix.reproduce.cells import (
     LOWER_IS_BETTER,
     Job,
@@ -70,8 +71,9 @@ class Plan:
 
 def make_plan(table: Table, request: Request) -> Plan:
     """Find every cell's job; cells of one run share it, with the heads of all."""
-    base = {"data_dir": request.data_dir, "device": request.device}
-    plan, alike, heads = Plan(), {}, {}
+    plan = Plan()
+    alike: dict[tuple[int, str], tuple[str, str]] = {}
+    heads: dict[tuple[str, str], dict[str, tuple[Spec, Protocol]]] = {}
     for number, cell in enumerate(table.cells):
         for protocol in table.protocols:
             gap = find_gap(cell.spec, protocol)
@@ -82,11 +84,20 @@ def make_plan(table: Table, request: Request) -> Plan:
             run = dataclasses.replace(cell.spec, head="", side="")
             key = (protocol.name, json.dumps(dataclasses.asdict(run), sort_keys=True))
             alike[number, protocol.name] = key
-            heads.setdefault(key, {})[head] = (run, protocol)
+            for wanted in (head, *protocol.also.get(cell.spec.head, ())):
+                heads.setdefault(key, {})[wanted] = (run, protocol)
     for place, key in alike.items():
         run, protocol = next(iter(heads[key].values()))
         download = run.dataset in request.datasets  # only what was named is fetched
-        plan.jobs[place] = job_of(run, protocol, sorted(heads[key]), quick=request.quick, download=download, base=base)
+        plan.jobs[place] = job_of(
+            run,
+            protocol,
+            sorted(heads[key]),
+            quick=request.quick,
+            download=download,
+            data_dir=request.data_dir,
+            device=request.device,
+        )
     return plan
 
 
@@ -117,18 +128,21 @@ def reproduce(
     seeds = range(request.n_seeds)
     request.out.mkdir(parents=True, exist_ok=True)
     for number, job in enumerate(jobs, start=1):
-        outcome = run_job(
-            job, seeds, request.out / CELLS, reporter, lambda text, n=number: say(f"[{n}/{len(jobs)}] {text}")
-        )  # type: ignore[misc]
+        place = f"[{number}/{len(jobs)}]"
+        outcome = run_job(job, seeds, request.out / CELLS, reporter, functools.partial(_say_where, say, place))
         outcomes[job.key] = outcome
         if outcome.gap:
-            say(f"[{number}/{len(jobs)}] {job.key}: {outcome.gap}")
+            say(f"{place} {job.key}: {outcome.gap}")
         if outcome.results:
             _write(table, request, plan, outcomes, [], [])
     pictures, remarks = (
         figures.draw(table, plan.jobs, outcomes, request.out / request.stem) if table.figure else ([], [])
     )
     return _write(table, request, plan, outcomes, pictures, remarks)
+
+
+def _say_where(say: Callable[[str], None], place: str, text: str) -> None:
+    say(f"{place} {text}")
 
 
 def _write(
@@ -195,6 +209,26 @@ def _described(protocol: Protocol) -> dict[str, Any]:
 def _measured(cell: Cell, protocol: Protocol, outcome: Outcome, out: Path) -> dict[str, Any]:
     """Return a cell's figures under one protocol."""
     head = protocol.heads.get(cell.spec.head, cell.spec.head)
+    spread, gap = _over_seeds(cell, head, outcome)
+    baselines = {
+        side: experiment.spread([initial(cell.measure, side, results) for results in outcome.results.values()])["mean"]
+        for side in ("train", "test")
+    }
+    return {
+        **spread,
+        "also": {other: _over_seeds(cell, other, outcome)[0] for other in protocol.also.get(cell.spec.head, ())},
+        "initial_labels": baselines,
+        "seconds": experiment.spread([results["seconds"] for results in outcome.results.values()])["mean"],
+        "head": head,
+        "options": {key: value for key, value in outcome.options.items() if key not in ("seed", "heads", "data_dir")},
+        "folder": outcome.folder.relative_to(out).as_posix(),
+        "failures": {str(seed): text for seed, text in outcome.failures.items()},
+        "gap": gap,
+    }
+
+
+def _over_seeds(cell: Cell, head: str, outcome: Outcome) -> tuple[dict[str, Any], str]:
+    """Return best, mean, std and the values by seed of a cell's measure; and why there is none, if so."""
     values: dict[str, float] = {}
     gap = ""
     for seed, results in outcome.results.items():
@@ -204,20 +238,5 @@ def _measured(cell: Cell, protocol: Protocol, outcome: Outcome, out: Path) -> di
             gap = f"runs of this deepmix do not record {cell.measure} (or the data have no labels)"
     best = min if cell.measure in LOWER_IS_BETTER else max
     spread = experiment.spread(list(values.values()), best=best)
-    baselines = {
-        side: experiment.spread([initial(cell.measure, side, results) for results in outcome.results.values()])["mean"]
-        for side in ("train", "test")
-    }
-    return {
-        "best": spread["best"],
-        "mean": spread["mean"],
-        "std": spread["std"] if values else None,
-        "values": values,
-        "initial_labels": baselines,
-        "seconds": experiment.spread([results["seconds"] for results in outcome.results.values()])["mean"],
-        "head": head,
-        "options": {key: value for key, value in outcome.options.items() if key not in ("seed", "heads", "data_dir")},
-        "folder": outcome.folder.relative_to(out).as_posix(),
-        "failures": {str(seed): text for seed, text in outcome.failures.items()},
-        "gap": gap,
-    }
+    std = spread["std"] if values else None
+    return {"best": spread["best"], "mean": spread["mean"], "std": std, "values": values}, gap

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, final
 
@@ -216,7 +216,8 @@ class Reuters10k(Dataset):
         chosen = np.sort(generator.choice(n_rows, min(self.n_documents, n_rows), replace=False))
         labels = None if whole.labels is None else whole.labels[chosen]
         words = f"{len(chosen)} of {n_rows} documents, subset seed {self.options.subset_seed}"
-        return prepare(whole.x[chosen], labels, self.options, preprocessing=words)
+        split = prepare(whole.x[chosen], labels, self.options)
+        return replace(split, preprocessing=f"{words}; {split.preprocessing}")
 
 
 @final

@@ -33,7 +33,7 @@ class Refitted(ClusteringHead):
         n_rows = len(inference.latent_NM)
         if n_rows <= self._n_clusters:
             raise UsageError(
-                f"head '{self.name}' fits {self._n_clusters} Gaussians to the rows it clusters, and these are {n_rows}; "
+                f"head '{self.name}' fits {self._n_clusters} Gaussians to the rows it clusters, here {n_rows}; "
                 "use --head gmm, which is fitted to the training rows"
             )
         head = self._head()

@@ -52,4 +52,4 @@ class Gaussians(Dataset):
         label_N = random.choice(options.classes, options.rows, p=weight_K)
         noise_N2 = random.normal(size=(options.rows, 2))
         x_N2 = mean_K2[label_N] + np.einsum("nij,nj->ni", factor_K22[label_N], noise_N2)
-        return prepare(x_N2, label_N, options, preprocessing=f"{options.classes} Gaussians, seed {options.data_seed}")
+        return prepare(x_N2, label_N, options)
