@@ -23,6 +23,8 @@ from deepmix.reproduce.markdown import NAMES
 from deepmix.reproduce.trace import read_trace
 from deepmix.types import Array
 
+ACROSS = 3
+"""Blocks beside each other."""
 COLUMNS = 10
 """Rows shown of each cluster."""
 SURE = 0.999
@@ -59,18 +61,16 @@ def draw(
         The pictures written, and remarks on what could not be drawn.
 
     """
-    panels: list[Panel] = []
+    found: dict[Path, Panel] = {}
     for number, cell in enumerate(table.cells):
         for protocol in table.protocols:
             job = jobs.get((number, protocol.name))
             outcome = outcomes.get(job.key) if job else None
-            if (
-                outcome is not None
-                and outcome.results
-                and (not panels or panels[-1].run != outcome.seed_folder(min(outcome.results)))
-            ):
+            if outcome is not None and outcome.results:
+                run = outcome.seed_folder(min(outcome.results))
                 head = protocol.heads.get(cell.spec.head, cell.spec.head)
-                panels.append(Panel(cell, protocol.name, head, outcome.seed_folder(min(outcome.results))))
+                found.setdefault(run, Panel(cell, protocol.name, head, run))
+    panels = list(found.values())
     if not panels:
         return [], ["Nothing is drawn: there is no finished run."]
     drawings: dict[str, Callable[[Sequence[Panel], list[str]], Figure]] = {
@@ -142,7 +142,7 @@ def _generated(
     """Return (components, COLUMNS, D) generated rows; NaN where a component gives none."""
     n_rows = COLUMNS if run.model.n_components > 1 else COLUMNS * COLUMNS  # a VAE's rows belong to no cluster
     generator = torch.Generator(run.device).manual_seed(run.config.seed)
-    found = []
+    found, few = [], []
     for component in components:
         rows = np.full((n_rows, run.n_features), np.nan, dtype=np.float32)
         n_found = 0
@@ -156,8 +156,13 @@ def _generated(
             if n_found == n_rows:
                 break
         else:
-            remarks.append(f"{title}: component {component} gave {n_found} of {n_rows} rows in {MAX_TRIALS} trials.")
+            few.append(f"{component} ({n_found})")
         found.append(run.preparation.undo(rows))
+    if few:
+        remarks.append(
+            f"{title}: fewer than {n_rows} of {MAX_TRIALS * n_rows} generated rows had that posterior in components "
+            f"{', '.join(few)}."
+        )
     return np.stack(found).reshape(-1, COLUMNS, run.n_features)
 
 
@@ -194,7 +199,7 @@ def _members(panels: Sequence[Panel], remarks: list[str]) -> Figure:
 
 
 def _mosaics(pictures: Sequence[tuple[str, Array]]) -> Figure:
-    """Draw blocks of square images, a block a title, a cluster a row."""
+    """Draw blocks of square images, a block a title, a cluster a row, a pixel of white between."""
     side = int(np.sqrt(pictures[0][1].shape[-1]))
     if side * side != pictures[0][1].shape[-1]:
         raise DeepmixError(f"rows of {pictures[0][1].shape[-1]} columns are no square images")
@@ -204,8 +209,10 @@ def _mosaics(pictures: Sequence[tuple[str, Array]]) -> Figure:
     figure = Figure(figsize=(4.0 * across, sum(0.4 * height + 0.4 for height in heights)), layout="constrained")
     grid = figure.subplots(down, across, squeeze=False, height_ratios=heights)
     for axes, (title, block) in zip(grid.flat, pictures, strict=False):
-        images = block.reshape(*block.shape[:2], side, side)
-        mosaic = images.transpose(0, 2, 1, 3).reshape(len(images) * side, COLUMNS * side)
+        images = np.pad(
+            block.reshape(*block.shape[:2], side, side), ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=np.nan
+        )
+        mosaic = images.transpose(0, 2, 1, 3).reshape(len(images) * (side + 1), COLUMNS * (side + 1))
         axes.imshow(mosaic, cmap="gray", vmin=np.nanmin(mosaic), vmax=np.nanmax(mosaic), interpolation="nearest")
         axes.set_title(title, fontsize="small")
     for axes in grid.flat:
@@ -264,8 +271,12 @@ def _scatter(panels: Sequence[Panel], remarks: list[str]) -> Figure:
         rows, columns = linear_sum_assignment(contingency_matrix(labels, clusters), maximize=True)
         colours[columns] = rows
         blocks.append((f"{panel.title}: {_accuracy(panel):.1f} %", colours[numbers]))
-    figure = Figure(figsize=(4.0 * len(blocks), 4.0), layout="constrained")
-    for axes, (title, colours) in zip(figure.subplots(1, len(blocks)), blocks, strict=True):
+    down = -(-len(blocks) // ACROSS)
+    figure = Figure(figsize=(4.0 * ACROSS, 4.0 * down), layout="constrained")
+    grid = figure.subplots(down, ACROSS, squeeze=False)
+    for axes in grid.flat[len(blocks) :]:
+        axes.axis("off")
+    for axes, (title, colours) in zip(grid.flat, blocks, strict=False):
         axes.scatter(*split.x.T, c=colours, cmap="tab10", vmin=0, vmax=9, s=3)
         axes.set_title(title, fontsize="small")
         axes.set_aspect("equal", "datalim")
