@@ -1,7 +1,8 @@
 """The papers' numbers, read from `papers/*.toml`: what each table holds and which run each cell stands for.
 
 A table, a column and a row each say a part of the run (`run = {...}`); a cell's run is the three laid over each
-other, settings key by key. A row's values run through the columns and, within a column, through its measures.
+other, settings key by key, and a row may change it further for the paper's protocol (`protocol_run = {...}`). A
+row's values run through the columns and, within a column, through its measures.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ class Spec:
 
     dataset: str = ""
     model: str = ""
-    encoder: str | None = None
-    decoder: str | None = None
+    init: str | None = None
+    """Initial clustering, in place of the protocol's."""
     head: str = "posterior"
     side: str = "test"
     """Rows it is measured on: train, test or all."""
@@ -63,11 +64,17 @@ class Cell:
     column: str
     measure: str
     spec: Spec
+    protocol_spec: Spec
+    """Its run under the paper's protocol, where that is another."""
     value: float | None
     """The paper's, in its own unit (per cent for accuracies); None where it gives none."""
     deviation: float | None = None
     given: str = ""
     """What the paper's value sets, where it is a setting and no result ('M = 5')."""
+
+    def run_under(self, protocol: Protocol) -> Spec:
+        """Return the run it stands for under a protocol."""
+        return self.protocol_spec if protocol.name == PAPER else self.spec
 
 
 @dataclass(frozen=True)
@@ -120,11 +127,19 @@ def read_table(paper: Mapping[str, Any], table: Mapping[str, Any]) -> Table:
                     raise ValueError(f"{table['name']}: row '{row['label']}' has too few values") from error
                 number, deviation = value if isinstance(value, list) else (value, None)
                 number = None if isinstance(number, str) else float(number)
-                if given:
-                    spec = spec_from(merge(run, {"settings": {given: value}}))
-                    cells.append(Cell(row["label"], column["label"], measure, spec, None, None, f"M = {value}"))
-                else:
-                    cells.append(Cell(row["label"], column["label"], measure, spec_from(run), number, deviation))
+                run = merge(run, {"settings": {given: value}}) if given else run
+                cells.append(
+                    Cell(
+                        row=row["label"],
+                        column=column["label"],
+                        measure=measure,
+                        spec=spec_from(run),
+                        protocol_spec=spec_from(merge(run, row.get("protocol_run", {}))),
+                        value=None if given else number,
+                        deviation=None if given else deviation,
+                        given=f"M = {value}" if given else "",
+                    )
+                )
         if list(values):
             raise ValueError(f"{table['name']}: row '{row['label']}' has too many values")
     wanted = table.get("protocols", [PAPER, OURS])
@@ -192,4 +207,5 @@ def _elsewhere(cell: Cell, dataset: str) -> Cell:
     """Return a figure's cell on another data set, of which the paper gives no value."""
     if dataset == cell.spec.dataset:
         return cell
-    return dataclasses.replace(cell, spec=dataclasses.replace(cell.spec, dataset=dataset), value=None, deviation=None)
+    spec, protocol_spec = (dataclasses.replace(spec, dataset=dataset) for spec in (cell.spec, cell.protocol_spec))
+    return dataclasses.replace(cell, spec=spec, protocol_spec=protocol_spec, value=None, deviation=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,9 +71,7 @@ def find_gap(spec: Spec, protocol: Protocol) -> str:
         return spec.missing
     wanted = [
         ("models", spec.model),
-        ("encoders", spec.encoder),
-        ("decoders", spec.decoder),
-        ("initializers", protocol.init),
+        ("initializers", spec.init or protocol.init),
         ("heads", protocol.heads.get(spec.head, spec.head)),
     ]
     for kind, name in wanted:
@@ -111,9 +110,7 @@ def job_of(
         settings["data.download"] = "false"
     config = ExperimentConfig(
         model=spec.model,
-        encoder=spec.encoder,
-        decoder=spec.decoder,
-        init=protocol.init,
+        init=spec.init or protocol.init,
         dataset=spec.dataset,
         heads=tuple(heads),
         data_dir=data_dir,
@@ -194,7 +191,9 @@ def _run(prepared: Experiment, path: Path, fingerprint: str, reporter: Any, *, t
         trace_path(path).unlink(missing_ok=True)
     try:
         watch = tracer(prepared, path) if trace else None
-        return experiment.run(prepared, folder, reporter, resume=resume, watch=watch)
+        results = experiment.run(prepared, folder, reporter, resume=resume, watch=watch)
+        shutil.rmtree(path / runs.CHECKPOINT.parent, ignore_errors=True)  # three times the model, of no use any more
+        return results
     finally:
         reporter.close()
 

@@ -76,12 +76,13 @@ def make_plan(table: Table, request: Request) -> Plan:
     heads: dict[tuple[str, str], dict[str, tuple[Spec, Protocol]]] = {}
     for number, cell in enumerate(table.cells):
         for protocol in table.protocols:
-            gap = find_gap(cell.spec, protocol)
+            spec = cell.run_under(protocol)
+            gap = find_gap(spec, protocol)
             if gap:
                 plan.gaps[number, protocol.name] = gap
                 continue
-            head = protocol.heads.get(cell.spec.head, cell.spec.head)
-            run = dataclasses.replace(cell.spec, head="", side="")
+            head = protocol.heads.get(spec.head, spec.head)
+            run = dataclasses.replace(spec, head="", side="")
             key = (protocol.name, json.dumps(dataclasses.asdict(run), sort_keys=True))
             alike[number, protocol.name] = key
             for wanted in (head, *protocol.also.get(cell.spec.head, ())):
