@@ -13,7 +13,7 @@ from typing import Any
 
 from deepmix import experiment, runs
 from deepmix.errors import UsageError
-from deepmix.reproduce import figures, markdown
+from deepmix.reproduce import markdown
 from deepmix.reproduce.book import Cell, Protocol, Spec, Table, load_table, select
 from deepmix.reproduce.cells import (
     LOWER_IS_BETTER,
@@ -136,9 +136,12 @@ def reproduce(
             say(f"{place} {job.key}: {outcome.gap}")
         if outcome.results:
             _write(table, request, plan, outcomes, [], [])
-    pictures, remarks = (
-        figures.draw(table, plan.jobs, outcomes, request.out / request.stem) if table.figure else ([], [])
-    )
+    pictures: list[Path] = []
+    remarks: list[str] = []
+    if table.figure:
+        from deepmix.reproduce import figures  # matplotlib, which other commands need not wait for
+
+        pictures, remarks = figures.draw(table, plan.jobs, outcomes, request.out / request.stem)
     return _write(table, request, plan, outcomes, pictures, remarks)
 
 
