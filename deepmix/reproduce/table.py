@@ -201,8 +201,18 @@ def assemble(table: Table, request: Request, plan: Plan, outcomes: dict[str, Out
         "environments": [dict(pairs) for pairs in dict.fromkeys(tuple(e.items()) for e in environments)],
         "protocols": {protocol.name: _described(protocol) for protocol in table.protocols},
         "differences": list(table.words),
+        "runs": {
+            outcome.folder.relative_to(request.out).as_posix(): _decisive(outcome) for outcome in outcomes.values()
+        },
         "cells": cells,
     }
+
+
+def _decisive(outcome: Outcome) -> dict[str, Any]:
+    """Return the options of a run that are set, but for the seed and what is only this machine's."""
+    passed_over = ("seed", "data_dir", "device")
+    options = {key: value for key, value in outcome.options.items() if key not in passed_over and value is not None}
+    return {**options, "heads": list(options["heads"])}
 
 
 def _described(protocol: Protocol) -> dict[str, Any]:
@@ -224,7 +234,6 @@ def _measured(cell: Cell, protocol: Protocol, outcome: Outcome, out: Path) -> di
         "initial_labels": baselines,
         "seconds": experiment.spread([results["seconds"] for results in outcome.results.values()])["mean"],
         "head": head,
-        "options": {key: value for key, value in outcome.options.items() if key not in ("seed", "heads", "data_dir")},
         "folder": outcome.folder.relative_to(out).as_posix(),
         "failures": {str(seed): text for seed, text in outcome.failures.items()},
         "gap": gap,
