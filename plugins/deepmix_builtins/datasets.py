@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import io
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, final
@@ -113,7 +114,7 @@ class IdxImages(Fetched):
     """Images and labels in four IDX files."""
 
     def read(self, files: dict[str, Path]) -> dict[str, Any]:
-        """Return the pixels as they are, uint8."""
+        """Return the images as they are, uint8."""
         parts = {name: formats.read_idx(files[name]) for name in sources.IDX_NAMES}
         for side in ("train", "t10k"):
             images, labels = parts[f"{side}-images-idx3-ubyte.gz"], parts[f"{side}-labels-idx1-ubyte.gz"]
@@ -123,7 +124,7 @@ class IdxImages(Fetched):
         x = np.concatenate([parts["train-images-idx3-ubyte.gz"], parts["t10k-images-idx3-ubyte.gz"]])
         y = np.concatenate([parts["train-labels-idx1-ubyte.gz"], parts["t10k-labels-idx1-ubyte.gz"]])
         n_train = len(parts["train-labels-idx1-ubyte.gz"])
-        return {"x": x.reshape(len(x), -1), "y": y.astype(np.int64), "n_train": np.array(n_train)}
+        return {"x": x, "y": y.astype(np.int64), "n_train": np.array(n_train)}
 
 
 @final
@@ -150,11 +151,12 @@ class Usps(Fetched):
     collection = sources.USPS
 
     def read(self, files: dict[str, Path]) -> dict[str, Any]:
-        """Return grey values brought from -1..1 to 0..1, and the digits (published as 1 to 10)."""
-        train, train_labels = formats.read_libsvm(files["usps.bz2"], sources.USPS_PIXELS)
-        test, test_labels = formats.read_libsvm(files["usps.t.bz2"], sources.USPS_PIXELS)
+        """Return images, grey values brought from -1..1 to 0..1, and the digits (published as 1 to 10)."""
+        n_pixels = math.prod(sources.USPS_IMAGE)
+        train, train_labels = formats.read_libsvm(files["usps.bz2"], n_pixels)
+        test, test_labels = formats.read_libsvm(files["usps.t.bz2"], n_pixels)
         x, y = np.concatenate([train, test]), np.concatenate([train_labels, test_labels])
-        return {"x": (x + 1.0) / 2.0, "y": y - 1, "n_train": np.array(len(train))}
+        return {"x": ((x + 1.0) / 2.0).reshape(-1, *sources.USPS_IMAGE), "y": y - 1, "n_train": np.array(len(train))}
 
 
 @final

@@ -15,7 +15,7 @@ IDX_NAMES = (
     "t10k-images-idx3-ubyte.gz",
     "t10k-labels-idx1-ubyte.gz",
 )
-USPS_PIXELS = 256
+USPS_IMAGE = (16, 16)
 HAR_ARCHIVE = "human+activity+recognition+using+smartphones.zip"
 RCV1_VECTORS = ("lyrl2004_vectors_train.dat.gz", *(f"lyrl2004_vectors_test_pt{part}.dat.gz" for part in range(4)))
 RCV1_TOPICS = "rcv1v2.topics.qrels.gz"

@@ -76,7 +76,8 @@ def test_idx_images(name, archive, tmp_path, monkeypatch):
     assert split.labels.tolist() == DIGITS.tolist()
     assert (split.train.tolist(), split.test.tolist()) == ([0, 1, 2, 3, 4], [5, 6])
     assert split.likelihood == "bernoulli"
-    assert (tmp_path / archive).is_file()
+    with np.load(tmp_path / archive) as kept:
+        np.testing.assert_array_equal(kept["x"], IMAGES)
 
 
 def test_prepared_archive_comes_first(tmp_path, monkeypatch):
