@@ -90,7 +90,7 @@ def _list(as_json: bool) -> None:
     installed = plugins.names("models")
     rows = []
     for table in load_tables().values():
-        models = sorted({cell.spec.model for cell in table.cells} - {""})
+        models = sorted({spec.model for cell in table.cells for spec in (cell.spec, cell.protocol_spec)} - {""})
         rows.append(
             {
                 "table": table.name,

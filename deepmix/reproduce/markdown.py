@@ -29,6 +29,9 @@ def render(content: Mapping[str, Any]) -> str:
         "training rows / carried to the test rows by five nearest neighbours; s: seconds of training a run.",
         "",
     ]
+    idle = sum(not any(cell[name].get("values") for name in protocols) for cell in content["cells"])
+    if idle:
+        lines += [f"{idle} of {len(content['cells'])} cells have no run of ours: see 'Not there' below.", ""]
     heading = [content["row_name"], "column", "measure", "paper"]
     for name in protocols:
         heading += [f"{NAMES[name]}: best", "mean ± std", "initial", "s"]
@@ -42,7 +45,7 @@ def render(content: Mapping[str, Any]) -> str:
     lines += [f"\n![{name}]({name})" for name in content["pictures"]]
     gaps = _collect(content["cells"], protocols)
     if gaps:
-        lines += ["", "## Not there", "", *(f"- {reason}: {', '.join(places)}" for reason, places in gaps.items())]
+        lines += ["", "## Not there", "", *(f"- {reason}: {'; '.join(places)}" for reason, places in gaps.items())]
     words = [word for name in protocols for word in content["protocols"][name]["words"]]
     words += [*content["differences"], *content["remarks"]]
     lines += ["", "## Differences from the paper", "", *(f"- {word}" for word in words)]
@@ -120,15 +123,15 @@ def _ours(found: Mapping[str, Any], measure: str, n_seeds: int) -> list[str]:
 
 
 def _collect(cells: Sequence[Mapping[str, Any]], protocols: Sequence[str]) -> dict[str, list[str]]:
-    """Return the places of each reason for a gap or a failure."""
+    """Return the places of each reason for a gap or a failure; 'every cell' where it is that."""
     reasons: dict[str, list[str]] = {}
     for cell in cells:
         place = f"{cell['row']}, {cell['column']}"
-        place += f" ({_paper(cell)})" if cell["paper"]["value"] is not None else ""
         for name in protocols:
             found = cell[name]
             texts = [f"failed, seed {seed}: {text}" for seed, text in found.get("failures", {}).items()]
             for text in (found.get("gap"), *texts):
                 if text and place not in reasons.setdefault(text, []):
                     reasons[text].append(place)
-    return reasons
+    everywhere = len({(cell["row"], cell["column"]) for cell in cells})
+    return {reason: ["every cell"] if len(places) == everywhere else places for reason, places in reasons.items()}

@@ -250,7 +250,8 @@ def test_data_and_models_that_are_not_there_are_named(tmp_path, monkeypatch):
     assert "download is false" in gaps["VaDE", "MNIST"]
     text = paths[0].read_text()
     assert "| VaDE | MNIST | acc (all) | 94.43 ± 0.1 | - |" in text
-    assert "## Not there" in text
+    assert "24 of 24 cells have no run of ours" in text
+    assert "- LTVAE is no part of deepmix: LTVAE, MNIST; LTVAE, STL-10; LTVAE, Reuters; LTVAE, HHAR" in text
     assert sorted(path.name for path in out.iterdir()) == ["k-dvae-2.json", "k-dvae-2.md"]
 
 
