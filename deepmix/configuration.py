@@ -58,7 +58,7 @@ class ExperimentConfig:
     posterior: str | None = None
     encoder: str | None = None
     decoder: str | None = None
-    init: str = "graph"
+    init: str | None = None
     heads: tuple[str, ...] = ("posterior",)
     dataset: str = "digits"
     """A data set's name, or a file."""
@@ -159,7 +159,7 @@ def resolve(config: ExperimentConfig) -> Parts:
         for part in PARTS:
             if getattr(config, part) is not None:
                 raise UsageError(f"model '{config.model}' has its own {part}; leave out --{part}")
-    classes["initializer"] = plugins.load("initializers", config.init)
+    classes["initializer"] = plugins.load("initializers", config.init or model.init)
     classes["data"] = _dataset_class(config)
     for head in config.heads:
         classes[f"head.{head}"] = plugins.load("heads", head)

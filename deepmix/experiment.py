@@ -7,7 +7,7 @@ import hashlib
 import platform
 import subprocess
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -37,11 +37,15 @@ from deepmix.data import prepare as arrange
 from deepmix.errors import UsageError
 from deepmix.heads import make_head
 from deepmix.interfaces import Initializer, Model
-from deepmix.training import Reporter, Trainer, TrainingOptions, diagnose, evaluate
+from deepmix.training import Reporter, Trainer, TrainingOptions, diagnose, evaluate, learns_by_gradient, planned_epochs
 from deepmix.types import Array, Inference, Split
 
 BASELINE_NEIGHBOURS = 5
 """Neighbours that vote when the initial labels are carried to the test rows, the baseline of every run."""
+
+
+Watch = Callable[[Model, str, dict[str, Any]], None]
+"""Shown the model, the stage and the epoch's line of metrics.jsonl."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,14 @@ def prepare(config: ExperimentConfig, x: Any = None, columns: list[str] | None =
     return Experiment(config, parts, split, n_clusters(parts, split), device)
 
 
-def run(experiment: Experiment, folder: runs.RunStore, reporter: Reporter, *, resume: bool = False) -> dict[str, Any]:
+def run(
+    experiment: Experiment,
+    folder: runs.RunStore,
+    reporter: Reporter,
+    *,
+    resume: bool = False,
+    watch: Watch | None = None,
+) -> dict[str, Any]:
     """Do a run from beginning, or checkpoint, to end and fill its folder.
 
     Args:
@@ -90,6 +101,7 @@ def run(experiment: Experiment, folder: runs.RunStore, reporter: Reporter, *, re
         folder: where; new and empty, or with `resume` one that was begun with this configuration.
         reporter: told how it goes.
         resume: take up the folder's checkpoint.
+        watch: shown the model after every epoch, which it must leave as it is.
 
     Returns:
         What metrics.json holds.
@@ -112,7 +124,8 @@ def run(experiment: Experiment, folder: runs.RunStore, reporter: Reporter, *, re
     )
 
     rows = {"train": Rows(split.x, split.train, device), "test": Rows(split.x, split.test, device)}
-    trainer = Trainer(model, rows["train"], training, parts.options["objective"], config.seed, folder, reporter)
+    told = reporter if watch is None else _Watched(reporter, model, watch)
+    trainer = Trainer(model, rows["train"], training, parts.options["objective"], config.seed, folder, told)
     if resume:
         _refuse_other_data(folder, split)
         trainer.restore()
@@ -148,12 +161,39 @@ def run(experiment: Experiment, folder: runs.RunStore, reporter: Reporter, *, re
     results["elbo_parts"] = elbo
     if n_model > 1:
         results["initial_labels"] = _baseline(split, trainer.labels_N.cpu().numpy())
-    results["warnings"] = [*split.warnings, *diagnose(inferences["train"])]
+    if split.labels is not None:
+        results["knn_error"] = metrics.neighbour_errors(
+            inferences["train"].latent_NM,
+            split.labels[split.train],
+            inferences["test"].latent_NM,
+            split.labels[split.test],
+        )
+    results["warnings"] = [*split.warnings, *diagnose(inferences["train"], learned_latents=learns_by_gradient(model))]
     results["n_parameters"] = count_parameters(model)
     results["seconds"] = trainer.seconds
     _write_assignments(folder, split, clusters, inferences)
     folder.write_json(runs.METRICS, results)
     return results
+
+
+class _Watched:
+    """A reporter that also shows the model to someone."""
+
+    def __init__(self, reporter: Reporter, model: Model, watch: Watch) -> None:
+        self._reporter, self._model, self._watch = reporter, model, watch
+
+    def start(self, stage: str, n_epochs: int) -> None:
+        """Pass it on."""
+        self._reporter.start(stage, n_epochs)
+
+    def note(self, text: str) -> None:
+        """Pass it on."""
+        self._reporter.note(text)
+
+    def epoch(self, stage: str, row: dict[str, Any]) -> None:
+        """Pass it on and show the model."""
+        self._reporter.epoch(stage, row)
+        self._watch(self._model, stage, row)
 
 
 @contextmanager
@@ -242,8 +282,8 @@ def describe(experiment: Experiment, model: Model) -> dict[str, Any]:
     resolved: dict[str, Any] = {part: dataclasses.asdict(options) for part, options in parts.options.items()}
     resolved["size"]["components"] = experiment.n_components
     training: TrainingOptions = parts.options["training"]
-    resolved["training"]["epochs"] = training.n_epochs("train", len(split.train))
-    resolved["training"]["pretrain_epochs"] = training.n_epochs("pretrain", len(split.train))
+    resolved["training"]["epochs"] = planned_epochs(model, training, "train", len(split.train))
+    resolved["training"]["pretrain_epochs"] = planned_epochs(model, training, "pretrain", len(split.train))
     if "likelihood" in resolved["model"]:
         resolved["model"]["likelihood"] = model_likelihood(parts, split)
     resolved["data"] |= {

@@ -267,7 +267,8 @@ def load_prepared(name: str, data_dir: Path | None, options: SplitOptions, label
     file_name = name.replace("-", "_") + ".npz"
     if data_dir is None:
         raise UsageError(
-            f"data set '{name}' is read from {file_name} in a data folder; name it by --data-dir or DEEPMIX_DATA"
+            f"data set '{name}' is read from {file_name} in a data folder, or fetched into one; "
+            "name it by --data-dir or DEEPMIX_DATA"
         )
     if not data_dir.is_dir():
         raise UsageError(f"the data folder '{data_dir}' does not exist; choose another with --data-dir")

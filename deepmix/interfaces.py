@@ -120,6 +120,8 @@ class Model(nn.Module, abc.ABC):
     """What training, the heads and the command line need of any model; built as `Model(dims, likelihood, options)`."""
 
     Options: ClassVar[type] = NoOptions
+    init: ClassVar[str] = "graph"
+    """Name of the initial clustering the model starts from unless another is asked for."""
     n_components: int
     """K of q(y|x)."""
     latent_dim: int

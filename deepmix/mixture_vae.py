@@ -46,6 +46,9 @@ class MixtureOptions:
     decode_threshold: float = field(
         default=1e-3, metadata={"help": "components with q(y|x) below this are not decoded; 0 decodes all"}
     )
+    noise: bool = field(
+        default=True, metadata={"help": "draw z from q(z|y,x); false: z is its mean, and no KL: a plain autoencoder"}
+    )
 
     def __post_init__(self) -> None:
         if self.samples < 1:
@@ -65,6 +68,8 @@ class Recipe:
     """One latent shared by all components (VAE, VaDE), or one encoder head each."""
     encoder: str = "mlp"
     decoder: str = "mlp"
+    init: str = "graph"
+    """Name of the initial clustering the model starts from unless another is asked for."""
     options: MixtureOptions = MixtureOptions()
     objective: ObjectiveOptions = field(default_factory=ObjectiveOptions)
     single_component: bool = False
@@ -194,11 +199,12 @@ class MixtureVAE(Model):
         posterior = self.encoder(x_ND)
         posterior = Gaussian(at_least_float32(posterior.mean), at_least_float32(posterior.log_var))
         prior = self.prior()
+        kl_NK = ops.component_kl(posterior, prior)
         return Latents(
-            z_LNHM=posterior.sample(self.options.samples, generator),
+            z_LNHM=posterior.sample(self.options.samples, generator if self.options.noise else None),
             posterior=posterior,
             prior=prior,
-            kl_NK=ops.component_kl(posterior, prior),
+            kl_NK=kl_NK if self.options.noise else torch.zeros_like(kl_NK),
             at_mean=generator is None,
         )
 

@@ -85,6 +85,16 @@ class TrainingOptions:
         return max(MIN_EPOCHS, math.ceil(MIN_UPDATES / updates_per_epoch)) if given is None else given
 
 
+def planned_epochs(model: Model, options: TrainingOptions, stage: Stage, n_rows: int) -> int:
+    """Return how many epochs a stage of this model has; none if `Model.place` is its whole fit."""
+    return options.n_epochs(stage, n_rows) if learns_by_gradient(model) else 0
+
+
+def learns_by_gradient(model: Model) -> bool:
+    """Whether any parameter is trained; the others, if there are any, are fitted by `Model.place`."""
+    return any(parameter.requires_grad for parameter in model.parameters())
+
+
 class Reporter(Protocol):
     """Who is told how a run goes."""
 
@@ -140,7 +150,7 @@ class Trainer:
         self._run_stage(self._training_step)
 
     def _run_stage(self, step: Callable[[Tensor, torch.Generator, int], dict[str, Tensor]]) -> None:
-        n_epochs = self.options.n_epochs(self.stage, self.rows.n_rows)
+        n_epochs = planned_epochs(self.model, self.options, self.stage, self.rows.n_rows)
         self.reporter.start(self.stage, n_epochs)
         self.model.train()
         while self.epoch < n_epochs:
@@ -326,7 +336,7 @@ def components_in_use(counts_K: Tensor) -> int:
     return int((counts_K >= max(least, 1.0)).sum())
 
 
-def diagnose(inference: Inference) -> list[str]:
+def diagnose(inference: Inference, *, learned_latents: bool = True) -> list[str]:
     """Return, in words, what went wrong with a trained mixture that its metrics don't say."""
     warnings = []
     n_components = inference.log_q_NK.shape[1]
@@ -342,6 +352,8 @@ def diagnose(inference: Inference) -> list[str]:
             f"diffuse clustering: the largest q(y|x) of a row is {confidence:.2f} on average; try a smaller --beta "
             "or a larger --set anchor"
         )
+    if not learned_latents:
+        return warnings
     centred_NM = np.empty_like(inference.latent_NM)
     for k in np.unique(inference.map_N):
         rows = inference.map_N == k

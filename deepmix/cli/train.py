@@ -70,7 +70,7 @@ class TrainCommand(click.Command):
 @click.option("--posterior", help="Estimator of q(y|x), in place of the model's own.")
 @click.option("--encoder", help="Encoder, in place of the model's own.")
 @click.option("--decoder", help="Decoder, in place of the model's own.")
-@click.option("--init", help="Initial clustering: graph, gmm or kmeans.  [default: graph]")
+@click.option("--init", help="Initial clustering, in place of the model's own (graph for most).")
 @click.option("--head", "heads", multiple=True, help="Clustering head; may be repeated.  [default: posterior]")
 @click.option("--dataset", help="A data set's name or a file (.npy .npz .csv .csv.gz .parquet).  [default: digits]")
 @click.option("--label-column", help="Column (or key) of a file that holds labels; for scoring only.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import final
+from typing import Literal, final
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -60,9 +60,35 @@ def _restored(state: Mapping[str, Array]) -> GaussianMixture:
     return mixture
 
 
-def _mixture(z_NM: Array, n_clusters: int, seed: int) -> GaussianMixture:
-    regularization = RELATIVE_REGULARIZATION * float(z_NM.var(axis=0).mean()) + np.finfo(np.float64).eps
-    return GaussianMixture(n_clusters, max_iter=MAX_ITERATIONS, reg_covar=regularization, random_state=seed)
+def _regularization(z_NM: Array) -> float:
+    return RELATIVE_REGULARIZATION * float(z_NM.var(axis=0).mean()) + float(np.finfo(np.float64).eps)
+
+
+def fit_mixture(z_NM: Array, labels_N: Array, n_clusters: int, covariance: Literal["full", "diag"]) -> GaussianMixture:
+    """Run EM from the moments of a clustering (report, section 2.3); an empty cluster starts as wide as the data."""
+    regularization = _regularization(z_NM)
+    means, precisions, weights = [], [], []
+    for k in range(n_clusters):
+        rows = z_NM[labels_N == k]
+        rows = rows if len(rows) > 1 else z_NM
+        if covariance == "full":
+            widened = np.atleast_2d(np.cov(rows.T, bias=True)) + regularization * np.eye(z_NM.shape[1])
+            precisions.append(np.linalg.inv(widened))
+        else:
+            precisions.append(1.0 / (rows.var(axis=0) + regularization))
+        means.append(rows.mean(axis=0))
+        weights.append(np.count_nonzero(labels_N == k) + 1.0)
+    mixture = GaussianMixture(
+        n_clusters,
+        covariance_type=covariance,
+        max_iter=MAX_ITERATIONS,
+        reg_covar=regularization,
+        means_init=np.stack(means),
+        precisions_init=np.stack(precisions),
+        weights_init=np.array(weights) / sum(weights),
+        random_state=0,  # everything is given; scikit-learn draws a start all the same
+    )
+    return mixture.fit(z_NM)
 
 
 @final
@@ -79,20 +105,7 @@ class GmmHead(ClusteringHead):
             labels_N = inference.map_N
         else:
             labels_N = KMeans(n_clusters, n_init=RestartOptions().n_init, random_state=seed).fit_predict(z_NM)
-        mixture = _mixture(z_NM, n_clusters, seed)
-        means, precisions, weights = [], [], []
-        for k in range(n_clusters):
-            rows = z_NM[labels_N == k]
-            rows = rows if len(rows) > 1 else z_NM  # an empty cluster starts as wide as the data
-            covariance = np.atleast_2d(np.cov(rows.T, bias=True)) + mixture.reg_covar * np.eye(z_NM.shape[1])
-            means.append(rows.mean(axis=0))
-            precisions.append(np.linalg.inv(covariance))
-            weights.append(np.count_nonzero(labels_N == k) + 1.0)
-        self.mixture = mixture.set_params(
-            means_init=np.stack(means),
-            precisions_init=np.stack(precisions),
-            weights_init=np.array(weights) / sum(weights),
-        ).fit(z_NM)
+        self.mixture = fit_mixture(z_NM, labels_N, n_clusters, "full")
 
     def predict(self, inference: Inference) -> Array:
         """Return each row's most probable Gaussian."""
@@ -119,7 +132,13 @@ class RandomGmmHead(ClusteringHead):
     def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
         """Run EM from k-means at random centres, scikit-learn's default, and keep the most likely."""
         z_NM = inference.latent_NM.astype(np.float64)
-        self.mixture = _mixture(z_NM, n_clusters, seed).set_params(n_init=self.options.n_init).fit(z_NM)
+        self.mixture = GaussianMixture(
+            n_clusters,
+            max_iter=MAX_ITERATIONS,
+            reg_covar=_regularization(z_NM),
+            n_init=self.options.n_init,
+            random_state=seed,
+        ).fit(z_NM)
 
     def predict(self, inference: Inference) -> Array:
         """Return each row's most probable Gaussian."""

@@ -1,4 +1,4 @@
-"""Initial clusterings: `graph` (of the data's neighbourhoods), `gmm` and `kmeans` (of the pretrained codes)."""
+"""Initial clusterings: `graph` (of the data's neighbourhoods), `gmm`, `kmeans` and `random` (of the codes)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from scipy import sparse
 from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE, spectral_embedding
+from sklearn.metrics import pairwise_distances_argmin
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KNeighborsClassifier, kneighbors_graph
 
 from deepmix.errors import UsageError
-from deepmix.interfaces import Initializer
+from deepmix.interfaces import Initializer, NoOptions
 from deepmix.types import Array
 
 TSNE_ITERATIONS, TSNE_ANGLE = 500, 0.8
@@ -172,3 +173,16 @@ class KMeansInitializer(Initializer):
         """Return the labels."""
         kmeans = KMeans(n_components, n_init=self.options.n_init, random_state=seed)
         return np.asarray(kmeans.fit_predict(code_NM), dtype=np.int64)
+
+
+@final
+class RandomInitializer(Initializer):
+    """K random rows as centres, each row to the nearest: the report's starting points (section 3.1)."""
+
+    def __init__(self, options: NoOptions) -> None:
+        pass
+
+    def initial_labels(self, x_ND: Any, code_NM: Array, n_components: int, seed: int) -> Array:
+        """Return the labels."""
+        centres = np.random.default_rng(seed).choice(len(code_NM), n_components, replace=False)
+        return np.asarray(pairwise_distances_argmin(code_NM, code_NM[centres]), dtype=np.int64)

@@ -17,6 +17,11 @@ VAE = Recipe(
     heads="one",
     single_component=True,
 )
+AE = replace(
+    VAE,
+    summary="plain autoencoder, one component; with --head gmm it is VaDE's AE+GMM",
+    options=MixtureOptions(noise=False),
+)
 VADE = Recipe(
     "VaDE: one latent, mixture-of-Gaussians prior (Jiang et al. 2017)",
     posterior="prior",
@@ -37,6 +42,13 @@ K_DVAE_SHARED = replace(
     summary="the supplement's k-DVAE: K heads on one trunk, one decoder, hard assignment",
     encoder="mlp",
     decoder="mlp",
+)
+K_DAE = replace(
+    K_DVAE,
+    summary="k-DAE: k-DVAE without noise and KL, K plain autoencoders (Opochinsky et al. 2020)",
+    posterior="reconstruction",
+    options=MixtureOptions(assignment="hard", noise=False),
+    objective=ObjectiveOptions(anchor=0.0),
 )
 MVAE = Recipe(
     "MVAE: K heads, q(y|x) sees the reconstruction (supplement eq. 5)",

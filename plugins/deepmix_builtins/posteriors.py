@@ -84,6 +84,22 @@ class KDvaePosterior(PosteriorEstimator):
 
 
 @final
+class ReconstructionPosterior(PosteriorEstimator):
+    """k-DAE: p(x|z_k) alone, its largest entry is the autoencoder that reconstructs best."""
+
+    needs_likelihood = True
+
+    def __init__(self, dims: Dims, options: NoOptions) -> None:
+        super().__init__()
+
+    def forward(self, latents: Latents, log_likelihood_LNK: Tensor | None) -> Responsibilities:
+        """Return q(y|x)."""
+        if log_likelihood_LNK is None:
+            raise ValueError("the reconstruction's q(y|x) needs log p(x|z): pass log_likelihood_LNK")
+        return Responsibilities(*normalize_log(log_likelihood_LNK.mean(0)))
+
+
+@final
 class PriorPosterior(PosteriorEstimator):
     """Eq. 10 (EM-V1), and with one shared latent eq. 16 (VaDE): p(y_k) p(z_k|y_k)."""
 

@@ -11,7 +11,9 @@ from scipy import sparse
 
 from deepmix import plugins, testing
 from deepmix.configuration import ExperimentConfig, build_model, resolve
+from deepmix.files import find_prepared
 from deepmix.metrics import clustering_accuracy
+from deepmix.mixture_vae import Recipe
 from deepmix.types import Dims, Split
 
 
@@ -73,19 +75,29 @@ def test_head(name):
 
 @pytest.mark.parametrize("name", every("datasets"))
 def test_dataset(name):
-    data_dir = os.environ.get("DEEPMIX_DATA")
-    if name != "digits" and data_dir is None:
-        pytest.skip(f"{name} is read from a data folder; set DEEPMIX_DATA to test it")
-    testing.check_dataset(plugins.load("datasets", name), Path(data_dir) if data_dir else None)
+    data_dir = Path(os.environ["DEEPMIX_DATA"]) if "DEEPMIX_DATA" in os.environ else None
+    dataset = plugins.load("datasets", name)
+    if hasattr(dataset.Options(), "download") and (data_dir is None or find_prepared(name, data_dir) is None):
+        pytest.skip(f"{name} is not in a data folder; set DEEPMIX_DATA to one that has it")
+    testing.check_dataset(dataset, data_dir)
+
+
+SIX_COLUMNS = Split(np.zeros((8, 6), np.float32), np.arange(6), np.arange(6, 8), None, "bernoulli", "")
+RECIPES = [name for name in every("models") if isinstance(plugins.load("models", name), Recipe)]
 
 
 @pytest.mark.parametrize("assignment", ["soft", "hard"])
 @pytest.mark.parametrize("prior", ["standard", "mixture"])
-@pytest.mark.parametrize("name", every("models"))
-def test_model(name, prior, assignment):
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe(name, prior, assignment):
     config = ExperimentConfig(model=name, prior=prior, settings={"assignment": assignment, "latent_dim": "3"})
-    split = Split(np.zeros((8, 6), np.float32), np.arange(6), np.arange(6, 8), None, "bernoulli", "")
-    testing.check_model(build_model(resolve(config), split, 4, seed=0), n_features=6)
+    testing.check_model(build_model(resolve(config), SIX_COLUMNS, 4, seed=0), n_features=6)
+
+
+@pytest.mark.parametrize("name", sorted(set(every("models")) - set(RECIPES)))
+def test_model_outside_the_grid(name):
+    config = ExperimentConfig(model=name, settings={"latent_dim": "3"})
+    testing.check_model(build_model(resolve(config), SIX_COLUMNS, 4, seed=0), n_features=6)
 
 
 def test_checks_refuse_a_prior_whose_weights_do_not_sum_to_one():

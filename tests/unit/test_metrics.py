@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import pytest
 from sklearn import metrics as reference
+from sklearn.neighbors import KNeighborsClassifier
 
-from deepmix.metrics import against_labels, clustering_accuracy, without_labels
+from deepmix.metrics import against_labels, clustering_accuracy, neighbour_errors, without_labels
 
 
 def brute_force_accuracy(labels, clusters):
@@ -53,3 +54,22 @@ def test_sizes_count_empty_clusters_and_silhouette_is_scikit_learns():
     assert measured["sizes"] == [15, 0, 15, 0]
     assert measured["silhouette"] == pytest.approx(reference.silhouette_score(latent_NM, clusters))
     assert without_labels(latent_NM, np.zeros(30, dtype=int), 4, seed=0)["silhouette"] is None
+
+
+def test_neighbour_errors_are_the_classifiers():
+    random = np.random.default_rng(3)
+    labels = random.choice(["ant", "bee", "cat"], 200)
+    latents = np.array([{"ant": 0.0, "bee": 1.0, "cat": 2.0}[label] for label in labels])[:, None]
+    latents = latents + random.normal(size=(200, 2)) * 0.6
+    errors = neighbour_errors(latents[:150], labels[:150], latents[150:], labels[150:])
+    assert list(errors) == ["3", "5", "10"]
+    for k, error in errors.items():
+        classifier = KNeighborsClassifier(int(k)).fit(latents[:150], labels[:150])
+        assert error == pytest.approx(1.0 - classifier.score(latents[150:], labels[150:]))
+        assert 0.05 < error < 0.6
+
+
+def test_neighbour_errors_take_fewer_rows_than_neighbours():
+    points = np.array([[0.0], [1.0], [5.0]])
+    errors = neighbour_errors(points, np.array([1, 1, 2]), np.array([[0.4], [6.0]]), np.array([1, 2]))
+    assert errors == {"3": 0.5, "5": 0.5, "10": 0.5}

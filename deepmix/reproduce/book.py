@@ -1,0 +1,211 @@
+"""The papers' numbers, read from `papers/*.toml`: what each table holds and which run each cell stands for.
+
+A table, a column and a row each say a part of the run (`run = {...}`); a cell's run is the three laid over each
+other, settings key by key, and a row may change it further for the paper's protocol (`protocol_run = {...}`). A
+row's values run through the columns and, within a column, through its measures.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from deepmix.errors import UsageError, unknown_choice
+
+PAPER, OURS = "protocol", "defaults"
+"""The two columns of ours: the paper's protocol, and deepmix's defaults."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a paper's cells are run."""
+
+    name: str
+    """PAPER or OURS."""
+    init: str | None
+    """Initial clustering; None leaves it to the model."""
+    heads: Mapping[str, str]
+    """The head that stands for what the paper calls by the key."""
+    also: Mapping[str, Sequence[str]]
+    """Further heads shown beside it: a GMM's other start."""
+    settings: Mapping[str, str]
+    words: tuple[str, ...]
+    """What this protocol is and how it differs from the paper's, in words."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The run a cell stands for, apart from the protocol and the seed."""
+
+    dataset: str = ""
+    model: str = ""
+    init: str | None = None
+    """Initial clustering, in place of the protocol's."""
+    head: str = "posterior"
+    side: str = "test"
+    """Rows it is measured on: train, test or all."""
+    trace: bool = False
+    """Whether the accuracy is measured after every epoch."""
+    missing: str = ""
+    """Why deepmix has no such run, in words."""
+    settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of a paper."""
+
+    row: str
+    column: str
+    measure: str
+    spec: Spec
+    protocol_spec: Spec
+    """Its run under the paper's protocol, where that is another."""
+    value: float | None
+    """The paper's, in its own unit (per cent for accuracies); None where it gives none."""
+    deviation: float | None = None
+    given: str = ""
+    """What the paper's value sets, where it is a setting and no result ('M = 5')."""
+
+    def run_under(self, protocol: Protocol) -> Spec:
+        """Return the run it stands for under a protocol."""
+        return self.protocol_spec if protocol.name == PAPER else self.spec
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table or figure of a paper."""
+
+    name: str
+    title: str
+    cite: str
+    row_name: str
+    figure: str
+    """Which drawing belongs to it, or nothing."""
+    words: tuple[str, ...]
+    protocols: tuple[Protocol, ...]
+    cells: tuple[Cell, ...]
+
+
+@cache
+def load_tables() -> dict[str, Table]:
+    """Return every table, by name."""
+    tables: dict[str, Table] = {}
+    papers = sorted(resources.files("deepmix.reproduce").joinpath("papers").iterdir(), key=lambda entry: entry.name)
+    for entry in papers:
+        if entry.name.endswith(".toml"):
+            paper = tomllib.loads(entry.read_text("utf-8"))
+            tables |= {table["name"]: read_table(paper, table) for table in paper["tables"]}
+    return tables
+
+
+def load_table(name: str) -> Table:
+    """Return the table called `name`; a UsageError lists those there are."""
+    tables = load_tables()
+    if name not in tables:
+        raise unknown_choice("table", name, tables)
+    return tables[name]
+
+
+def read_table(paper: Mapping[str, Any], table: Mapping[str, Any]) -> Table:
+    """Read one table of a paper's file; a ValueError names what does not fit in it."""
+    given = table.get("given", "")
+    cells = []
+    for row in table["rows"]:
+        values = iter(row["values"])
+        for column in table["columns"]:
+            run = merge(table.get("run", {}), column.get("run", {}), row.get("run", {}))
+            for measure in column["measures"]:
+                try:
+                    value = next(values)
+                except StopIteration as error:
+                    raise ValueError(f"{table['name']}: row '{row['label']}' has too few values") from error
+                number, deviation = value if isinstance(value, list) else (value, None)
+                number = None if isinstance(number, str) else float(number)
+                run = merge(run, {"settings": {given: value}}) if given else run
+                cells.append(
+                    Cell(
+                        row=row["label"],
+                        column=column["label"],
+                        measure=measure,
+                        spec=spec_from(run),
+                        protocol_spec=spec_from(merge(run, row.get("protocol_run", {}))),
+                        value=None if given else number,
+                        deviation=None if given else deviation,
+                        given=f"M = {value}" if given else "",
+                    )
+                )
+        if list(values):
+            raise ValueError(f"{table['name']}: row '{row['label']}' has too many values")
+    wanted = table.get("protocols", [PAPER, OURS])
+    protocols = tuple(_protocol(name, paper[name]) for name in wanted)
+    return Table(
+        name=table["name"],
+        title=table["title"],
+        cite=paper["cite"],
+        row_name=table["row_name"],
+        figure=table.get("figure", ""),
+        words=tuple(table.get("words", ())),
+        protocols=protocols,
+        cells=tuple(cells),
+    )
+
+
+def _protocol(name: str, values: Mapping[str, Any]) -> Protocol:
+    settings = {key: str(value) for key, value in values.get("settings", {}).items()}
+    also = values.get("also", {})
+    return Protocol(name, values.get("init"), values["heads"], also, settings, tuple(values["words"]))
+
+
+def merge(*parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay parts of a run over each other, the later ones on top; settings key by key."""
+    merged: dict[str, Any] = {}
+    for part in parts:
+        settings = {**merged.get("settings", {}), **part.get("settings", {})}
+        merged |= part
+        merged["settings"] = settings
+    return merged
+
+
+def spec_from(run: Mapping[str, Any]) -> Spec:
+    """Return a cell's run, its settings as text."""
+    return Spec(**{**run, "settings": {key: str(value) for key, value in run["settings"].items()}})
+
+
+def select(table: Table, datasets: Sequence[str], models: Sequence[str]) -> Table:
+    """Keep the cells of some data sets and models; a figure is drawn of any one data set.
+
+    Raises:
+        UsageError: the table has none of that name.
+
+    """
+    cells: Iterable[Cell] = table.cells
+    if table.figure and datasets:
+        if len(datasets) > 1:
+            raise UsageError(f"'{table.name}' is a figure of one data set; name one with --datasets")
+        cells = [_elsewhere(cell, datasets[0]) for cell in cells]
+    for option, chosen, of in (("--datasets", datasets, "dataset"), ("--models", models, "model")):
+        known = {getattr(cell.spec, of) for cell in table.cells} - {""}
+        unknown = [name for name in chosen if name not in known]
+        if unknown and not (table.figure and of == "dataset"):
+            listed = ", ".join(sorted(known))
+            raise UsageError(f"'{table.name}' has no {of} '{unknown[0]}'; choose {option} among: {listed}")
+        if chosen:
+            cells = [cell for cell in cells if getattr(cell.spec, of) in chosen]
+    cells = tuple(cells)
+    if not cells:
+        raise UsageError(f"'{table.name}' has no cell of those data sets and models; see deepmix reproduce --list")
+    return dataclasses.replace(table, cells=cells)
+
+
+def _elsewhere(cell: Cell, dataset: str) -> Cell:
+    """Return a figure's cell on another data set, of which the paper gives no value."""
+    if dataset == cell.spec.dataset:
+        return cell
+    spec, protocol_spec = (dataclasses.replace(spec, dataset=dataset) for spec in (cell.spec, cell.protocol_spec))
+    return dataclasses.replace(cell, spec=spec, protocol_spec=protocol_spec, value=None, deviation=None)

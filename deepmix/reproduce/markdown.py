@@ -1,0 +1,137 @@
+"""A table's JSON as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deepmix.reproduce.book import OURS, PAPER
+
+NAMES = {PAPER: "papers' protocol", OURS: "our defaults"}
+UNITS = {"ten_epochs": "seconds", "n_parameters": "count"}
+QUICK_WARNING = "Made with --quick: two epochs a stage. These figures say that the table runs, and nothing else."
+
+
+def render(content: Mapping[str, Any]) -> str:
+    """Return the whole document."""
+    protocols = list(content["protocols"])
+    lines = [
+        f"# {content['table']}: {content['title']}",
+        "",
+        f"{content['paper']}. Made by `{content['command']}`.",
+        "",
+    ]
+    if content["quick"]:
+        lines += [QUICK_WARNING, ""]
+    lines += [
+        "Per cent, but for seconds and counts. Best, mean and standard deviation over the seeds (their number in "
+        "brackets where some are missing); initial: the accuracy (or NMI, ...) of the initial clustering alone, on the "
+        "training rows / carried to the test rows by five nearest neighbours; s: seconds of training a run.",
+        "",
+    ]
+    idle = sum(not any(cell[name].get("values") for name in protocols) for cell in content["cells"])
+    if idle:
+        lines += [f"{idle} of {len(content['cells'])} cells have no run of ours: see 'Not there' below.", ""]
+    heading = [content["row_name"], "column", "measure", "paper"]
+    for name in protocols:
+        heading += [f"{NAMES[name]}: best", "mean ± std", "initial", "s"]
+    lines += [_row(heading), _row(["---", "---", "---", *["---:"] * (len(heading) - 3)])]
+    for cell in content["cells"]:
+        cells = [cell["row"], cell["column"], _measure(cell), _paper(cell)]
+        for name in protocols:
+            cells += _ours(cell[name], cell["measure"], len(content["seeds"]))
+        lines.append(_row(cells))
+    lines += _other_heads(content["cells"], protocols)
+    lines += [f"\n![{name}]({name})" for name in content["pictures"]]
+    gaps = _collect(content["cells"], protocols)
+    if gaps:
+        lines += ["", "## Not there", "", *(f"- {reason}: {'; '.join(places)}" for reason, places in gaps.items())]
+    words = [word for name in protocols for word in content["protocols"][name]["words"]]
+    words += [*content["differences"], *content["remarks"]]
+    lines += ["", "## Differences from the paper", "", *(f"- {word}" for word in words)]
+    made = {
+        f"deepmix {e['deepmix']}, torch {e['torch']}, {e['device']}, {e['threads']} threads, commit {e['git_commit']}"
+        for e in content["environments"]
+    }
+    if made:
+        lines += ["", "## Made with", "", *(f"- {text}" for text in sorted(made))]
+    return "\n".join(lines) + "\n"
+
+
+def _other_heads(cells: Sequence[Mapping[str, Any]], protocols: Sequence[str]) -> list[str]:
+    """Return the table of accuracies by the GMM's other start."""
+    rows = [
+        [
+            cell["row"],
+            cell["column"],
+            NAMES[name],
+            f"{cell[name]['head']}: {_spread(cell[name])}",
+            f"{head}: {_spread(found)}",
+        ]
+        for cell in cells
+        for name in protocols
+        for head, found in cell[name].get("also", {}).items()
+        if cell["measure"] == "acc" and found["best"] is not None
+    ]
+    if not rows:
+        return []
+    heading = ["row", "column", "of ours", "start shown above: best, mean ± std", "the other start: best, mean ± std"]
+    return ["", "## The GMM's two starts, accuracy", "", _row(heading), _row(["---"] * 5), *map(_row, rows)]
+
+
+def _spread(found: Mapping[str, Any]) -> str:
+    return f"{found['best']:.2f}, {found['mean']:.2f} ± {found['std']:.2f}"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _measure(cell: Mapping[str, Any]) -> str:
+    name = cell["measure"].replace("_", " ")
+    if name.startswith("knn"):
+        return "error"
+    return f"{name} ({cell['side']})" if cell["side"] != "test" and cell["measure"] not in UNITS else name
+
+
+def _paper(cell: Mapping[str, Any]) -> str:
+    paper = cell["paper"]
+    if paper["given"]:
+        return f"({paper['given']})"
+    if paper["value"] is None:
+        return "-"
+    text = _number(paper["value"], cell["measure"])
+    return text if paper["deviation"] is None else f"{text} ± {paper['deviation']:g}"
+
+
+def _number(value: float | None, measure: str) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if measure == "n_parameters" else f"{value:.2f}"
+
+
+def _ours(found: Mapping[str, Any], measure: str, n_seeds: int) -> list[str]:
+    """Return the four cells of one protocol."""
+    if found.get("best") is None:
+        return ["failed" if found.get("failures") else "-", "-", "-", "-"]
+    best, mean = (_number(found[key], measure) for key in ("best", "mean"))
+    few = f" ({len(found['values'])})" if len(found["values"]) != n_seeds else ""
+    spread = mean if measure == "n_parameters" else f"{mean} ± {found['std']:.2f}"
+    initial = found["initial_labels"]
+    baselines = "-" if initial["test"] is None else f"{initial['train']:.2f} / {initial['test']:.2f}"
+    return [best, f"{spread}{few}", baselines, f"{found['seconds']:.1f}"]
+
+
+def _collect(cells: Sequence[Mapping[str, Any]], protocols: Sequence[str]) -> dict[str, list[str]]:
+    """Return the places of each reason for a gap or a failure; 'every cell' where it is that."""
+    reasons: dict[str, list[str]] = {}
+    for cell in cells:
+        place = f"{cell['row']}, {cell['column']}"
+        for name in protocols:
+            found = cell[name]
+            texts = [f"failed, seed {seed}: {text}" for seed, text in found.get("failures", {}).items()]
+            for text in (found.get("gap"), *texts):
+                if text and place not in reasons.setdefault(text, []):
+                    reasons[text].append(place)
+    everywhere = len({(cell["row"], cell["column"]) for cell in cells})
+    return {reason: ["every cell"] if len(places) == everywhere else places for reason, places in reasons.items()}

@@ -1,0 +1,46 @@
+"""Accuracy after every epoch (VaDE's Figure 2), which training itself, knowing no labels, does not record."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deepmix import metrics
+from deepmix.data import Rows
+from deepmix.experiment import Experiment, Watch
+from deepmix.interfaces import Model
+from deepmix.training import EVALUATION_ROWS
+
+
+def trace_path(run: Path) -> Path:
+    """Return where a run's trace is: beside its folder, which holds what every run holds."""
+    return run.with_name(f"{run.name}-accuracy.jsonl")
+
+
+def read_trace(run: Path) -> dict[int, float]:
+    """Return the accuracy on the test rows by epoch; of an epoch done twice (a resumed run), the last."""
+    lines = trace_path(run).read_text("utf-8").splitlines()
+    return {row["epoch"]: row["acc"] for row in map(json.loads, lines)}
+
+
+def tracer(prepared: Experiment, run: Path) -> Watch:
+    """Return what scores the test rows' most probable components after each epoch of training."""
+    rows = Rows(prepared.split.x, prepared.split.test, prepared.device)
+
+    def watch(model: Model, stage: str, row: dict[str, Any]) -> None:
+        if stage != "train" or prepared.split.labels is None:
+            return
+        was_training = model.training
+        model.eval()
+        with torch.no_grad():
+            found = [model.infer(x_ND)[0].argmax(-1) for x_ND in rows.in_order(EVALUATION_ROWS)]
+        model.train(was_training)
+        labels = prepared.split.labels[prepared.split.test]
+        accuracy = metrics.clustering_accuracy(labels, torch.cat(found).cpu().numpy())
+        with trace_path(run).open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps({"epoch": row["epoch"], "acc": accuracy}) + "\n")
+
+    return watch

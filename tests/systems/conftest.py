@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deepmix import experiment
+from deepmix.configuration import ExperimentConfig, build_model, resolve
+from deepmix.interfaces import Model
+from deepmix.runs import RunFolder
+from deepmix.types import Split
+
+N_COLUMNS, N_COMPONENTS = 6, 4
+
+
+class Silent:
+    """Keeps the notes of a run."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def start(self, stage: str, n_epochs: int) -> None:
+        pass
+
+    def epoch(self, stage: str, row: dict[str, Any]) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Run a whole experiment, Digits unless said, and return what metrics.json holds."""
+
+    def call(model: str, *, settings: dict[str, str] | None = None, **config: Any) -> dict[str, Any]:
+        prepared = experiment.prepare(ExperimentConfig(model=model, settings=settings or {}, **config))
+        folder = RunFolder.create(tmp_path / f"run-{len(list(tmp_path.iterdir()))}", overwrite=False)
+        return experiment.run(prepared, folder, Silent())
+
+    return call
+
+
+@pytest.fixture
+def small_model() -> Callable[..., Model]:
+    """Build a model for six columns and four components."""
+
+    def call(model: str, *, n_columns: int = N_COLUMNS, likelihood: str = "bernoulli", **settings: str) -> Model:
+        parts = resolve(ExperimentConfig(model=model, settings={"latent_dim": "2", **settings}))
+        x = np.zeros((8, n_columns), np.float32)
+        split = Split(x, np.arange(6), np.arange(6, 8), None, likelihood, "")
+        return build_model(parts, split, N_COMPONENTS, seed=0)
+
+    return call
