@@ -244,6 +244,16 @@ def model_likelihood(parts: Parts, split: Split) -> str:
     return split.likelihood if asked == "auto" else asked
 
 
+def check_images(parts: Parts, split: Split) -> None:
+    """Raise a UsageError if a part needs images and the rows are none."""
+    for part in PARTS:
+        if getattr(parts.classes.get(part), "needs_images", False) and split.image_shape is None:
+            raise UsageError(
+                f"this {part} is for images and the rows are not known to be any; "
+                "say how high and wide they are with --set image_shape=28x28"
+            )
+
+
 def has_one_component(parts: Parts) -> bool:
     """Whether the model has one component whatever the number of clusters."""
     return isinstance(parts.model, Recipe) and parts.model.single_component
@@ -262,6 +272,7 @@ def build_model(parts: Parts, split: Split, n_components: int, seed: int) -> Mod
         n_components,
         1 if one_head else n_components,
         parts.options["size"].latent_dim,
+        split.image_shape,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

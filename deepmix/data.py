@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,6 +17,8 @@ from torch import Tensor
 from deepmix.errors import UsageError
 from deepmix.types import Array, Split
 
+IMAGE_CHANNELS = (1, 3, 4)
+"""Last axes of an array of images: grey, colour, colour with opacity."""
 CHECK_ROWS = 65536
 """Rows checked together, so that checking a memory map needs little memory."""
 
@@ -36,7 +40,17 @@ class SplitOptions:
         },
     )
 
+    image_shape: str = field(
+        default="auto",
+        metadata={
+            "help": "height x width, or height x width x channels, of a row that is an image, such as 28x28; auto: "
+            "as the data set or the file's array says"
+        },
+    )
+
     def __post_init__(self) -> None:
+        if self.image_shape != "auto" and not re.fullmatch(r"[1-9]\d*x[1-9]\d*(x[1-9]\d*)?", self.image_shape):
+            raise UsageError(f"image_shape must be auto or such as 28x28 or 32x32x3, got '{self.image_shape}'")
         if not 0.0 < self.test_fraction < 1.0:
             raise UsageError(f"test_fraction must be between 0 and 1, got {self.test_fraction}")
         if self.split_seed < 0:
@@ -51,22 +65,26 @@ def prepare(
     n_train: int | None = None,
     columns: list[str] | None = None,
     preprocessing: str = "",
+    image_shape: tuple[int, int, int] | None = None,
 ) -> Split:
     """Check, scale and split rows.
 
     Args:
-        x: (N, D), or (N, ...) which is flattened; NumPy or SciPy sparse, any real type.
+        x: (N, D), or (N, ...) which is flattened; NumPy or SciPy sparse, any real type. (N, height, width) and
+            (N, height, width, 1, 3 or 4 channels) are images.
         labels: (N,) of any type, or None.
         options: scaling and split.
         n_train: the first rows that are for training, where an official split exists.
         columns: names of the columns, for messages.
         preprocessing: what was already done, in words.
+        image_shape: height, width and channels of a row, where x is flat and its rows are known to be images.
 
     Raises:
         UsageError: the rows can't be used; the message names the row and column.
 
     """
     x = x.tocsr() if sparse.issparse(x) else np.asanyarray(x)
+    image_shape = _image_shape(x.shape, options.image_shape, image_shape)
     if x.ndim > 2:
         x = x.reshape(len(x), -1)
     if x.ndim != 2:
@@ -106,7 +124,25 @@ def prepare(
         likelihood="bernoulli" if unit else "gaussian",
         preprocessing="; ".join(filter(None, (preprocessing, done))),
         warnings=tuple(warnings),
+        image_shape=image_shape,
     )
+
+
+def _image_shape(shape: tuple[int, ...], asked: str, known: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
+    """Return height, width and channels of a row: as asked, as known, or as the array's shape says."""
+    if asked != "auto":
+        height, width, channels = (*map(int, asked.split("x")), 1)[:3]
+        n_columns = math.prod(shape[1:])
+        if height * width * channels != n_columns:
+            raise UsageError(f"an image of {asked} has {height * width * channels} values and a row has {n_columns}")
+        return height, width, channels
+    if known is not None:
+        return known
+    if len(shape) == 3:
+        return shape[1], shape[2], 1
+    if len(shape) == 4 and shape[3] in IMAGE_CHANNELS:
+        return shape[1], shape[2], shape[3]
+    return None
 
 
 def _column_namer(columns: list[str] | None) -> Any:

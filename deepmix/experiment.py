@@ -24,6 +24,7 @@ from deepmix.configuration import (
     ExperimentConfig,
     Parts,
     build_model,
+    check_images,
     choose_device,
     has_one_component,
     load_data,
@@ -75,6 +76,7 @@ def prepare(config: ExperimentConfig) -> Experiment:
                 )
     split = load_data(config, parts)
     model_likelihood(parts, split)
+    check_images(parts, split)
     return Experiment(config, parts, split, n_clusters(parts, split), device)
 
 
@@ -266,6 +268,7 @@ def describe(experiment: Experiment, model: Model) -> dict[str, Any]:
     resolved["data"] |= {
         "rows": {"train": len(split.train), "test": len(split.test)},
         "columns": int(split.x.shape[1]),
+        "image_shape": None if split.image_shape is None else list(split.image_shape),
         "preprocessing": split.preprocessing,
         "labels": split.labels is not None,
         "fingerprint": fingerprint(split),

@@ -49,6 +49,8 @@ class Encoder(nn.Module, abc.ABC):
     """q(z|y,x): maps rows to H diagonal Gaussians over the latent."""
 
     Options: ClassVar[type] = NoOptions
+    needs_images: ClassVar[bool] = False
+    """Whether it reads `dims.image_shape`, so that rows must be images."""
 
     @abc.abstractmethod
     def forward(self, x_ND: Tensor) -> Gaussian:
@@ -67,6 +69,8 @@ class Decoder(nn.Module, abc.ABC):
     """p(x|z,y): maps latents to the parameters of the observation model."""
 
     Options: ClassVar[type] = NoOptions
+    needs_images: ClassVar[bool] = False
+    """Whether it reads `dims.image_shape`, so that rows must be images."""
 
     @abc.abstractmethod
     def forward(self, z_RM: Tensor, counts_H: list[int]) -> Tensor:

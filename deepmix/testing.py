@@ -31,7 +31,7 @@ from deepmix.interfaces import (
 )
 from deepmix.types import Dims, Gaussian, Inference, Latents, MixtureParameters
 
-DIMS = Dims(n_features=12, n_outputs=12, n_components=4, n_heads=4, latent_dim=3)
+DIMS = Dims(n_features=12, n_outputs=12, n_components=4, n_heads=4, latent_dim=3, image_shape=(3, 4, 1))
 """Sizes the parts are tried at; all different, so that swapped axes show."""
 N_ROWS = 7
 TOLERANCE = 1e-4

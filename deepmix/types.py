@@ -35,6 +35,8 @@ class Dims:
     """H, encoder heads: K, or 1 where all components share one latent."""
     latent_dim: int
     """M, latent dimensions."""
+    image_shape: tuple[int, int, int] | None = None
+    """Height, width and channels of a row that is an image (their product is D), else None."""
 
 
 @dataclass(frozen=True)
@@ -141,3 +143,5 @@ class Split:
     """What was done to x, in words."""
     warnings: tuple[str, ...] = ()
     """What the user should know about the data, in words."""
+    image_shape: tuple[int, int, int] | None = None
+    """Height, width and channels where a row is an image stored in this order, else None."""

@@ -25,7 +25,7 @@ class Digits(Dataset):
     def load(self, data_dir: Path | None) -> Split:
         """Return the images scaled from 0..16 to 0..1; 270 rows are for testing."""
         x_ND, labels_N = load_digits(return_X_y=True)
-        return prepare(x_ND / 16.0, labels_N, self.options, preprocessing="divided by 16")
+        return prepare(x_ND / 16.0, labels_N, self.options, preprocessing="divided by 16", image_shape=(8, 8, 1))
 
 
 class Prepared(Dataset):
@@ -33,13 +33,14 @@ class Prepared(Dataset):
 
     Options = SplitOptions
     name: ClassVar[str]
+    image_shape: ClassVar[tuple[int, int, int]]
 
     def __init__(self, options: SplitOptions) -> None:
         self.options = options
 
     def load(self, data_dir: Path | None) -> Split:
         """Return the rows, scaled to 0..1."""
-        return load_prepared(self.name, data_dir, self.options)
+        return load_prepared(self.name, data_dir, self.options, image_shape=self.image_shape)
 
 
 @final
@@ -47,6 +48,7 @@ class Mnist(Prepared):
     """MNIST, 60,000 + 10,000 images of 28 x 28, from mnist.npz in the data folder."""
 
     name = "mnist"
+    image_shape = (28, 28, 1)
 
 
 @final
@@ -54,6 +56,7 @@ class FashionMnist(Prepared):
     """Fashion-MNIST, 60,000 + 10,000 images of 28 x 28, from fashion_mnist.npz in the data folder."""
 
     name = "fashion-mnist"
+    image_shape = (28, 28, 1)
 
 
 @final
@@ -61,3 +64,4 @@ class Usps(Prepared):
     """USPS, 7,291 + 2,007 images of 16 x 16, from usps.npz in the data folder."""
 
     name = "usps"
+    image_shape = (16, 16, 1)

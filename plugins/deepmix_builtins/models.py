@@ -28,6 +28,12 @@ VADE = Recipe(
     prior="mixture",
     heads="one",
 )
+VADE_CONV = replace(
+    VADE,
+    summary="VaDE with convolutions, for images (VaDE conv project)",
+    encoder="conv",
+    decoder="conv",
+)
 K_DVAE = Recipe(
     "k-DVAE: K whole autoencoders, hard assignment (Caciularu & Goldberger)",
     posterior="k-dvae",
