@@ -131,7 +131,8 @@ def transposed(small: tuple[int, int, int], large: tuple[int, int, int], n_out: 
 def keep_variance(network: NetworkT) -> NetworkT:
     """Draw weights so that signals keep their variance through the ReLUs (He et al. 2015).
 
-    With PyTorch's own start eight layers shrink it to nothing: 250 updates of 8-16 channels on Digits left 27 nats a row, with this 20.
+    With PyTorch's own start eight layers shrink it to nothing: 250 updates on Digits (channels 8-16) left 27 nats a
+    row, with this 20.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
