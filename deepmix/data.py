@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import sparse
+from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from deepmix.errors import UsageError
@@ -242,6 +243,13 @@ class Rows:
         rows = self._x[self._numbers[chosen.cpu().numpy()]]
         dense = rows.toarray() if sparse.issparse(rows) else np.array(rows)
         return torch.from_numpy(dense).to(self.device)
+
+    def nearest(self, n_neighbours: int) -> Tensor:
+        """Return the numbers of each row's nearest other rows, (N, n_neighbours or what there are), int64."""
+        rows = self._x[self._numbers]
+        number = min(n_neighbours, self.n_rows - 1)
+        found = NearestNeighbors(n_neighbors=number).fit(rows).kneighbors(return_distance=False)
+        return torch.from_numpy(found).to(self.device, torch.long)
 
     def in_order(self, size: int) -> Iterator[Tensor]:
         """Give all rows in order, `size` at a time."""

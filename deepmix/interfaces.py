@@ -127,6 +127,8 @@ class Model(nn.Module, abc.ABC):
     """Name of the initial clustering the model starts from unless another is asked for."""
     n_components: int
     """K of q(y|x)."""
+    n_neighbours: int = 0
+    """Nearest training rows of each row that `elbo` is given one of; 0: it is given none."""
     latent_dim: int
     """M."""
 
@@ -159,6 +161,7 @@ class Model(nn.Module, abc.ABC):
         anchor: float = 0.0,
         labels_N: Tensor | None = None,
         hold: bool = False,
+        neighbour_ND: Tensor | None = None,
     ) -> Elbo:
         """Return the evidence lower bound of a batch.
 
@@ -169,6 +172,7 @@ class Model(nn.Module, abc.ABC):
             anchor: weight of the cross-entropy from the initial labels to q(y|x).
             labels_N: initial labels; needed by `anchor` and `hold`.
             hold: use the labels in place of the E-step.
+            neighbour_ND: a random one of each row's `n_neighbours` nearest; given in training only.
 
         """
 

@@ -24,6 +24,8 @@ CONFIG, EPOCHS, METRICS, MODEL, ASSIGNMENTS = (
     "assignments.csv",
 )
 CHECKPOINT = Path("checkpoint") / "state.safetensors"
+NEIGHBOURS = CHECKPOINT.with_name("neighbours.safetensors")
+"""The graph a run is trained with, if it has one; beside the state, as resuming needs it."""
 SUMMARY = "summary.json"
 OWN_NAMES = frozenset({CONFIG, EPOCHS, METRICS, MODEL, ASSIGNMENTS, SUMMARY, CHECKPOINT.parent.name})
 """What deepmix writes in a run folder; anything else there is the user's."""

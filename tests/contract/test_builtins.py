@@ -45,7 +45,8 @@ def test_posterior(name):
 
 
 @pytest.mark.parametrize("name", every("initializers"))
-def test_initializer(name):
+def test_initializer(name, monkeypatch):
+    monkeypatch.setattr("deepmix.training.MIN_UPDATES", 30)  # `vade` trains a model
     testing.check_initializer(plugins.load("initializers", name))
 
 
