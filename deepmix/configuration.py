@@ -250,6 +250,16 @@ def model_likelihood(parts: Parts, split: Split) -> str:
     return split.likelihood if asked == "auto" else asked
 
 
+def check_images(parts: Parts, split: Split) -> None:
+    """Raise a UsageError if a part needs images and the rows are none."""
+    for part in PARTS:
+        if getattr(parts.classes.get(part), "needs_images", False) and split.image_shape is None:
+            raise UsageError(
+                f"this {part} is for images and the rows are not known to be any; "
+                "say how high and wide they are with --set image_shape=28x28"
+            )
+
+
 def has_one_component(parts: Parts) -> bool:
     """Whether the model has one component whatever the number of clusters."""
     return isinstance(parts.model, Recipe) and parts.model.single_component
@@ -268,10 +278,18 @@ def check_heads(config: ExperimentConfig, parts: Parts) -> None:
 
 def build_model(parts: Parts, split: Split, n_components: int, seed: int) -> Model:
     """Assemble the model for a data set; its initial weights depend on the seed alone."""
-    return assemble(parts, int(split.x.shape[1]), model_likelihood(parts, split), n_components, seed)
+    n_features, likelihood = int(split.x.shape[1]), model_likelihood(parts, split)
+    return assemble(parts, n_features, split.image_shape, likelihood, n_components, seed)
 
 
-def assemble(parts: Parts, n_features: int, likelihood_name: str, n_components: int, seed: int) -> Model:
+def assemble(
+    parts: Parts,
+    n_features: int,
+    image_shape: tuple[int, int, int] | None,
+    likelihood_name: str,
+    n_components: int,
+    seed: int,
+) -> Model:
     """Assemble the model for rows of `n_features` columns; its initial weights depend on the seed alone."""
     options = parts.options["model"]
     likelihood = Likelihood(likelihood_name, n_features)
@@ -283,6 +301,7 @@ def assemble(parts: Parts, n_features: int, likelihood_name: str, n_components: 
         n_components,
         1 if one_head else n_components,
         parts.options["size"].latent_dim,
+        image_shape,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,12 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import sparse
+from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from deepmix.errors import UsageError
 from deepmix.preparation import Preparation, Scale
 from deepmix.types import Array, Split
 
+IMAGE_CHANNELS = (1, 3, 4)
+"""Last axes of an array of images: grey, colour, colour with opacity."""
 CHECK_ROWS = 65536
 """Rows checked together, so that checking a memory map needs little memory."""
 
@@ -38,7 +43,17 @@ class SplitOptions:
         },
     )
 
+    image_shape: str = field(
+        default="auto",
+        metadata={
+            "help": "height x width, or height x width x channels, of a row that is an image, such as 28x28; auto: "
+            "as the data set or the file's array says"
+        },
+    )
+
     def __post_init__(self) -> None:
+        if self.image_shape != "auto" and not re.fullmatch(r"[1-9]\d*x[1-9]\d*(x[1-9]\d*)?", self.image_shape):
+            raise UsageError(f"image_shape must be auto or such as 28x28 or 32x32x3, got '{self.image_shape}'")
         if not 0.0 < self.test_fraction < 1.0:
             raise UsageError(f"test_fraction must be between 0 and 1, got {self.test_fraction}")
         if self.split_seed < 0:
@@ -53,16 +68,19 @@ def prepare(
     n_train: int | None = None,
     columns: list[str] | None = None,
     divisor: float = 1.0,
+    image_shape: tuple[int, int, int] | None = None,
 ) -> Split:
     """Check, scale and split rows.
 
     Args:
-        x: (N, D), or (N, ...) which is flattened; NumPy or SciPy sparse, any real type.
+        x: (N, D), or (N, ...) which is flattened; NumPy or SciPy sparse, any real type. (N, height, width) and
+            (N, height, width, 1, 3 or 4 channels) are images.
         labels: (N,) of any type, or None.
         options: scaling and split.
         n_train: the first rows that are for training, where an official split exists.
         columns: names of the columns, for messages and for matching those of later rows.
         divisor: what the values are divided by before anything else (Digits' 16).
+        image_shape: height, width and channels of a row, where x is flat and its rows are known to be images.
 
     Raises:
         UsageError: the rows can't be used; the message names the row and column.
@@ -70,6 +88,7 @@ def prepare(
     """
     x = x if sparse.issparse(x) else np.asanyarray(x)
     row_shape = tuple(x.shape[1:]) if x.ndim > 2 else None
+    image_shape = _image_shape(x.shape, options.image_shape, image_shape)
     x = as_table(x)
     n_rows, n_columns = x.shape
     if n_rows < 2 or n_columns < 1:
@@ -108,7 +127,25 @@ def prepare(
         preparation=dataclasses.replace(
             scaling, columns=None if columns is None else tuple(columns), row_shape=row_shape, divisor=divisor
         ),
+        image_shape=image_shape,
     )
+
+
+def _image_shape(shape: tuple[int, ...], asked: str, known: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
+    """Return height, width and channels of a row: as asked, as known, or as the array's shape says."""
+    if asked != "auto":
+        height, width, channels = (*map(int, asked.split("x")), 1)[:3]
+        n_columns = math.prod(shape[1:])
+        if height * width * channels != n_columns:
+            raise UsageError(f"an image of {asked} has {height * width * channels} values and a row has {n_columns}")
+        return height, width, channels
+    if known is not None:
+        return known
+    if len(shape) == 3:
+        return shape[1], shape[2], 1
+    if len(shape) == 4 and shape[3] in IMAGE_CHANNELS:
+        return shape[1], shape[2], shape[3]
+    return None
 
 
 def as_table(x: Any) -> Any:
@@ -239,6 +276,13 @@ class Rows:
         rows = self._x[self._numbers[chosen.cpu().numpy()]]
         dense = rows.toarray() if sparse.issparse(rows) else np.array(rows)
         return torch.from_numpy(dense).to(self.device)
+
+    def nearest(self, n_neighbours: int) -> Tensor:
+        """Return the numbers of each row's nearest other rows, (N, n_neighbours or what there are), int64."""
+        rows = self._x[self._numbers]
+        number = min(n_neighbours, self.n_rows - 1)
+        found = NearestNeighbors(n_neighbors=number).fit(rows).kneighbors(return_distance=False)
+        return torch.from_numpy(found).to(self.device, torch.long)
 
     def in_order(self, size: int) -> Iterator[Tensor]:
         """Give all rows in order, `size` at a time."""

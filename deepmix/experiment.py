@@ -26,6 +26,7 @@ from deepmix.configuration import (
     Parts,
     build_model,
     check_heads,
+    check_images,
     choose_device,
     load_data,
     model_likelihood,
@@ -83,6 +84,7 @@ def prepare(config: ExperimentConfig, x: Any = None, columns: list[str] | None =
     check_heads(config, parts)
     split = load_data(config, parts) if x is None else arrange(x, None, parts.options["data"], columns=columns)
     model_likelihood(parts, split)
+    check_images(parts, split)
     return Experiment(config, parts, split, n_clusters(parts, split), device)
 
 
@@ -289,6 +291,7 @@ def describe(experiment: Experiment, model: Model) -> dict[str, Any]:
     resolved["data"] |= {
         "rows": {"train": len(split.train), "test": len(split.test)},
         "columns": int(split.x.shape[1]),
+        "image_shape": None if split.image_shape is None else list(split.image_shape),
         "preprocessing": split.preprocessing,
         "labels": split.labels is not None,
         "fingerprint": fingerprint(split),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import gzip
 import io
 import itertools
@@ -257,7 +258,13 @@ def find_prepared(name: str, data_dir: Path) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def load_prepared(name: str, data_dir: Path | None, options: SplitOptions, label_key: str | None = None) -> Split:
+def load_prepared(
+    name: str,
+    data_dir: Path | None,
+    options: SplitOptions,
+    label_key: str | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+) -> Split:
     """Read NAME.npz (keys x, y, n_train) from the data folder.
 
     Raises:
@@ -277,4 +284,5 @@ def load_prepared(name: str, data_dir: Path | None, options: SplitOptions, label
         raise UsageError(
             f"the data folder '{data_dir}' has no {file_name}; put it there or choose another with --data-dir"
         )
-    return load_file(path, label_key, options)
+    split = load_file(path, label_key, options)
+    return split if split.image_shape is not None else dataclasses.replace(split, image_shape=image_shape)

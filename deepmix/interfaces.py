@@ -50,6 +50,8 @@ class Encoder(nn.Module, abc.ABC):
     """q(z|y,x): maps rows to H diagonal Gaussians over the latent."""
 
     Options: ClassVar[type] = NoOptions
+    needs_images: ClassVar[bool] = False
+    """Whether it reads `dims.image_shape`, so that rows must be images."""
 
     @abc.abstractmethod
     def forward(self, x_ND: Tensor) -> Gaussian:
@@ -68,6 +70,8 @@ class Decoder(nn.Module, abc.ABC):
     """p(x|z,y): maps latents to the parameters of the observation model."""
 
     Options: ClassVar[type] = NoOptions
+    needs_images: ClassVar[bool] = False
+    """Whether it reads `dims.image_shape`, so that rows must be images."""
 
     @abc.abstractmethod
     def forward(self, z_RM: Tensor, counts_H: list[int]) -> Tensor:
@@ -124,6 +128,8 @@ class Model(nn.Module, abc.ABC):
     """Name of the initial clustering the model starts from unless another is asked for."""
     n_components: int
     """K of q(y|x)."""
+    n_neighbours: int = 0
+    """Nearest training rows of each row that `elbo` is given one of; 0: it is given none."""
     latent_dim: int
     """M."""
 
@@ -156,6 +162,7 @@ class Model(nn.Module, abc.ABC):
         anchor: float = 0.0,
         labels_N: Tensor | None = None,
         hold: bool = False,
+        neighbour_ND: Tensor | None = None,
     ) -> Elbo:
         """Return the evidence lower bound of a batch.
 
@@ -166,6 +173,7 @@ class Model(nn.Module, abc.ABC):
             anchor: weight of the cross-entropy from the initial labels to q(y|x).
             labels_N: initial labels; needed by `anchor` and `hold`.
             hold: use the labels in place of the E-step.
+            neighbour_ND: a random one of each row's `n_neighbours` nearest; given in training only.
 
         """
 

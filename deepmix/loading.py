@@ -55,7 +55,7 @@ def keep(
         "row_shape": preparation.row_shape,
         "divisor": preparation.divisor,
         "scale": preparation.scale,
-        "image_shape": getattr(split, "image_shape", None) or preparation.row_shape,
+        "image_shape": split.image_shape,
         "heads": list(kept),
     }
     store.write_tensors(runs.INFERENCE, {name: torch.from_numpy(np.array(a)) for name, a in arrays.items()}, meta)
@@ -110,9 +110,14 @@ class LoadedRun:
                 spread=arrays.get("preparation.spread"),
             )
             self.weight_K: Array = arrays["weights"]
-            self.image_shape: tuple[int, ...] | None = meta["image_shape"] and tuple(meta["image_shape"])
+            self.image_shape: tuple[int, int, int] | None = meta["image_shape"] and tuple(meta["image_shape"])
             self.model: Model = configuration.assemble(
-                self.parts, self.n_features, self.likelihood, self.n_components, self.config.seed
+                self.parts,
+                self.n_features,
+                self.image_shape,
+                self.likelihood,
+                self.n_components,
+                self.config.seed,
             )
             self.model.load_state_dict(weights)
             self.heads = {name: self._restored(name, arrays) for name in meta["heads"]}

@@ -21,6 +21,7 @@ from deepmix.errors import UsageError
 from deepmix.interfaces import Decoder, Encoder, Model, PosteriorEstimator, Prior
 from deepmix.likelihoods import Likelihood
 from deepmix.objective import ObjectiveOptions
+from deepmix.reference import jensen_shannon
 from deepmix.types import Dims, Elbo, Gaussian, Latents
 
 INITIAL_LOG_VAR = 2.0 * math.log(0.2)
@@ -49,12 +50,21 @@ class MixtureOptions:
     noise: bool = field(
         default=True, metadata={"help": "draw z from q(z|y,x); false: z is its mean, and no KL: a plain autoencoder"}
     )
+    graph_weight: float = field(
+        default=0.0,
+        metadata={"help": "weight of the divergence between the q(y|x) of neighbouring rows (DGG); 0: no graph"},
+    )
+    graph_neighbours: int = field(default=10, metadata={"help": "neighbours of a row in that graph"})
 
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise UsageError(f"samples must be at least 1, got {self.samples}")
         if not 0.0 <= self.decode_threshold < 1.0:
             raise UsageError(f"decode_threshold must be at least 0 and below 1, got {self.decode_threshold}")
+        if not 0.0 <= self.graph_weight < math.inf:
+            raise UsageError(f"graph_weight must be at least 0 and finite, got {self.graph_weight}")
+        if self.graph_neighbours < 1:
+            raise UsageError(f"graph_neighbours must be at least 1, got {self.graph_neighbours}")
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,7 @@ class MixtureVAE(Model):
         self.n_heads = dims.n_heads
         self.encoder, self.decoder, self.prior = encoder, decoder, prior
         self.posterior, self.likelihood, self.options = posterior, likelihood, options
+        self.n_neighbours = options.graph_neighbours if options.graph_weight > 0.0 else 0
 
     def pretraining_loss(self, x_ND: Tensor) -> Tensor:
         """Return the negative log-likelihood of the rows given their codes."""
@@ -129,6 +140,7 @@ class MixtureVAE(Model):
         anchor: float = 0.0,
         labels_N: Tensor | None = None,
         hold: bool = False,
+        neighbour_ND: Tensor | None = None,
     ) -> Elbo:
         """Return the bound: the E-step first, then only the components it gives weight to are decoded.
 
@@ -136,13 +148,12 @@ class MixtureVAE(Model):
         with beta = 1 its gradient is 0 anyway; elsewhere (VaDE's eq. 16 too, and beta other than 1, which the
         E-step does not see) this is EM's alternation, not the gradient of one objective.
 
-        The anchor's gradient takes log p(x|z_k) as a constant where it enters q(y|x) (eq. 5, k-DVAE): the
-        encoder and the prior follow the initial labels, the decoder only reconstructs.
+        The anchor's and the graph's gradients take log p(x|z_k) as a constant where it enters q(y|x) (eq. 5,
+        k-DVAE): the encoder and the prior follow the initial labels and the neighbours, the decoder only reconstructs.
         """
         latents = self._latents(x_ND, generator)
-        all_LNK = self._decode_all(x_ND, latents) if self.posterior.needs_likelihood else None
-        with nullcontext() if anchor > 0.0 else torch.no_grad():
-            log_q_NK = self.posterior(latents, all_LNK).log_q_NK
+        with nullcontext() if anchor > 0.0 or neighbour_ND is not None else torch.no_grad():
+            log_q_NK = self._log_q(x_ND, latents)
         if hold:
             if labels_N is None:
                 raise ValueError("hold needs the initial labels: pass labels_N")
@@ -160,6 +171,9 @@ class MixtureVAE(Model):
             if labels_N is None:
                 raise ValueError("anchor needs the initial labels: pass labels_N")
             objective_N = objective_N - anchor * functional.nll_loss(log_q_NK, labels_N, reduction="none")
+        if neighbour_ND is not None:
+            log_neighbour_NK = self._log_q(neighbour_ND, self._latents(neighbour_ND, generator))
+            objective_N = objective_N - self.options.graph_weight * jensen_shannon(log_q_NK, log_neighbour_NK)
         elbo_N = (reconstruction_N - kl_latent_N - kl_assignment_N).detach()
         return Elbo(
             objective_N,
@@ -175,8 +189,7 @@ class MixtureVAE(Model):
     def infer(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
         """Return log q(y|x) and the MAP component's posterior mean, both at the means (k-DVAE eq. 8)."""
         latents = self._latents(x_ND, None)
-        all_LNK = self._decode_all(x_ND, latents) if self.posterior.needs_likelihood else None
-        log_q_NK = self.posterior(latents, all_LNK).log_q_NK
+        log_q_NK = self._log_q(x_ND, latents)
         n_rows = x_ND.shape[0]  # not len(), which torch.export takes for a constant
         head_N = log_q_NK.argmax(-1) if self.n_heads > 1 else log_q_NK.new_zeros(n_rows, dtype=torch.long)
         return log_q_NK, latents.posterior.mean[torch.arange(n_rows, device=x_ND.device), head_N]
@@ -207,6 +220,11 @@ class MixtureVAE(Model):
             kl_NK=kl_NK if self.options.noise else torch.zeros_like(kl_NK),
             at_mean=generator is None,
         )
+
+    def _log_q(self, x_ND: Tensor, latents: Latents) -> Tensor:
+        """Return the E-step's log q(y|x), (N, K)."""
+        all_LNK = self._decode_all(x_ND, latents) if self.posterior.needs_likelihood else None
+        return self.posterior(latents, all_LNK).log_q_NK
 
     @torch.no_grad()
     def _decode_all(self, x_ND: Tensor, latents: Latents) -> Tensor:

@@ -95,6 +95,17 @@ def component_log_prob_full(
     return log_prob_NK, *normalize_log(log_prob_NK + log_weight_K)
 
 
+def jensen_shannon(log_p_NK: Tensor, log_q_NK: Tensor) -> Tensor:
+    """Return the Jensen-Shannon divergence of two distributions over y, (N,): 0 where alike, log 2 at most.
+
+    The graph term of DGG (k-DVAE, section 2): the posteriors of neighbours are drawn together.
+    """
+    log_mean_NK = torch.logaddexp(log_p_NK, log_q_NK) - math.log(2.0)
+    from_p_N = (log_p_NK.exp() * (log_p_NK - log_mean_NK)).sum(-1)
+    from_q_N = (log_q_NK.exp() * (log_q_NK - log_mean_NK)).sum(-1)
+    return 0.5 * (from_p_N + from_q_N)
+
+
 def normalize_log(log_ratio_NK: Tensor) -> tuple[Tensor, Tensor]:
     """Divide unnormalised probabilities by their sum, in logs: (N, K) and the log normaliser (N,)."""
     log_normalizer_N = torch.logsumexp(log_ratio_NK, dim=-1)

@@ -27,6 +27,8 @@ CONFIG, EPOCHS, METRICS, MODEL, INFERENCE, ASSIGNMENTS = (
     "assignments.csv",
 )
 CHECKPOINT = Path("checkpoint") / "state.safetensors"
+NEIGHBOURS = CHECKPOINT.with_name("neighbours.safetensors")
+"""The graph a run is trained with, if it has one; beside the state, as resuming needs it."""
 SUMMARY = "summary.json"
 EXPORTS = ("model.onnx", "model.pt2")
 OWN_NAMES = frozenset(

@@ -31,7 +31,7 @@ from deepmix.interfaces import (
 )
 from deepmix.types import Dims, Gaussian, Inference, Latents, MixtureParameters
 
-DIMS = Dims(n_features=12, n_outputs=12, n_components=4, n_heads=4, latent_dim=3)
+DIMS = Dims(n_features=12, n_outputs=12, n_components=4, n_heads=4, latent_dim=3, image_shape=(3, 4, 1))
 """Sizes the parts are tried at; all different, so that swapped axes show."""
 N_ROWS = 7
 TOLERANCE = 1e-4
@@ -173,6 +173,14 @@ def check_model(model: Model, n_features: int) -> None:
         _close(f"{name} of two generators of one seed", getattr(bounds[0], name), getattr(bounds[1], name))
     parts = bounds[0].reconstruction_N - bounds[0].kl_latent_N - bounds[0].kl_assignment_N
     _close("elbo_N and reconstruction less both KL terms", bounds[0].elbo_N, parts)
+    if model.n_neighbours:
+        generator = torch.Generator().manual_seed(3)
+        alone, beside = (
+            model.elbo(x_ND, generator.clone_state(), beta=1.0, neighbour_ND=n) for n in (None, x_ND.flip(0))
+        )
+        _close("elbo_N with and without neighbours", alone.elbo_N, beside.elbo_N)
+        if not (beside.objective_N <= alone.objective_N + TOLERANCE).all():
+            raise AssertionError("neighbours must cost the objective, never add to it")
     if any(p.requires_grad for p in model.parameters()):  # else `place` was the whole fit
         (-bounds[0].objective_N.mean()).backward()
         if not any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters()):

@@ -21,7 +21,7 @@ from deepmix.data import Rows
 from deepmix.errors import DeepmixError, UsageError
 from deepmix.interfaces import Model
 from deepmix.objective import ObjectiveOptions
-from deepmix.runs import CHECKPOINT, RunStore
+from deepmix.runs import CHECKPOINT, NEIGHBOURS, RunStore
 from deepmix.types import Array, Inference
 
 Stage = Literal["pretrain", "train"]
@@ -130,6 +130,7 @@ class Trainer:
         self.saved = self.started
         self.best_elbo, self.stale_epochs = -math.inf, 0
         self.labels_N: Tensor | None = None
+        self.neighbours_NJ: Tensor | None = None
         self.optimizer = self._new_optimizer()
 
     @property
@@ -147,7 +148,19 @@ class Trainer:
         if self.stage == "pretrain":
             self._run_stage(self._pretraining_step)
             self._place(initial_labels)
+        self._prepare_neighbours()
         self._run_stage(self._training_step)
+
+    def _prepare_neighbours(self) -> None:
+        """Find the training rows' neighbours where the model asks for them; once for a run, resumed or not."""
+        if not self.model.n_neighbours:
+            return
+        if self.folder.has(NEIGHBOURS):
+            self.neighbours_NJ = self.folder.read_tensors(NEIGHBOURS)[0]["neighbours"].to(self.rows.device)
+            return
+        self.reporter.start("neighbour graph", 0)
+        self.neighbours_NJ = self.rows.nearest(self.model.n_neighbours)
+        self.folder.write_tensors(NEIGHBOURS, {"neighbours": self.neighbours_NJ}, {})
 
     def _run_stage(self, step: Callable[[Tensor, torch.Generator, int], dict[str, Tensor]]) -> None:
         n_epochs = planned_epochs(self.model, self.options, self.stage, self.rows.n_rows)
@@ -203,6 +216,11 @@ class Trainer:
 
     def _training_step(self, chosen: Tensor, generator: torch.Generator, n_epochs: int) -> dict[str, Tensor]:
         assert self.labels_N is not None
+        more: dict[str, Tensor] = {}
+        if self.neighbours_NJ is not None:
+            n_neighbours = self.neighbours_NJ.shape[1]
+            pick_N = torch.randint(n_neighbours, chosen.shape, generator=generator, device=chosen.device)
+            more["neighbour_ND"] = self.rows.batch(self.neighbours_NJ[chosen, pick_N])
         with autocast(self.rows.device, self.options.precision):
             elbo = self.model.elbo(
                 self.rows.batch(chosen),
@@ -211,6 +229,7 @@ class Trainer:
                 anchor=self.objective.anchor,
                 labels_N=self.labels_N[chosen],
                 hold=self.epoch < self.objective.hold * n_epochs,
+                **more,
             )
         (-elbo.objective_N.mean()).backward()
         log_max_N, map_N = elbo.log_q_NK.max(-1)

@@ -39,6 +39,8 @@ class Dims:
     """H, encoder heads: K, or 1 where all components share one latent."""
     latent_dim: int
     """M, latent dimensions."""
+    image_shape: tuple[int, int, int] | None = None
+    """Height, width and channels of a row that is an image (their product is D), else None."""
 
 
 @dataclass(frozen=True)
@@ -147,3 +149,5 @@ class Split:
     """What the user should know about the data, in words."""
     preparation: Preparation = AS_THEY_ARE
     """How rows of the same kind become rows of x."""
+    image_shape: tuple[int, int, int] | None = None
+    """Height, width and channels where a row is an image stored in this order, else None."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from deepmix import comparing
 from deepmix.cli.output import check_out, replacing
 from deepmix.cli.progress import table_console
 from deepmix.cli.rows import OVERWRITE
-from deepmix.errors import UsageError
 
 
 @click.command()
@@ -36,8 +34,6 @@ def compare(
     """
     if plot is not None:
         check_out(plot, (".png",), overwrite=overwrite)
-        if importlib.util.find_spec("matplotlib") is None:
-            raise UsageError("--plot needs matplotlib; install it with: pip install 'deepmix[plots]'")
     rows = comparing.compare([comparing.read(folder, head) for folder in folders], metric)
     if as_json:
         click.echo(json.dumps({"metric": metric, "split": "test", "runs": rows}, indent=2))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 from pathlib import Path
@@ -56,8 +55,6 @@ def sample(
     for path, kind in ((png, ".png"), (npz, ".npz")):
         if path is not None:
             check_out(path, (kind,), overwrite=overwrite)
-    if png is not None and importlib.util.find_spec("matplotlib") is None:
-        raise UsageError("--png needs matplotlib; install it with: pip install 'deepmix[plots]'")
     run = loading.load(folder, device)
     image_shape = _image_shape(run, shape) if png is not None else ()
     chosen = components or tuple(range(run.model.n_components))
@@ -85,12 +82,13 @@ def sample(
 def _image_shape(run: loading.LoadedRun, asked: str | None) -> tuple[int, ...]:
     """Return height and width, and channels where there are 3 or 4."""
     if asked is None:
-        shape = run.image_shape
-        if shape is None:
+        known = run.image_shape
+        if known is None:
             raise UsageError(
                 f"the run does not know its rows of {run.n_features} columns as images; "
                 "give their --shape, such as 28x28, or use --npz"
             )
+        shape: tuple[int, ...] = known
     else:
         parts = asked.lower().split("x")
         shape = tuple(int(part) for part in parts if part.isdigit())

@@ -54,6 +54,8 @@ class Fetched(Dataset):
     names: ClassVar[tuple[str, ...]]
     """What NAME may be; the first is used for writing."""
     collection: ClassVar[Collection]
+    image_shape: ClassVar[tuple[int, int, int] | None] = None
+    """Height, width and channels of a row that is an image."""
 
     def __init__(self, options: FetchOptions) -> None:
         self.options = options
@@ -66,7 +68,7 @@ class Fetched(Dataset):
             DeepmixError: a file is damaged or can't be fetched.
 
         """
-        return load_prepared(self.prepared_name(data_dir), data_dir, self.options)
+        return load_prepared(self.prepared_name(data_dir), data_dir, self.options, image_shape=self.image_shape)
 
     def prepared_name(self, data_dir: Path | None) -> str:
         """Return the NAME whose NAME.npz the data folder has, having made it if need be."""
@@ -133,6 +135,7 @@ class Mnist(IdxImages):
 
     names = ("mnist",)
     collection = sources.MNIST
+    image_shape = (28, 28, 1)
 
 
 @final
@@ -141,6 +144,7 @@ class FashionMnist(IdxImages):
 
     names = ("fashion-mnist",)
     collection = sources.FASHION_MNIST
+    image_shape = (28, 28, 1)
 
 
 @final
@@ -149,6 +153,7 @@ class Usps(Fetched):
 
     names = ("usps",)
     collection = sources.USPS
+    image_shape = (*sources.USPS_IMAGE, 1)
 
     def read(self, files: dict[str, Path]) -> dict[str, Any]:
         """Return images, grey values brought from -1..1 to 0..1, and the digits (published as 1 to 10)."""

@@ -15,18 +15,12 @@ from .encoders import GroupedMlpOptions, MlpOptions
 from .networks import GroupedLinear, copy_first_group, grouped_layers, mlp, trunk_widths
 
 
-@final
-class MlpDecoder(Decoder):
-    """The encoder's trunk mirrored, shared by all components."""
+class SharedDecoder(Decoder):
+    """One network for all components: a linear layer, a trunk and an output layer, whatever those are made of."""
 
-    Options = MlpOptions
-
-    def __init__(self, dims: Dims, options: MlpOptions) -> None:
+    def __init__(self, first: nn.Linear, trunk: nn.Module, output: nn.Module) -> None:
         super().__init__()
-        widths = trunk_widths(options.hidden, dims.n_features)[::-1]
-        self.first = nn.Linear(dims.latent_dim, widths[0])
-        self.trunk = mlp(widths)
-        self.output = nn.Linear(widths[-1], dims.n_outputs)
+        self.first, self.trunk, self.output = first, trunk, output
 
     def forward(self, z_RM: Tensor, counts_H: list[int]) -> Tensor:
         """Decode the rows; which head they come from makes no difference."""
@@ -38,6 +32,18 @@ class MlpDecoder(Decoder):
         """Fold the affine map into the first layer."""
         self.first.bias.add_(self.first.weight @ shift_M)
         self.first.weight.mul_(scale_M)
+
+
+@final
+class MlpDecoder(SharedDecoder):
+    """The encoder's trunk mirrored, shared by all components."""
+
+    Options = MlpOptions
+
+    def __init__(self, dims: Dims, options: MlpOptions) -> None:
+        widths = trunk_widths(options.hidden, dims.n_features)[::-1]
+        first = nn.Linear(dims.latent_dim, widths[0])
+        super().__init__(first, mlp(widths), nn.Linear(widths[-1], dims.n_outputs))
 
 
 @final

@@ -27,19 +27,15 @@ class MlpOptions:
         check_hidden(self.hidden)
 
 
-@final
-class MlpEncoder(Encoder):
-    """One trunk with a mean and a log-variance head per component (supplement's Table 2)."""
+class TrunkEncoder(Encoder):
+    """One trunk, whatever it is made of, with a mean and a log-variance head per component."""
 
-    Options = MlpOptions
-
-    def __init__(self, dims: Dims, options: MlpOptions) -> None:
+    def __init__(self, dims: Dims, trunk: nn.Module, n_trunk_outputs: int) -> None:
         super().__init__()
-        widths = trunk_widths(options.hidden, dims.n_features)
         self.dims = dims
-        self.trunk = mlp((dims.n_features, *widths))
-        self.mean = nn.Linear(widths[-1], dims.n_heads * dims.latent_dim)
-        self.log_var = nn.Linear(widths[-1], dims.n_heads * dims.latent_dim)
+        self.trunk = trunk
+        self.mean = nn.Linear(n_trunk_outputs, dims.n_heads * dims.latent_dim)
+        self.log_var = nn.Linear(n_trunk_outputs, dims.n_heads * dims.latent_dim)
 
     def forward(self, x_ND: Tensor) -> Gaussian:
         """Return all heads of the trunk's features."""
@@ -62,6 +58,17 @@ class MlpEncoder(Encoder):
         self.mean.bias.copy_(bias.repeat(n_heads))
         self.log_var.weight.zero_()
         self.log_var.bias.fill_(log_var)
+
+
+@final
+class MlpEncoder(TrunkEncoder):
+    """One fully connected trunk with a mean and a log-variance head per component (supplement's Table 2)."""
+
+    Options = MlpOptions
+
+    def __init__(self, dims: Dims, options: MlpOptions) -> None:
+        widths = trunk_widths(options.hidden, dims.n_features)
+        super().__init__(dims, mlp((dims.n_features, *widths)), widths[-1])
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from deepmix.objective import ObjectiveOptions
 
 SUPPLEMENT_BETA = 0.3
 """The supplement's best soft beta on Digits and USPS (Tables 3 and 5), the middle of its grid 0.1-0.5."""
+GRAPH_WEIGHT = 10.0
+"""Of 0, 1, 3, 10 and 30 on Digits, unanchored: the largest training ELBO from both k-means and GMM starts."""
 
 VAE = Recipe(
     "plain VAE, one component; cluster its latents with a head",
@@ -28,6 +30,17 @@ VADE = Recipe(
     prior="mixture",
     heads="one",
 )
+VADE_CONV = replace(
+    VADE,
+    summary="VaDE with convolutions, for images (VaDE conv project)",
+    encoder="conv",
+    decoder="conv",
+)
+DGG = replace(
+    VADE,
+    summary="DGG: VaDE whose q(y|x) is drawn together along a neighbour graph (Yang et al. 2019)",
+    options=MixtureOptions(graph_weight=GRAPH_WEIGHT),
+)
 K_DVAE = Recipe(
     "k-DVAE: K whole autoencoders, hard assignment (Caciularu & Goldberger)",
     posterior="k-dvae",
@@ -36,6 +49,12 @@ K_DVAE = Recipe(
     encoder="grouped-mlp",
     decoder="grouped-mlp",
     options=MixtureOptions(assignment="hard"),
+)
+K_DVAE_PAPER = replace(
+    K_DVAE,
+    summary="k-DVAE as its paper trains it: k-means on a VaDE's latents, then eq. 6 unanchored",
+    init="vade",
+    objective=ObjectiveOptions(anchor=0.0),
 )
 K_DVAE_SHARED = replace(
     K_DVAE,

@@ -75,6 +75,7 @@ class RowMixture(Model):
         anchor: float = 0.0,
         labels_N: Tensor | None = None,
         hold: bool = False,
+        neighbour_ND: Tensor | None = None,
     ) -> Elbo:
         """Return log p(x), exactly; the weights and the initial labels play no part after `place`."""
         log_prob_NK, responsibilities = self._log_prob(x_ND)

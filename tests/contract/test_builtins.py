@@ -24,14 +24,14 @@ def every(kind: str) -> list[str]:
 @pytest.mark.parametrize("n_heads", [1, 4])
 @pytest.mark.parametrize("name", every("encoders"))
 def test_encoder(name, n_heads):
-    dims = Dims(n_features=12, n_outputs=12, n_components=4, n_heads=n_heads, latent_dim=3)
+    dims = Dims(n_features=12, n_outputs=12, n_components=4, n_heads=n_heads, latent_dim=3, image_shape=(3, 4, 1))
     testing.check_encoder(plugins.load("encoders", name), dims)
 
 
 @pytest.mark.parametrize("n_heads", [1, 4])
 @pytest.mark.parametrize("name", every("decoders"))
 def test_decoder(name, n_heads):
-    dims = Dims(n_features=12, n_outputs=24, n_components=4, n_heads=n_heads, latent_dim=3)
+    dims = Dims(n_features=12, n_outputs=24, n_components=4, n_heads=n_heads, latent_dim=3, image_shape=(2, 2, 3))
     testing.check_decoder(plugins.load("decoders", name), dims)
 
 
@@ -46,7 +46,8 @@ def test_posterior(name):
 
 
 @pytest.mark.parametrize("name", every("initializers"))
-def test_initializer(name):
+def test_initializer(name, monkeypatch):
+    monkeypatch.setattr("deepmix.training.MIN_UPDATES", 30)  # `vade` trains a model
     testing.check_initializer(plugins.load("initializers", name))
 
 
@@ -82,7 +83,9 @@ def test_dataset(name):
     testing.check_dataset(dataset, data_dir)
 
 
-SIX_COLUMNS = Split(np.zeros((8, 6), np.float32), np.arange(6), np.arange(6, 8), None, "bernoulli", "")
+SIX_COLUMNS = Split(
+    np.zeros((8, 6), np.float32), np.arange(6), np.arange(6, 8), None, "bernoulli", "", image_shape=(2, 3, 1)
+)
 RECIPES = [name for name in every("models") if isinstance(plugins.load("models", name), Recipe)]
 
 
