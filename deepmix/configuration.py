@@ -250,10 +250,14 @@ def has_one_component(parts: Parts) -> bool:
 
 
 def build_model(parts: Parts, split: Split, n_components: int, seed: int) -> Model:
-    """Assemble the model; its initial weights depend on the seed alone."""
+    """Assemble the model for a data set; its initial weights depend on the seed alone."""
+    return assemble(parts, int(split.x.shape[1]), model_likelihood(parts, split), n_components, seed)
+
+
+def assemble(parts: Parts, n_features: int, likelihood_name: str, n_components: int, seed: int) -> Model:
+    """Assemble the model for rows of `n_features` columns; its initial weights depend on the seed alone."""
     options = parts.options["model"]
-    n_features = int(split.x.shape[1])
-    likelihood = Likelihood(model_likelihood(parts, split), n_features)
+    likelihood = Likelihood(likelihood_name, n_features)
     n_components = 1 if has_one_component(parts) else n_components
     one_head = isinstance(parts.model, Recipe) and parts.model.heads == "one"
     dims = Dims(

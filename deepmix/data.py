@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from scipy import sparse
 from torch import Tensor
 
 from deepmix.errors import UsageError
+from deepmix.preparation import Preparation, Scale
 from deepmix.types import Array, Split
 
 CHECK_ROWS = 65536
@@ -50,7 +52,7 @@ def prepare(
     *,
     n_train: int | None = None,
     columns: list[str] | None = None,
-    preprocessing: str = "",
+    divisor: float = 1.0,
 ) -> Split:
     """Check, scale and split rows.
 
@@ -59,20 +61,16 @@ def prepare(
         labels: (N,) of any type, or None.
         options: scaling and split.
         n_train: the first rows that are for training, where an official split exists.
-        columns: names of the columns, for messages.
-        preprocessing: what was already done, in words.
+        columns: names of the columns, for messages and for matching those of later rows.
+        divisor: what the values are divided by before anything else (Digits' 16).
 
     Raises:
         UsageError: the rows can't be used; the message names the row and column.
 
     """
-    x = x.tocsr() if sparse.issparse(x) else np.asanyarray(x)
-    if x.ndim > 2:
-        x = x.reshape(len(x), -1)
-    if x.ndim != 2:
-        raise UsageError(f"the data must have rows and columns, got an array of shape {x.shape}")
-    if x.dtype.kind not in "biuf":
-        raise UsageError(f"the data must be numbers, got an array of type {x.dtype}")
+    x = x if sparse.issparse(x) else np.asanyarray(x)
+    row_shape = tuple(x.shape[1:]) if x.ndim > 2 else None
+    x = as_table(x)
     n_rows, n_columns = x.shape
     if n_rows < 2 or n_columns < 1:
         raise UsageError(f"the data has {n_rows} row(s) and {n_columns} column(s); at least 2 and 1 are needed")
@@ -81,14 +79,15 @@ def prepare(
     if n_train is not None and not 0 < n_train < n_rows:
         raise UsageError(f"n_train is {n_train} of {n_rows} rows; it must leave rows on both sides")
 
-    name, numbers = _column_namer(columns), np.arange(n_rows, dtype=np.int64)
-    low, high = _value_range(x, name)
+    name, numbers = column_namer(columns), np.arange(n_rows, dtype=np.int64)
+    low, high = value_range(x, name)
+    if divisor != 1.0:
+        x, low, high = x / divisor, low / divisor, high / divisor
     train, test = _random_split(n_rows, options) if n_train is None else (numbers[:n_train], numbers[n_train:])
-    how = options.scale
-    if how == "auto":
-        bounded = low.min() >= -1.0 and high.max() <= 1.0
-        how = "bytes" if x.dtype == np.uint8 else "none" if bounded else "standard"
-    scaled, done = _scale(x, train, how)
+    bounded = low.min() >= -1.0 and high.max() <= 1.0
+    automatic: Scale = "bytes" if x.dtype == np.uint8 else "none" if bounded else "standard"
+    how = automatic if options.scale == "auto" else options.scale
+    scaling, done = _scaling(x, train, how)
     warnings = []
     constant = np.flatnonzero(low == high)
     if len(constant) == n_columns:
@@ -99,17 +98,38 @@ def prepare(
     greatest = high.max() / (255.0 if how == "bytes" else 1.0)
     unit = how != "standard" and not sparse.issparse(x) and low.min() >= 0.0 and greatest <= 1.0
     return Split(
-        x=scaled,
+        x=scaling.apply(x),
         train=train,
         test=test,
         labels=labels,
         likelihood="bernoulli" if unit else "gaussian",
-        preprocessing="; ".join(filter(None, (preprocessing, done))),
+        preprocessing=done if divisor == 1.0 else f"divided by {divisor:g}; {done}",
         warnings=tuple(warnings),
+        preparation=dataclasses.replace(
+            scaling, columns=None if columns is None else tuple(columns), row_shape=row_shape, divisor=divisor
+        ),
     )
 
 
-def _column_namer(columns: list[str] | None) -> Any:
+def as_table(x: Any) -> Any:
+    """Return real numbers as (N, D): CSR, or an array, (N, ...) flattened.
+
+    Raises:
+        UsageError: they are not numbers, or have no rows and columns.
+
+    """
+    x = x.tocsr() if sparse.issparse(x) else np.asanyarray(x)
+    if x.ndim > 2:
+        x = x.reshape(len(x), -1)
+    if x.ndim != 2:
+        raise UsageError(f"the data must have rows and columns, got an array of shape {x.shape}")
+    if x.dtype.kind not in "biuf":
+        raise UsageError(f"the data must be numbers, got an array of type {x.dtype}")
+    return x
+
+
+def column_namer(columns: Sequence[str] | None) -> Callable[[int], str]:
+    """Return what names a column in messages: by its name, else by its number from 1."""
     return lambda column: f"'{columns[column]}'" if columns else f"{column + 1}"
 
 
@@ -118,8 +138,18 @@ def _blocks(x: Any) -> Iterator[tuple[int, Any]]:
         yield start, x[start : start + CHECK_ROWS]
 
 
-def _value_range(x: Any, name: Any) -> tuple[Array, Array]:
-    """Return each column's least and greatest value; refuse NaN and infinity, naming the first."""
+def value_range(x: Any, name: Callable[[int], str], first_row: int = 0) -> tuple[Array, Array]:
+    """Return each column's least and greatest value, (D,) each; refuse NaN and infinity, naming the first.
+
+    Args:
+        x: dense or CSR rows.
+        name: names a column, as `column_namer` does.
+        first_row: number of x's first row in the whole data, from 0.
+
+    Raises:
+        UsageError: a value is not finite.
+
+    """
     low = np.full(x.shape[1], np.inf)
     high = np.full(x.shape[1], -np.inf)
     for start, block in _blocks(x):
@@ -127,14 +157,18 @@ def _value_range(x: Any, name: Any) -> tuple[Array, Array]:
             bad = np.flatnonzero(~np.isfinite(block.data))
             if len(bad):
                 coordinates = block.tocoo()
-                _refuse(start + int(coordinates.row[bad[0]]), name(int(coordinates.col[bad[0]])), block.data[bad[0]])
+                _refuse(
+                    first_row + start + int(coordinates.row[bad[0]]),
+                    name(int(coordinates.col[bad[0]])),
+                    block.data[bad[0]],
+                )
             low = np.minimum(low, block.min(axis=0).toarray().ravel())
             high = np.maximum(high, block.max(axis=0).toarray().ravel())
             continue
         cells = np.argwhere(~np.isfinite(block))
         if len(cells):
             row, column = map(int, cells[0])
-            _refuse(start + row, name(column), block[row, column])
+            _refuse(first_row + start + row, name(column), block[row, column])
         low, high = np.minimum(low, block.min(axis=0)), np.maximum(high, block.max(axis=0))
     return low, high
 
@@ -149,22 +183,21 @@ def _random_split(n_rows: int, options: SplitOptions) -> tuple[npt.NDArray[np.in
     return np.sort(order[n_test:]), np.sort(order[:n_test])
 
 
-def _scale(x: Any, train: Array, how: str) -> tuple[Any, str]:
-    """Return float32 rows and what was done to them, in words; sparse rows stay sparse."""
+def _scaling(x: Any, train: Array, how: Scale) -> tuple[Preparation, str]:
+    """Return how rows are scaled, from the training rows, and the same in words."""
     if how == "none":
-        return x.astype(np.float32, copy=False), "values as they are"
+        return Preparation(), "values as they are"
     if how == "bytes":
-        x = x.astype(np.float32)
-        x /= np.float32(255)
-        return x, "divided by 255"
+        return Preparation(scale=how), "divided by 255"
     if sparse.issparse(x):
-        spread = float(np.sqrt(x[train].multiply(x[train]).mean()))
-        return (x / (spread or 1.0)).astype(np.float32), "standardised: divided by the root mean square (kept sparse)"
-    mean, spread_D = x[train].mean(axis=0, dtype=np.float64), x[train].std(axis=0, dtype=np.float64)
+        spread = np.sqrt(np.asarray(x[train].multiply(x[train]).mean(), dtype=np.float64))
+        preparation = Preparation(scale=how, spread=np.where(spread > 0.0, spread, 1.0))
+        return preparation, "standardised: divided by the root mean square (kept sparse)"
+    mean_D, spread_D = x[train].mean(axis=0, dtype=np.float64), x[train].std(axis=0, dtype=np.float64)
     if not np.isfinite(spread_D).all():
         raise UsageError("the values are too large to standardise; divide them by a power of ten first")
-    spread_D = np.where(spread_D > 0.0, spread_D, 1.0)
-    return ((x - mean) / spread_D).astype(np.float32), "standardised: each column to mean 0 and variance 1"
+    preparation = Preparation(scale=how, mean=mean_D, spread=np.where(spread_D > 0.0, spread_D, 1.0))
+    return preparation, "standardised: each column to mean 0 and variance 1"
 
 
 def _check_labels(labels: Array, n_rows: int) -> Array:

@@ -19,7 +19,7 @@ import torch
 from scipy import sparse
 from sklearn.neighbors import KNeighborsClassifier
 
-from deepmix import metrics, runs
+from deepmix import loading, metrics, runs
 from deepmix.configuration import (
     ExperimentConfig,
     Parts,
@@ -33,7 +33,8 @@ from deepmix.configuration import (
 )
 from deepmix.data import Rows
 from deepmix.errors import UsageError
-from deepmix.interfaces import ClusteringHead, Initializer, Model
+from deepmix.heads import make_head
+from deepmix.interfaces import Initializer, Model
 from deepmix.training import Reporter, Trainer, TrainingOptions, diagnose, evaluate
 from deepmix.types import Array, Inference, Split
 
@@ -78,7 +79,7 @@ def prepare(config: ExperimentConfig) -> Experiment:
     return Experiment(config, parts, split, n_clusters(parts, split), device)
 
 
-def run(experiment: Experiment, folder: runs.RunFolder, reporter: Reporter, *, resume: bool = False) -> dict[str, Any]:
+def run(experiment: Experiment, folder: runs.RunStore, reporter: Reporter, *, resume: bool = False) -> dict[str, Any]:
     """Do a run from beginning, or checkpoint, to end and fill its folder.
 
     Args:
@@ -129,8 +130,16 @@ def run(experiment: Experiment, folder: runs.RunFolder, reporter: Reporter, *, r
     inferences, elbo = {}, {}
     for side, side_rows in rows.items():
         inferences[side], elbo[side] = evaluate(model, side_rows, training.precision, config.seed)
+    heads = {name: make_head(name, parts) for name in config.heads}
     with noted(reporter):
-        clusters = {name: _head_clusters(name, parts, inferences, n_components, config.seed) for name in config.heads}
+        for head in heads.values():
+            head.fit(inferences["train"], n_components, config.seed)
+        clusters = {
+            name: {side: head.predict(inference) for side, inference in inferences.items()}
+            for name, head in heads.items()
+        }
+    weight_K = np.exp(inferences["train"].log_q_NK).mean(axis=0)
+    loading.keep(folder, split, model_likelihood(parts, split), heads, weight_K)
     results = _measure(split, clusters, inferences, n_components, config.seed)
     results["elbo"] = {side: values["elbo"] for side, values in elbo.items()}
     results["elbo_parts"] = elbo
@@ -154,7 +163,7 @@ def noted(reporter: Reporter) -> Iterator[None]:
         reporter.note(f"note: {text}")
 
 
-def _refuse_other_data(folder: runs.RunFolder, split: Split) -> None:
+def _refuse_other_data(folder: runs.RunStore, split: Split) -> None:
     """Raise a UsageError if the data are not those the run was begun with."""
     known = folder.read_json(runs.CONFIG).get("resolved", {}).get("data", {}).get("fingerprint")
     if known != fingerprint(split):
@@ -173,27 +182,6 @@ def fingerprint(split: Split) -> str:
 def count_parameters(model: torch.nn.Module) -> int:
     """Return how many numbers are learned (supplement's Table 2)."""
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _head_clusters(
-    name: str, parts: Parts, inferences: Mapping[str, Inference], n_components: int, seed: int
-) -> dict[str, Array]:
-    """Fit one head on the training rows and return its clusters of each side."""
-    head = parts.classes[f"head.{name}"]
-    if isinstance(head, type) and issubclass(head, ClusteringHead):
-        make: Any = head
-        fitted: ClusteringHead = make(parts.options[f"head.{name}"])
-        fitted.fit(inferences["train"], n_components, seed)
-        return {side: fitted.predict(inference) for side, inference in inferences.items()}
-    estimator = head()
-    if hasattr(estimator, "get_params"):
-        wanted = {"n_clusters": n_components, "n_components": n_components, "random_state": seed}
-        known = estimator.get_params()
-        estimator.set_params(**{key: value for key, value in wanted.items() if key in known})
-    estimator.fit(inferences["train"].latent_NM)
-    found = {side: np.asarray(estimator.predict(inference.latent_NM)) for side, inference in inferences.items()}
-    values = np.unique(np.concatenate(list(found.values())))  # any labels, such as -1 for noise, become 0, 1, ...
-    return {side: np.searchsorted(values, clusters) for side, clusters in found.items()}
 
 
 def _measure(
@@ -227,7 +215,7 @@ def _baseline(split: Split, initial: Array) -> dict[str, Any]:
 
 
 def _write_assignments(
-    folder: runs.RunFolder,
+    folder: runs.RunStore,
     split: Split,
     clusters: Mapping[str, Mapping[str, Array]],
     inferences: Mapping[str, Inference],

@@ -135,7 +135,7 @@ def _load_csv(path: Path, label_column: str | None, options: SplitOptions) -> Sp
     if label_number is not None:
         with _open_text(path) as lines:
             labels = np.loadtxt(lines, usecols=[label_number], ndmin=1, dtype=str, **table)
-    return prepare(x, labels, options, columns=[columns[i] for i in numeric])
+    return prepare(x, labels, options, columns=[columns[i] for i in numeric] if header else None)
 
 
 def _is_number(cell: str) -> bool:

@@ -9,6 +9,7 @@ shape legend.
 from __future__ import annotations
 
 import abc
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -224,3 +225,11 @@ class ClusteringHead(abc.ABC):
     @abc.abstractmethod
     def predict(self, inference: Inference) -> Array:
         """Return (N,) int64 cluster numbers."""
+
+    @abc.abstractmethod
+    def state(self) -> dict[str, Array] | None:
+        """Return what `fit` learned as arrays of numbers, to be kept with the run; None if that can't be done."""
+
+    @abc.abstractmethod
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Take up what `state` returned, in place of `fit`: `predict` then gives the same clusters."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -162,11 +162,17 @@ def reference_only() -> Iterator[None]:
         _reference_only = False
 
 
-def _look_for_kernel(device_type: str) -> bool:
+def look_for_kernel(device_type: str) -> bool:
+    """Say whether a kernel computes on this type of device, loading the kernels if need be."""
     return not _reference_only and device_type in load()
 
 
-_has_kernel: Callable[[str], bool] = torch.compiler.assume_constant_result(_look_for_kernel)
+def _has_kernel(device_type: str) -> bool:
+    if torch.compiler.is_compiling():
+        from deepmix import compiling
+
+        return compiling.has_kernel(device_type)
+    return look_for_kernel(device_type)
 
 
 @functools.cache

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import abc
+import copy
 import csv
 import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import safetensors
 import safetensors.torch
@@ -16,20 +18,65 @@ from torch import Tensor
 
 from deepmix.errors import DeepmixError, UsageError
 
-CONFIG, EPOCHS, METRICS, MODEL, ASSIGNMENTS = (
+CONFIG, EPOCHS, METRICS, MODEL, INFERENCE, ASSIGNMENTS = (
     "config.json",
     "metrics.jsonl",
     "metrics.json",
     "model.safetensors",
+    "inference.safetensors",
     "assignments.csv",
 )
 CHECKPOINT = Path("checkpoint") / "state.safetensors"
 SUMMARY = "summary.json"
-OWN_NAMES = frozenset({CONFIG, EPOCHS, METRICS, MODEL, ASSIGNMENTS, SUMMARY, CHECKPOINT.parent.name})
+OWN_NAMES = frozenset({CONFIG, EPOCHS, METRICS, MODEL, INFERENCE, ASSIGNMENTS, SUMMARY, CHECKPOINT.parent.name})
 """What deepmix writes in a run folder; anything else there is the user's."""
 
 
-class RunFolder:
+class RunStore(abc.ABC):
+    """Where a run's results go and come from: a folder, or memory."""
+
+    path: Path
+    """The folder, or what messages call it."""
+
+    @abc.abstractmethod
+    def has(self, name: str | Path) -> bool:
+        """Whether a file of this name was written."""
+
+    @abc.abstractmethod
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a JSON file."""
+
+    @abc.abstractmethod
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file; raises DeepmixError where it is missing or damaged."""
+
+    @abc.abstractmethod
+    def append_epoch(self, row: Mapping[str, Any]) -> None:
+        """Add an epoch's line to metrics.jsonl."""
+
+    @abc.abstractmethod
+    def keep_epochs(self, n_lines: int) -> None:
+        """Cut metrics.jsonl after its first `n_lines` whole lines (those a checkpoint knows of)."""
+
+    @abc.abstractmethod
+    def write_tensors(self, name: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+        """Write a safetensors file with a JSON header."""
+
+    @abc.abstractmethod
+    def read_tensors(self, name: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Read a safetensors file and its JSON header; raises DeepmixError where it is missing or damaged."""
+
+    @abc.abstractmethod
+    def write_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Write a CSV file."""
+
+    @abc.abstractmethod
+    def read_table(self, name: str) -> dict[str, list[str]]:
+        """Read a CSV file's columns; raises DeepmixError where it is missing or damaged."""
+
+
+@final
+class RunFolder(RunStore):
     """One run's files. Every file but `metrics.jsonl` is written whole or not at all."""
 
     def __init__(self, path: Path) -> None:
@@ -67,6 +114,10 @@ class RunFolder:
         if not (path / CONFIG).is_file():
             raise UsageError(f"'{path}' is no run folder: it has no {CONFIG}")
         return cls(path)
+
+    def has(self, name: str | Path) -> bool:
+        """Whether the file is there."""
+        return (self.path / name).is_file()
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file."""
@@ -130,6 +181,84 @@ class RunFolder:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+    def read_table(self, name: str) -> dict[str, list[str]]:
+        """Read a CSV file's columns.
+
+        Raises:
+            DeepmixError: it is missing or damaged.
+
+        """
+        path = self.path / name
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                header, *rows = csv.reader(file)
+            return dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
+        except (OSError, ValueError, csv.Error) as error:
+            raise DeepmixError(f"'{path}' can't be read ({error}); train again with --overwrite") from error
+
+
+@final
+class MemoryRun(RunStore):
+    """A run kept in memory until it is saved; it has no checkpoint, so it can't be resumed."""
+
+    def __init__(self) -> None:
+        self.path = Path("run in memory")
+        self._json: dict[str, Any] = {}
+        self._epochs: list[dict[str, Any]] = []
+        self._tensors: dict[str | Path, tuple[dict[str, Tensor], dict[str, Any]]] = {}
+        self._tables: dict[str, tuple[Sequence[str], list[Sequence[Any]]]] = {}
+
+    def save(self, folder: RunStore) -> None:
+        """Write everything to another store."""
+        for name, value in self._json.items():
+            folder.write_json(name, value)
+        for row in self._epochs:
+            folder.append_epoch(row)
+        for place, (tensors, meta) in self._tensors.items():
+            folder.write_tensors(place, tensors, meta)
+        for name, (header, rows) in self._tables.items():
+            folder.write_table(name, header, rows)
+
+    def has(self, name: str | Path) -> bool:
+        """Whether it was written."""
+        return name in self._json or name in self._tensors or name in self._tables
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Keep what the JSON file would hold."""
+        self._json[name] = json.loads(json.dumps(value, allow_nan=False))
+
+    def read_json(self, name: str) -> Any:
+        """Return it."""
+        return copy.deepcopy(self._json[name])
+
+    def append_epoch(self, row: Mapping[str, Any]) -> None:
+        """Keep it."""
+        self._epochs.append(dict(row))
+
+    def keep_epochs(self, n_lines: int) -> None:
+        """Keep the first lines only."""
+        del self._epochs[n_lines:]
+
+    def write_tensors(self, name: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+        """Keep a copy; a checkpoint is passed over."""
+        if name != CHECKPOINT:
+            self._tensors[name] = ({key: value.detach().cpu().clone() for key, value in tensors.items()}, dict(meta))
+
+    def read_tensors(self, name: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return them."""
+        return self._tensors[name]
+
+    def write_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Keep it."""
+        self._tables[name] = (header, list(rows))
+
+    def read_table(self, name: str) -> dict[str, list[str]]:
+        """Return its columns as text."""
+        header, rows = self._tables[name]
+        return {
+            title: [str(cell) for cell in column] for title, column in zip(header, zip(*rows, strict=True), strict=True)
+        }
 
 
 def foreign_files(path: Path) -> list[str]:

@@ -130,6 +130,12 @@ def check_head(head_class: Any) -> None:
         head = head_class(_options(head_class))  # type: ignore[call-arg]
         head.fit(inference, 3, seed=0)
         clusters = head.predict(inference)
+        state = head.state()
+        if state is not None:
+            again = head_class(_options(head_class))  # type: ignore[call-arg]
+            again.restore({name: np.array(value) for name, value in state.items()})
+            if not np.array_equal(again.predict(inference), clusters):
+                raise AssertionError("a head given another's state() by restore() must predict the same clusters")
     else:
         clusters = head_class().fit(latent_NM).predict(latent_NM)
     if clusters.shape != (60,) or clusters.dtype.kind not in "iu":

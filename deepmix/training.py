@@ -21,7 +21,7 @@ from deepmix.data import Rows
 from deepmix.errors import DeepmixError, UsageError
 from deepmix.interfaces import Model
 from deepmix.objective import ObjectiveOptions
-from deepmix.runs import CHECKPOINT, RunFolder
+from deepmix.runs import CHECKPOINT, RunStore
 from deepmix.types import Array, Inference
 
 Stage = Literal["pretrain", "train"]
@@ -106,7 +106,7 @@ class Trainer:
         options: TrainingOptions,
         objective: ObjectiveOptions,
         seed: int,
-        folder: RunFolder,
+        folder: RunStore,
         reporter: Reporter,
     ) -> None:
         self.model, self.rows, self.options, self.objective = model, rows, options, objective
@@ -247,7 +247,7 @@ class Trainer:
 
     def restore(self) -> None:
         """Take up the state of the run folder's checkpoint; without one, start from the beginning."""
-        if not (self.folder.path / CHECKPOINT).exists():
+        if not self.folder.has(CHECKPOINT):
             self.folder.keep_epochs(0)
             return
         tensors, meta = self.folder.read_tensors(CHECKPOINT)

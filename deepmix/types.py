@@ -17,8 +17,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from deepmix.preparation import Preparation
+
 Array = npt.NDArray[Any]
 """A dense NumPy array."""
+AS_THEY_ARE = Preparation()
+"""For rows of which no preparation is known."""
 
 
 @dataclass(frozen=True)
@@ -141,3 +145,5 @@ class Split:
     """What was done to x, in words."""
     warnings: tuple[str, ...] = ()
     """What the user should know about the data, in words."""
+    preparation: Preparation = AS_THEY_ARE
+    """How rows of the same kind become rows of x."""

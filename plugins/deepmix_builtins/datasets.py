@@ -24,8 +24,8 @@ class Digits(Dataset):
 
     def load(self, data_dir: Path | None) -> Split:
         """Return the images scaled from 0..16 to 0..1; 270 rows are for testing."""
-        x_ND, labels_N = load_digits(return_X_y=True)
-        return prepare(x_ND / 16.0, labels_N, self.options, preprocessing="divided by 16")
+        digits = load_digits()
+        return prepare(digits.images, digits.target, self.options, divisor=16.0)
 
 
 class Prepared(Dataset):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import final
 
 import numpy as np
 from sklearn.cluster import KMeans
+from sklearn.metrics import pairwise_distances_argmin
 from sklearn.mixture import GaussianMixture
 
 from deepmix.interfaces import ClusteringHead, NoOptions
@@ -34,6 +36,28 @@ class PosteriorHead(ClusteringHead):
     def predict(self, inference: Inference) -> Array:
         """Return the MAP component."""
         return inference.map_N
+
+    def state(self) -> dict[str, Array]:
+        """Nothing: the model says it all."""
+        return {}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Nothing to take up."""
+
+
+MIXTURE_STATE = ("weights_", "means_", "covariances_", "precisions_cholesky_")
+"""What scikit-learn's GaussianMixture needs to predict."""
+
+
+def _state(mixture: GaussianMixture) -> dict[str, Array]:
+    return {name.rstrip("_"): getattr(mixture, name) for name in MIXTURE_STATE}
+
+
+def _restored(state: Mapping[str, Array]) -> GaussianMixture:
+    mixture = GaussianMixture(len(state["weights"]))
+    for name in MIXTURE_STATE:
+        setattr(mixture, name, state[name.rstrip("_")])
+    return mixture
 
 
 def _mixture(z_NM: Array, n_clusters: int, seed: int) -> GaussianMixture:
@@ -74,6 +98,14 @@ class GmmHead(ClusteringHead):
         """Return each row's most probable Gaussian."""
         return np.asarray(self.mixture.predict(inference.latent_NM.astype(np.float64)))
 
+    def state(self) -> dict[str, Array]:
+        """Return the mixture's parameters."""
+        return _state(self.mixture)
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Take up the mixture's parameters."""
+        self.mixture = _restored(state)
+
 
 @final
 class RandomGmmHead(ClusteringHead):
@@ -93,6 +125,14 @@ class RandomGmmHead(ClusteringHead):
         """Return each row's most probable Gaussian."""
         return np.asarray(self.mixture.predict(inference.latent_NM.astype(np.float64)))
 
+    def state(self) -> dict[str, Array]:
+        """Return the mixture's parameters."""
+        return _state(self.mixture)
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Take up the mixture's parameters."""
+        self.mixture = _restored(state)
+
 
 @final
 class KMeansHead(ClusteringHead):
@@ -105,8 +145,17 @@ class KMeansHead(ClusteringHead):
 
     def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
         """Run k-means from several starts."""
-        self.kmeans = KMeans(n_clusters, n_init=self.options.n_init, random_state=seed).fit(inference.latent_NM)
+        kmeans = KMeans(n_clusters, n_init=self.options.n_init, random_state=seed).fit(inference.latent_NM)
+        self.centre_KM = kmeans.cluster_centers_
 
     def predict(self, inference: Inference) -> Array:
         """Return the nearest centre."""
-        return np.asarray(self.kmeans.predict(inference.latent_NM), dtype=np.int64)
+        return np.asarray(pairwise_distances_argmin(inference.latent_NM, self.centre_KM), dtype=np.int64)
+
+    def state(self) -> dict[str, Array]:
+        """Return the centres."""
+        return {"centres": self.centre_KM}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Take up the centres."""
+        self.centre_KM = state["centres"]

@@ -100,7 +100,7 @@ GOOD_ROWS = [[i, i % 7, (i * i) % 11] for i in range(30)]
     ("rows", "words"),
     [
         ([["a", "b", "c"], *GOOD_ROWS[:3], [1, "nan", 2], *GOOD_ROWS], ("row 4", "column 'b'", "nan")),
-        ([*GOOD_ROWS[:5], [1, 2, "inf"], *GOOD_ROWS], ("row 6", "column '3'", "inf")),
+        ([*GOOD_ROWS[:5], [1, 2, "inf"], *GOOD_ROWS], ("row 6, column 3 is inf",)),
         ([["a", "b", "c"], *GOOD_ROWS, [1, "", 3]], ("line 32", "column 'b'", "empty")),
         (
             [["a", "b", "c"], [1, "red", "x"], *GOOD_ROWS],

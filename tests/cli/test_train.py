@@ -31,6 +31,7 @@ def test_main_job_leaves_the_run_folder_of_the_design(command, tmp_path):
         "metrics.jsonl",
         "metrics.json",
         "model.safetensors",
+        "inference.safetensors",
         "checkpoint",
         "assignments.csv",
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -80,6 +82,31 @@ def test_compiles_whole(sizes: Sizes) -> None:
         strict=True,
     ):
         torch.testing.assert_close(one, other)
+
+
+IN_A_NEW_PROCESS = """
+import sys, torch
+from deepmix import ops
+from deepmix.types import Gaussian, MixtureParameters
+
+z = torch.arange(6.0).reshape(3, 2).requires_grad_()
+mixture = MixtureParameters(Gaussian(torch.eye(2), torch.zeros(2, 2)), torch.zeros(2))
+log_prob = lambda z: ops.component_log_prob(z, mixture)[0].sum()
+if "compile first" in sys.argv:
+    compiled = torch.compile(log_prob, fullgraph=True, backend="aot_eager")(z)
+log_prob(z).backward()
+if "compile first" in sys.argv:
+    torch.testing.assert_close(compiled, log_prob(z))
+print("torch._dynamo" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("what", ["run", "compile first"])
+def test_only_compiling_imports_the_compiler(what: str) -> None:
+    command = [sys.executable, "-W", "error", "-c", IN_A_NEW_PROCESS, what]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(what == "compile first")]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

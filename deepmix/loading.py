@@ -1,0 +1,246 @@
+"""A finished run taken up again: its model, its heads, and new rows prepared as the training rows were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepmix import configuration, runs
+from deepmix.data import Rows, as_table, column_namer, value_range
+from deepmix.errors import DeepmixError, UsageError
+from deepmix.heads import make_head
+from deepmix.interfaces import ClusteringHead, Model
+from deepmix.preparation import Preparation
+from deepmix.training import EVALUATION_ROWS, autocast, evaluate
+from deepmix.types import Array, Inference, Split
+
+BERNOULLI_SLACK = 1.0
+"""How far beyond 0..1 new rows may reach under a Bernoulli likelihood: what a scaler fitted to other rows
+leaves is let through, rows that were not scaled at all are not."""
+
+
+def keep(
+    store: runs.RunStore, split: Split, likelihood: str, heads: Mapping[str, ClusteringHead], weight_K: Array
+) -> None:
+    """Write inference.safetensors: beside the model's weights, all that is needed to use a run later.
+
+    Args:
+        store: the run's folder.
+        split: the data it was trained on.
+        likelihood: the observation model in use.
+        heads: fitted, by name; one whose state can't be kept is left out.
+        weight_K: mean q(y|x) of the training rows.
+
+    """
+    preparation = split.preparation
+    arrays = {"weights": weight_K}
+    arrays |= {
+        f"preparation.{name}": value for name in ("mean", "spread") if (value := getattr(preparation, name)) is not None
+    }
+    kept = {name: state for name, head in heads.items() if (state := head.state()) is not None}
+    for name, state in kept.items():
+        arrays |= {f"head.{name}/{key}": value for key, value in state.items()}
+    meta = {
+        "n_features": int(split.x.shape[1]),
+        "likelihood": likelihood,
+        "columns": preparation.columns,
+        "row_shape": preparation.row_shape,
+        "divisor": preparation.divisor,
+        "scale": preparation.scale,
+        "heads": list(kept),
+    }
+    store.write_tensors(runs.INFERENCE, {name: torch.from_numpy(np.array(a)) for name, a in arrays.items()}, meta)
+
+
+def load(path: Path | str, device: str = "auto") -> LoadedRun:
+    """Return the finished run in a folder.
+
+    Raises:
+        UsageError: there is none, or it is not finished.
+        DeepmixError: a file is damaged, or a plugin it needs is missing.
+
+    """
+    path = Path(path)
+    if (path / runs.SUMMARY).is_file() and not (path / runs.CONFIG).is_file():
+        seeds = sorted(entry.name for entry in path.glob("seed-*"))
+        raise UsageError(f"'{path}' holds the runs of several seeds; choose one of: {', '.join(seeds) or 'none'}")
+    return LoadedRun(runs.RunFolder.open(path), device)
+
+
+class LoadedRun:
+    """A trained model with what surrounds it. Rows are 'raw' as the user has them, or 'prepared' as the model does."""
+
+    def __init__(self, store: runs.RunStore, device: str = "auto") -> None:
+        """Read a finished run.
+
+        Raises:
+            UsageError: it is not finished.
+            DeepmixError: a file is damaged, or a plugin it needs is missing.
+
+        """
+        self.store = store
+        if not store.has(runs.METRICS):
+            raise UsageError(
+                f"the run in '{store.path}' is not finished; finish it with: deepmix train --resume --out {store.path}"
+            )
+        self.config = configuration.config_from_mapping(store.read_json(runs.CONFIG), str(store.path / runs.CONFIG))
+        self.parts = configuration.resolve(self.config)
+        self.device = configuration.choose_device(device)
+        weights, model_meta = store.read_tensors(runs.MODEL)
+        tensors, meta = store.read_tensors(runs.INFERENCE)
+        try:
+            self.n_components = int(model_meta["n_components"])
+            self.n_features, self.likelihood = int(meta["n_features"]), str(meta["likelihood"])
+            arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+            self.preparation = Preparation(
+                columns=None if meta["columns"] is None else tuple(meta["columns"]),
+                row_shape=None if meta["row_shape"] is None else tuple(meta["row_shape"]),
+                divisor=meta["divisor"],
+                scale=meta["scale"],
+                mean=arrays.get("preparation.mean"),
+                spread=arrays.get("preparation.spread"),
+            )
+            self.weight_K: Array = arrays["weights"]
+            self.model: Model = configuration.assemble(
+                self.parts, self.n_features, self.likelihood, self.n_components, self.config.seed
+            )
+            self.model.load_state_dict(weights)
+            self.heads = {name: self._restored(name, arrays) for name in meta["heads"]}
+        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise DeepmixError(
+                f"the files of '{store.path}' do not fit together ({error}); train again with --overwrite"
+            ) from error
+        self.model.to(self.device).eval()
+
+    def _restored(self, name: str, arrays: Mapping[str, Array]) -> ClusteringHead:
+        head = make_head(name, self.parts)
+        prefix = f"head.{name}/"
+        head.restore({key.removeprefix(prefix): a for key, a in arrays.items() if key.startswith(prefix)})
+        return head
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What metrics.json holds."""
+        results: dict[str, Any] = self.store.read_json(runs.METRICS)
+        return results
+
+    def assignments(self) -> dict[str, Array]:
+        """Return assignments.csv by column: row, split, each head's clusters, probability, label where there is one."""
+        kinds: dict[str, Any] = {"row": np.int64, "probability": np.float64, "split": np.str_, "label": np.str_}
+        table = self.store.read_table(runs.ASSIGNMENTS)
+        try:
+            return {name: np.array(cells).astype(kinds.get(name, np.int64)) for name, cells in table.items()}
+        except ValueError as error:
+            raise DeepmixError(f"'{self.store.path / runs.ASSIGNMENTS}' is damaged ({error})") from error
+
+    def training_data(self) -> Split:
+        """Read the data set the run was trained on again, prepared.
+
+        Raises:
+            UsageError: it is not there any more.
+
+        """
+        return configuration.load_data(self.config, self.parts)
+
+    def prepare(self, x: Any, columns: Sequence[str] | None = None, first_row: int = 0) -> Any:
+        """Return raw rows as the model takes them.
+
+        Args:
+            x: (N, D), or (N, ...) which is flattened; NumPy or SciPy sparse, any real type.
+            columns: their names, if they have any; matched by name where the training rows had names too.
+            first_row: number of x's first row in the whole data, from 0, for messages.
+
+        Returns:
+            (N, D) float32, dense or CSR.
+
+        Raises:
+            UsageError: columns are missing or too many, or a value can't be used; the message names it.
+
+        """
+        x = as_table(x)
+        known = self.preparation.columns
+        if columns is not None and known is not None:
+            if sorted(columns) != sorted(known):
+                raise _column_error(columns, known)
+            if tuple(columns) != known:
+                x = x[:, [list(columns).index(name) for name in known]]
+        elif x.shape[1] != self.n_features:
+            raise UsageError(
+                f"the rows have {x.shape[1]} column(s) and the run was trained on {self.n_features}; give it the same "
+                "columns, without labels"
+            )
+        name = column_namer(known)
+        low, high = value_range(x, name, first_row)
+        prepared = self.preparation.apply(x)
+        if self.likelihood == "bernoulli" and x.shape[0]:
+            low, high = self.preparation.apply(np.stack([low, high]))
+            beyond = np.flatnonzero((low < -BERNOULLI_SLACK) | (high > 1.0 + BERNOULLI_SLACK))
+            if len(beyond):
+                column = int(beyond[0])
+                raise UsageError(
+                    f"column {name(column)} reaches from {low[column]:g} to {high[column]:g} and the run was trained "
+                    "on values in 0..1; scale the rows as the training data was"
+                )
+        return prepared
+
+    def rows(self, prepared: Any) -> Rows:
+        """Return prepared rows as batches on the model's device."""
+        return Rows(prepared, np.arange(prepared.shape[0]), self.device)
+
+    def batches(self, prepared: Any) -> Iterator[tuple[Tensor, Tensor]]:
+        """Give log q(y|x), (n, K), and the MAP component's latents, (n, M), batch by batch."""
+        for x_ND in self.rows(prepared).in_order(EVALUATION_ROWS):
+            with torch.no_grad(), autocast(self.device, self.parts.options["training"].precision):
+                log_q_NK, latent_NM = self.model.infer(x_ND)
+            yield log_q_NK.float().cpu(), latent_NM.float().cpu()
+
+    def infer(self, prepared: Any) -> Inference:
+        """Return q(y|x) and the MAP latents of prepared rows."""
+        if prepared.shape[0] == 0:
+            return Inference(
+                np.zeros((0, self.model.n_components), np.float32), np.zeros((0, self.model.latent_dim), np.float32)
+            )
+        log_q, latents = zip(*self.batches(prepared), strict=True)
+        return Inference(torch.cat(log_q).numpy(), torch.cat(latents).numpy())
+
+    def evaluate(self, prepared: Any) -> tuple[Inference, dict[str, float]]:
+        """Return the inference, and the mean ELBO and its parts in nats a row."""
+        return evaluate(self.model, self.rows(prepared), self.parts.options["training"].precision, self.config.seed)
+
+    def head(self, name: str | None = None) -> ClusteringHead:
+        """Return a fitted head; the run's first if none is named.
+
+        Raises:
+            UsageError: the run has no such head, or could not keep it.
+
+        """
+        name = self.config.heads[0] if name is None else name
+        if name in self.heads:
+            return self.heads[name]
+        if name in self.config.heads:
+            others = ", ".join(self.heads) or "none; train with another --head"
+            raise UsageError(
+                f"head '{name}' is a clusterer whose state can't be kept as numbers; use another of the run: {others}"
+            )
+        raise UsageError(f"the run has no head '{name}'; choose one of: {', '.join(self.heads)}")
+
+    def clusters(self, inference: Inference, head: str | None = None) -> Array:
+        """Return the clusters a head gives, (N,) int64."""
+        return self.head(head).predict(inference)
+
+
+def _column_error(columns: Sequence[str], known: Sequence[str]) -> UsageError:
+    missing = [name for name in known if name not in columns]
+    extra = [name for name in columns if name not in known]
+    repeated = sorted({name for name in columns if list(columns).count(name) > 1})
+    said = [
+        f"{what} {', '.join(repr(name) for name in names[:5])}{', ...' if len(names) > 5 else ''}"
+        for what, names in (("misses", missing), ("has the unknown", extra), ("repeats", repeated))
+        if names
+    ]
+    return UsageError(f"the data {' and '.join(said)}; give it the columns the run was trained on")
