@@ -27,8 +27,8 @@ CONFIG, EPOCHS, METRICS, MODEL, INFERENCE, ASSIGNMENTS = (
     "assignments.csv",
 )
 CHECKPOINT = Path("checkpoint") / "state.safetensors"
-SUMMARY = "summary.json"
-OWN_NAMES = frozenset({CONFIG, EPOCHS, METRICS, MODEL, INFERENCE, ASSIGNMENTS, SUMMARY, CHECKPOINT.parent.name})
+SUMMARY, REPORT = "summary.json", "report.html"
+OWN_NAMES = frozenset({CONFIG, EPOCHS, METRICS, MODEL, INFERENCE, ASSIGNMENTS, SUMMARY, REPORT, CHECKPOINT.parent.name})
 """What deepmix writes in a run folder; anything else there is the user's."""
 
 

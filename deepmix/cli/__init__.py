@@ -8,6 +8,7 @@ from deepmix.cli.bench import bench
 from deepmix.cli.doctor import doctor
 from deepmix.cli.errors import Group
 from deepmix.cli.plugins import plugins
+from deepmix.cli.report import report
 from deepmix.cli.train import train
 
 
@@ -19,5 +20,6 @@ def main() -> None:
 
 main.add_command(train)
 main.add_command(plugins)
+main.add_command(report)
 main.add_command(bench)
 main.add_command(doctor)

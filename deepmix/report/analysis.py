@@ -1,4 +1,4 @@
-"""What a report works out beyond a run's metrics: pure functions of arrays. See `deepmix.types` for the shape legend."""
+"""What a report works out beyond a run's metrics: pure functions of arrays (shape legend: `deepmix.types`)."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ TSNE_STEPS = 500
 """t-SNE's steps, half of them its early exaggeration; more change a map of this size little."""
 PERPLEXITY = 30.0
 """t-SNE's neighbourhood, scikit-learn's default; less where there are few rows."""
+UNSCALED = ("near rows are alike;", "far ones need not differ more")
+"""What the axes of a map of neighbours mean."""
 FEWEST_MAP_ROWS = 8
 """Below this many distinct rows there are no neighbourhoods to draw."""
 N_BINS = 10
@@ -81,9 +83,13 @@ def projections(latent_NM: Array, seed: int, *, with_umap: bool = False) -> list
         warnings.simplefilter("ignore")  # of libraries on threads and seeds; the map is a picture, not a result
         perplexity = min(PERPLEXITY, (len(latent_NM) - 1) / 3)
         tsne = TSNE(init="pca", max_iter=TSNE_STEPS, perplexity=perplexity, random_state=seed)
-        maps.append(Projection("t-SNE", tsne.fit_transform(latent_NM), "t-SNE: near rows are alike,", "far ones need not differ more"))
+        maps.append(
+            Projection(
+                "t-SNE", tsne.fit_transform(latent_NM), "t-SNE: near rows are alike,", "far ones need not differ more"
+            )
+        )
         if with_umap:
-            import umap
+            import umap  # not a dependency: only where the user has it
 
             points = umap.UMAP(random_state=seed).fit_transform(latent_NM)
             maps.append(Projection("UMAP", points, "UMAP: near rows are alike,", "distances between groups say little"))
@@ -104,23 +110,27 @@ def principal_components(latent_NM: Array) -> Projection:
     if np.any(spread):
         pca = PCA(n_kept, svd_solver="full").fit(latent_NM)
         points[:, :n_kept], shares[:n_kept] = pca.transform(latent_NM), pca.explained_variance_ratio_
-    told = [f"{name} principal direction: {100 * share:.0f} % of the variance" for name, share in zip(("first", "second"), shares, strict=True)]
+    told = [
+        f"{name} principal direction: {100 * share:.0f} % of the variance"
+        for name, share in zip(("first", "second"), shares, strict=True)
+    ]
     return Projection("PCA", points, *told)
 
 
-def match(labels: Array, clusters: Array, n_clusters: int) -> dict[int, Any]:
-    """Return the class each cluster stands for.
-
-    One to one as the clustering accuracy matches them (VaDE section 4.3); clusters left over stand for their
-    most frequent class, and empty ones for none.
-    """
-    classes = np.unique(labels)
-    found = np.unique(clusters)
+def matched_pairs(labels: Array, clusters: Array) -> dict[int, Any]:
+    """Return the class of each cluster that has one when they are matched one to one (VaDE section 4.3)."""
+    classes, found = np.unique(labels), np.unique(clusters)
     table = contingency_matrix(labels, clusters)
     rows, columns = linear_sum_assignment(table, maximize=True)
-    most = {int(cluster): classes[table[:, i].argmax()] for i, cluster in enumerate(found)}
-    one_to_one = {int(found[column]): classes[row] for row, column in zip(rows, columns, strict=True) if table[row, column]}
-    return {cluster: (most | one_to_one)[cluster] for cluster in range(n_clusters) if cluster in most}
+    return {int(found[j]): classes[i] for i, j in zip(rows, columns, strict=True) if table[i, j]}
+
+
+def match(labels: Array, clusters: Array) -> dict[int, Any]:
+    """Return the class each cluster with rows stands for: its partner, or its most frequent one if it has none."""
+    classes = np.unique(labels)
+    most = classes[contingency_matrix(labels, clusters).argmax(axis=0)]
+    frequent = {int(cluster): name for cluster, name in zip(np.unique(clusters), most, strict=True)}
+    return frequent | matched_pairs(labels, clusters)
 
 
 def reliability(confidence_N: Array, right_N: Array) -> Reliability:
@@ -181,6 +191,12 @@ def _moments(x_ND: Any) -> tuple[Array, Array]:
     return x_ND.mean(axis=0, dtype=np.float64), x_ND.var(axis=0, dtype=np.float64)
 
 
+def densest(points: Array) -> Array:
+    """Return the one of points (n, 2) whose nearest quarter of the others lies closest around it."""
+    apart_nn = np.sqrt(np.square(points[:, None] - points).sum(axis=2))
+    return np.asarray(points[np.partition(apart_nn, len(points) // 4, axis=1)[:, len(points) // 4].argmin()])
+
+
 def typicality(latent_NM: Array, cluster_N: Array) -> Array:
     """Return each row's distance to its cluster's mean latent, (N,), in the cluster's own spread of each dimension."""
     distance_N = np.zeros(len(latent_NM))
@@ -194,7 +210,7 @@ def typicality(latent_NM: Array, cluster_N: Array) -> Array:
 
 
 def pairwise_agreement(clusterings: list[Array]) -> Array:
-    """Return for each pair of clusterings the share of rows they put in matching clusters, (S, S), 1 on the diagonal."""
+    """Return the share of rows that each two of S clusterings put in matching clusters, (S, S)."""
     agreement = np.eye(len(clusterings))
     for i, j in combinations(range(len(clusterings)), 2):
         agreement[i, j] = agreement[j, i] = clustering_accuracy(clusterings[i], clusterings[j])

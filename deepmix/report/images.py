@@ -12,6 +12,8 @@ from deepmix.types import Array
 
 GAP = 1
 """Pixels between two images of a strip."""
+CLEAR = 127
+"""The grey of those gaps, which is shown transparent; no pixel of an image has it."""
 MOST_PIXELS = 32
 """Larger images are thinned to at most this many pixels a side: they are shown small."""
 
@@ -26,15 +28,16 @@ def strip(image_NHW: Array, low: float, high: float) -> Array:
     """Return images side by side, bytes (H, W') or (H, W', 3); `low` becomes black and `high` white."""
     scaled = np.clip((image_NHW - low) / ((high - low) or 1.0), 0.0, 1.0)
     pixels = np.round(255 * scaled).astype(np.uint8)
+    pixels[pixels == CLEAR] += 1
     if pixels.ndim == 4 and pixels.shape[3] == 1:
         pixels = pixels[..., 0]
-    gap = np.full((pixels.shape[1], GAP, *pixels.shape[3:]), 128, dtype=np.uint8)
+    gap = np.full((pixels.shape[1], GAP, *pixels.shape[3:]), CLEAR, dtype=np.uint8)
     parts = [part for image in pixels for part in (gap, image)][1:]
     return np.concatenate(parts, axis=1)
 
 
 def png(pixels: Array) -> bytes:
-    """Return bytes (H, W) or (H, W, 3) as a PNG file (ISO/IEC 15948: header, one compressed block, end)."""
+    """Return bytes (H, W) or (H, W, 3) as a PNG file (ISO/IEC 15948), CLEAR being transparent."""
     height, width = pixels.shape[:2]
     colour_type = 0 if pixels.ndim == 2 else 2
     lines = np.ascontiguousarray(pixels).reshape(height, -1)
@@ -42,6 +45,7 @@ def png(pixels: Array) -> bytes:
     body = zlib.compress(np.concatenate([unfiltered, lines], axis=1).tobytes(), 9)
     chunks = (
         (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)),
+        (b"tRNS", struct.pack(">H", CLEAR) * (1 if pixels.ndim == 2 else 3)),
         (b"IDAT", body),
         (b"IEND", b""),
     )

@@ -11,7 +11,20 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup, escape
 
-__all__ = ["Child", "Markup", "details", "element", "figure", "join", "number", "percent", "scrolled", "slug", "table"]
+__all__ = [
+    "Child",
+    "Markup",
+    "details",
+    "element",
+    "figure",
+    "join",
+    "number",
+    "paragraph",
+    "percent",
+    "scrolled",
+    "slug",
+    "table",
+]
 
 Child = str | Markup | int | float | None
 """What may stand inside an element: text, markup, a number or nothing."""
@@ -22,7 +35,7 @@ CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069]
 """Characters that no HTML may hold, and those that turn the reading direction of what follows them."""
 
 
-def element(name: str, *children: Child, **attributes: Child | bool) -> Markup:
+def element(name: str, /, *children: Child, **attributes: Child | bool) -> Markup:
     """Return an element; `class_` and `stroke_width` stand for `class` and `stroke-width`.
 
     An attribute that is None or False is left out; one that is True has no value.
@@ -101,7 +114,7 @@ def table(
         body.append(element("tr", *row))
     whole = element(
         "table",
-        element("caption", caption),
+        element("caption", element("span", caption)),
         element("thead", element("tr", head)),
         element("tbody", *body),
         class_=class_,
@@ -122,3 +135,8 @@ def figure(content: Markup, caption: Child, *more: Child) -> Markup:
 def details(summary: Child, *content: Child) -> Markup:
     """Return a part that opens on demand."""
     return element("details", element("summary", summary), *content)
+
+
+def paragraph(*children: Child, class_: str | None = None) -> Markup:
+    """Return a paragraph."""
+    return element("p", *children, class_=class_)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deepmix.report.analysis import Reliability, densest
 from deepmix.report.markup import Child, Markup, element, join, number, slug
 from deepmix.types import Array
 
@@ -78,6 +79,13 @@ def ticks(low: float, high: float, n_most: int = 5, *, whole: bool = False) -> l
     return [round(i * step, 12) for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
+def tick_texts(values: Sequence[float]) -> list[str]:
+    """Return ticks as text, all with as many decimals as their step needs."""
+    step = values[1] - values[0] if len(values) > 1 else 1.0
+    decimals = max(-math.floor(math.log10(step) + 1e-9), 0)
+    return [f"{value:,.{decimals}f}".replace("-", "\N{MINUS SIGN}") for value in values]
+
+
 def drawing(title: str, description: str, height: float, *content: Child) -> Markup:
     """Return an SVG image with its title and description."""
     name = slug(title)
@@ -106,8 +114,10 @@ def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
 def axes(x: Scale, y: Scale, x_label: str, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> Markup:
     """Return gridlines with their values, and the name of the x axis."""
     parts = [line(x.start, y(value), x.end, y(value), "rule") for value in y_ticks]
-    parts += [text(x.start - 5, y(value) + 4, number(value), anchor="end") for value in y_ticks]
-    parts += [text(x(value), y.start + 15, number(value), anchor="middle") for value in x_ticks]
+    for value, told in zip(y_ticks, tick_texts(y_ticks), strict=True):
+        parts.append(text(x.start - 5, y(value) + 4, told, anchor="end"))
+    for value, told in zip(x_ticks, tick_texts(x_ticks), strict=True):
+        parts.append(text(x(value), y.start + 15, told, anchor="middle"))
     parts += [line(x.start, y.start, x.end, y.start, "axis")]
     parts += [text((x.start + x.end) / 2, y.start + 31, x_label, anchor="middle", class_="axis-name")]
     return join(parts)
@@ -177,7 +187,7 @@ def scatter(title: str, description: str, groups: Sequence[Group], x_label: str,
         parts.append(element("path", hint, d=marker_path(group.points, group.shape, x, y), class_=looks))
     for group in groups:
         if group.labelled and len(group.points):
-            name, middle = short(group.name), np.median(group.points, axis=0)
+            name, middle = short(group.name), densest(group.points)
             margin = 4 + 3.3 * len(name)
             at = min(max(x(float(middle[0])), margin), WIDTH - margin)
             parts.append(text(at, y(float(middle[1])) + 4, name, anchor="middle", class_=f"halo s{group.colour}"))
@@ -190,7 +200,9 @@ def swatch(colour: int, shape: str) -> Markup:
     """Return a group's marker for a legend; the name beside it says what it is."""
     path = marker_path(np.zeros((1, 2)), shape, Scale(-1, 1, 1, 11), Scale(-1, 1, 11, 1))
     looks = f"points {shape} s{colour}"
-    return element("svg", element("path", d=path, class_=looks), viewBox="0 0 12 12", class_="swatch", aria_hidden="true")
+    return element(
+        "svg", element("path", d=path, class_=looks), viewBox="0 0 12 12", class_="swatch", aria_hidden="true"
+    )
 
 
 def bars(title: str, description: str, names: Sequence[str], values: Sequence[float], mark: float, told: str) -> Markup:
@@ -199,14 +211,13 @@ def bars(title: str, description: str, names: Sequence[str], values: Sequence[fl
     longest = max(len(short(name)) for name in names)
     x = Scale(0, max(*values, mark) or 1.0, 12 + 6.5 * longest, WIDTH - 52)
     bottom = top + step * len(names)
-    parts = []
+    parts = [line(x(mark), top - 4, x(mark), bottom, "mark-line")]
     for i, (name, value) in enumerate(zip(names, values, strict=True)):
         y = top + step * i
         parts.append(text(x.start - 6, y + step / 2 + 4, short(name), anchor="end"))
         width = max(x(value) - x.start, 0.0)
         parts.append(element("rect", x=x.start, y=y + 2, width=f"{width:g}", height=step - 4, class_="bar s0"))
-        parts.append(text(x(value) + 4, y + step / 2 + 4, number(value)))
-    parts.append(line(x(mark), top - 4, x(mark), bottom, "mark-line"))
+        parts.append(text(x(value) + 4, y + step / 2 + 4, number(value), class_="clear-of"))
     anchor = "middle" if x(mark) < WIDTH - 90 else "end"
     parts.append(text(x(mark), top - 9, told, anchor=anchor, class_="axis-name"))
     return drawing(title, description, bottom + 4, *parts)
@@ -227,28 +238,15 @@ def difference_bar(value: float, reach: float) -> Markup:
     )
 
 
-def reliability_chart(
-    title: str, description: str, said: Array, seen: Array, low: Array, high: Array, counts: Array
-) -> Markup:
-    """Return a reliability diagram: how often the model was right against how sure it was.
-
-    Args:
-        title: what is shown.
-        description: what there is to see, in words.
-        said: mean confidence of each bin, (B,), in 0..1.
-        seen: share of right rows of each bin, (B,).
-        low: lower end of the interval of each share, (B,).
-        high: upper end, (B,).
-        counts: rows of each bin, (B,).
-
-    """
+def reliability_chart(title: str, description: str, found: Reliability) -> Markup:
+    """Return a reliability diagram: how often the model was right against how sure it was."""
     x, y = Scale(0, 1, 44, WIDTH - 12), Scale(0, 1, 300, 12)
     values = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     parts = [axes(x, y, "how sure the model was, q(y|x)", values, values)]
     parts.append(line(x(0), y(0), x(1), y(1), "mark-line"))
     parts.append(text(x(0.36), y(0.36) - 8, "as sure as right", anchor="end", class_="axis-name"))
-    for a, b, c, d, n in zip(said, seen, low, high, counts, strict=True):
-        radius = 3 + 6 * math.sqrt(n / counts.max())
+    for a, b, c, d, n in zip(found.said, found.seen, found.low, found.high, found.counts, strict=True):
+        radius = 3 + 6 * math.sqrt(n / found.counts.max())
         parts.append(line(x(a), y(c), x(a), y(d), "line s0"))
         hint = element("title", f"{n} rows: {a:.2f} sure, {b:.2f} right")
         parts.append(element("circle", hint, cx=x(a), cy=y(b), r=f"{radius:.1f}", class_="mark s0"))
@@ -262,8 +260,8 @@ def histogram(title: str, description: str, edges: Array, counts: Array, x_label
     for left, right, n in zip(edges[:-1], edges[1:], counts, strict=True):
         hint = element("title", f"{left:.2f} to {right:.2f}: {n} rows")
         width = f"{x(float(right)) - x(float(left)) - 1.5:.1f}"
-        shape = {"x": x(float(left)), "y": y(float(n)), "width": width, "height": f"{160 - y(float(n)):.1f}"}
-        parts.append(element("rect", hint, **shape, class_="bar s0"))
+        top, height = y(float(n)), f"{160 - y(float(n)):.1f}"
+        parts.append(element("rect", hint, x=x(float(left)), y=top, width=width, height=height, class_="bar s0"))
     return drawing(title, description, 198, *parts)
 
 

@@ -34,8 +34,22 @@ ADVICE = {
         "Part of the latent space is unused",
         "Those dimensions carry nothing about the data within a cluster; what the model generates will vary little.",
     ),
+    "unstable over seeds": (
+        "The clusters depend on the seed",
+        "Another seed gives other clusters, so a single run tells as much of chance as of the data. Fewer clusters, "
+        "more pretraining or another --init may settle them.",
+    ),
+    "worse than the start": (
+        "Training made it worse",
+        "The initial clustering alone is the better clustering of these rows. A larger --set anchor keeps the model "
+        "closer to it; fewer epochs, or another --init, may help too.",
+    ),
 }
-"""What `training.diagnose` warns of, by the words before its colon: a heading and what it means for a reader."""
+"""What `training.diagnose` and reports warn of, by the words before the colon: a heading and what it means."""
+
+
+WORTH_A_WARNING = 0.01
+"""Share of the held-out rows that training may lose against its start before the report warns."""
 
 
 def advice(warning: str) -> tuple[str, str, str | None]:
@@ -47,25 +61,52 @@ def advice(warning: str) -> tuple[str, str, str | None]:
     return "About the data", f"{warning[:1].upper()}{warning[1:]}.", None
 
 
+def known_metrics(metrics: Mapping[str, Any]) -> list[str]:
+    """Return the names of the metrics a run has, in the order of METRICS."""
+    measured = next(iter(metrics["heads"].values()))["test"]
+    return [name for name in METRICS if name in measured]
+
+
 def outcome(material: Material) -> str:
-    """Return in a sentence or three what the run achieved, beside what its start had achieved already."""
+    """Return in a sentence or two what the run achieved, beside what its start had achieved already."""
     head = material.metrics["heads"][material.head]["test"]
-    n_test = int(material.test_N.sum())
     if "acc" not in head:
         told = "There are no labels to compare the clusters with, so nothing here says that they are the right ones. "
         if head["silhouette"] is None:
             return told + "The held-out rows lie in a single cluster."
-        return told + f"In the latent space their silhouette is {number(head['silhouette'], 2)} ({separation(head['silhouette'])})."
+        apart = separation(head["silhouette"])
+        return told + f"In the latent space they lie {apart}: a silhouette of {number(head['silhouette'], 2)}."
+    n_test = int(material.test_N.sum())
     told = f"{percent(head['acc'])} of the {n_test:,} held-out rows are in the cluster that stands for their label. "
-    baseline = material.metrics.get("initial_labels", {}).get("test")
-    if baseline is None:
+    if material.baseline is None:
         return told
-    gained = round((head["acc"] - baseline["acc"]) * n_test)
-    told += f"The initial clustering, from which training started, reaches {percent(baseline['acc'])} by itself: "
+    told += (
+        f"The initial clustering, from which training started, reaches {percent(material.baseline['acc'])} by itself: "
+    )
+    gained = rows_gained(material)
     if gained == 0:
         return told + "training neither gained nor lost a row against it."
     rows = f"{abs(gained):,} row{'s' if abs(gained) > 1 else ''}"
     return told + f"training {'gained' if gained > 0 else 'lost'} {rows} against it."
+
+
+def rows_gained(material: Material) -> int:
+    """Return by how many held-out rows the accuracy exceeds the initial clustering's."""
+    assert material.baseline is not None
+    head = material.metrics["heads"][material.head]["test"]
+    return round((head["acc"] - material.baseline["acc"]) * int(material.test_N.sum()))
+
+
+def worse_than_start(material: Material) -> list[str]:
+    """Return the warning that training lost against the initial clustering, if it did by more than a trifle."""
+    if material.baseline is None:
+        return []
+    lost, n_test = -rows_gained(material), int(material.test_N.sum())
+    if lost <= WORTH_A_WARNING * n_test:
+        return []
+    return [
+        f"worse than the start: {lost:,} fewer of {n_test:,} held-out rows are right than by the initial clustering"
+    ]
 
 
 def separation(silhouette: float) -> str:
