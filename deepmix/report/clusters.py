@@ -8,7 +8,7 @@ import numpy as np
 
 from deepmix.report import analysis, plots
 from deepmix.report.analysis import Projection
-from deepmix.report.markup import Child, Markup, details, element, figure, join, number, paragraph, percent, table
+from deepmix.report.markup import Child, Markup, details, element, figure, fixed, join, paragraph, percent, table
 from deepmix.report.material import Material
 from deepmix.report.page import Section
 from deepmix.report.plots import Group
@@ -46,7 +46,7 @@ def sizes(material: Material) -> Section:
         held = int((inside & material.test_N).sum())
         row: list[Child] = [str(k), f"{counts[k]:,}", percent(counts[k] / n_rows), f"{counts[k] - held:,}", f"{held:,}"]
         if material.is_mixture:
-            row.append(number(float(material.confidence_N[inside].mean()), 2) if inside.any() else "-")
+            row.append(fixed(float(material.confidence_N[inside].mean()), 2) if inside.any() else "-")
         if material.label_N is not None:
             name = material.meaning.get(k)
             row.append("-" if name is None else str(name))
@@ -123,8 +123,8 @@ def latent_map(material: Material) -> Section:
     subset = f"{n_drawn:,} of the {n_rows:,} rows, taken at random" if n_drawn < n_rows else f"all {n_rows:,} rows"
     opening = paragraph(
         f"The model places each row in a latent space of {material.latent_NM.shape[1]} dimensions; these are "
-        f"flat views of it, of {subset}. PCA keeps distances as well as a plane can. t-SNE and UMAP show which rows are neighbours; "
-        "the sizes of groups and the gaps between them mean little there."
+        f"flat views of it, of {subset}. PCA keeps distances as well as a plane can. t-SNE and UMAP show which rows "
+        "are neighbours; the sizes of groups and the gaps between them mean little there."
     )
     if not material.is_mixture:
         return Section("Map of the latent space", join([opening, *parts]))
@@ -229,13 +229,13 @@ def _reliability(found: analysis.Reliability) -> tuple[Markup, str]:
         verdict = "about as confident as it should be"
     told = (
         f" On held-out rows it is {percent(said)} sure on average, and right about {percent(seen)} of them: {verdict}. "
-        f"The expected calibration error, the mean gap between the two, is {number(found.error, 2)}. The model is "
+        f"The expected calibration error, the mean gap between the two, is {fixed(found.error)}. The model is "
         "right about a row where its component stands for the row's label, as matched on the training rows."
     )
-    described = f"The model is {verdict}; expected calibration error {number(found.error, 2)}."
+    described = f"The model is {verdict}; expected calibration error {fixed(found.error)}."
     chart = plots.reliability_chart("Reliability diagram", described, found)
     rows = [
-        [number(a), number(b), f"{low:.2f} to {high:.2f}", f"{n:,}"]
+        [fixed(a), fixed(b), f"{low:.2f} to {high:.2f}", f"{n:,}"]
         for a, b, low, high, n in zip(found.said, found.seen, found.low, found.high, found.counts, strict=True)
     ]
     header = ["sure (mean)", "right (share)", "95 % interval", "rows"]

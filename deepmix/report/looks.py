@@ -14,7 +14,7 @@ TOP_FEATURES = 5
 """Features listed for each cluster."""
 TOLD_ROWS = 3
 """Row numbers named for each cluster of a table."""
-REACH = 3.0
+REACH = 2.0
 """Standard deviations at which the bar of a difference is full."""
 IMAGE_BYTES = 1_200_000
 """Bytes of all images before they are compressed; where there would be more, each cluster shows fewer."""
@@ -92,15 +92,13 @@ def _feature_cards(material: Material) -> Section:
         rows: list[list[Child]] = [
             [
                 material.column(int(feature)),
-                element("td", plots.difference_bar(float(apart_KD[cluster, feature]), REACH), class_="text"),
-                signed(float(apart_KD[cluster, feature])),
+                element("td", plots.difference_bar(float(apart), REACH), signed(float(apart))),
                 number(float(inside_KD[cluster, feature])),
                 number(float(outside_KD[cluster, feature])),
             ]
-            for feature in order
+            for feature, apart in zip(order, apart_KD[cluster, order], strict=True)
         ]
-        header: list[Child] = ["feature", "less | more", "difference", "mean here", "elsewhere"]
-        listed = table(f"What sets cluster {cluster} apart", header, rows, text_columns=(0, 1))
+        listed = table(f"What sets cluster {cluster} apart", ["feature", "difference", "here", "others"], rows)
         least = "Least certain" if material.is_mixture else "Farthest from its centre"
         told = f"Most typical rows: {_numbers(material.typical(cluster))}. "
         told += f"{least}: {_numbers(material.doubtful(cluster))}."
@@ -108,7 +106,8 @@ def _feature_cards(material: Material) -> Section:
     opening = paragraph(
         "For each cluster the features in which its rows differ most from all other rows. The difference is that "
         "of the means, in standard deviations of the feature over all rows: around 0.2 is small, above 0.8 large "
-        "(Cohen 1988). Means are in the data's own units; rows are numbered as in assignments.csv."
+        "(Cohen 1988). 'Here' and 'others' are the means, in the data's own units; rows are numbered "
+        "as in assignments.csv."
     )
     return Section(
         "What sets each cluster apart",

@@ -17,6 +17,7 @@ __all__ = [
     "details",
     "element",
     "figure",
+    "fixed",
     "join",
     "number",
     "paragraph",
@@ -69,6 +70,11 @@ def number(value: float | None, digits: int = 3) -> str:
     decimals = max(digits - 1 - int(exponent), 0)
     text = f"{value:.{digits - 1}e}" if abs(int(exponent)) > 6 else f"{value:,.{decimals}f}"
     return text.replace("-", "\N{MINUS SIGN}")
+
+
+def fixed(value: float | None, decimals: int = 3) -> str:
+    """Return a number with this many decimals, for columns of like figures; '-' for None."""
+    return "-" if value is None else f"{value:,.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def percent(share: float, decimals: int = 1) -> str:

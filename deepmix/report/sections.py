@@ -11,7 +11,19 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from deepmix.report import words
-from deepmix.report.markup import Child, Markup, details, element, join, number, paragraph, percent, scrolled, table
+from deepmix.report.markup import (
+    Child,
+    Markup,
+    details,
+    element,
+    fixed,
+    join,
+    number,
+    paragraph,
+    percent,
+    scrolled,
+    table,
+)
 from deepmix.report.material import Material
 from deepmix.report.page import Section
 
@@ -47,7 +59,7 @@ def lead(material: Material) -> Markup:
                 ("Initial clustering", percent(material.baseline["acc"]), "accuracy before the mixture was trained")
             )
     elif test["silhouette"] is not None:
-        entries.append(("Silhouette", number(test["silhouette"], 2), "held-out rows; 1 at best"))
+        entries.append(("Silhouette", fixed(test["silhouette"], 2), "held-out rows; 1 at best"))
     least, most = int(material.size_K.min()), int(material.size_K.max())
     filled = int((material.size_K > 0).sum())
     entries.append(
@@ -55,7 +67,7 @@ def lead(material: Material) -> Markup:
     )
     if material.is_mixture:
         entries.append(
-            ("Mean certainty", number(float(material.confidence_N.mean()), 2), "largest q(y|x) of a row; 1 at best")
+            ("Mean certainty", fixed(float(material.confidence_N.mean()), 2), "largest q(y|x) of a row; 1 at best")
         )
     entries.append(("ELBO", number(metrics["elbo"]["test"], 4), "nats a held-out row"))
     return join([opening, paragraph(words.outcome(material)), facts(entries)])
@@ -94,22 +106,22 @@ def results(material: Material) -> Section:
     """Return every head's metrics beside the initial clustering's."""
     metrics = material.metrics
     known = words.known_metrics(metrics)
-    header = ["", *(words.METRICS[name][0] for name in known)]
+    header = ["clusters by", *(words.METRICS[name][0] for name in known)]
     parts = []
     for side, told in (("test", "Held-out rows"), ("train", "Training rows")):
         rows: list[list[Child]] = [
-            [f"head {head}", *(number(sides[side][name]) for name in known)] for head, sides in metrics["heads"].items()
+            [f"head {head}", *(fixed(sides[side][name]) for name in known)] for head, sides in metrics["heads"].items()
         ]
         baseline = metrics.get("initial_labels", {}).get(side)
         if baseline is not None:
-            rows.append(["initial clustering alone", *(number(baseline.get(name)) for name in known)])
+            rows.append(["initial clustering alone", *(fixed(baseline.get(name)) for name in known)])
         parts.append(table(told, header, rows))
     if material.baseline is not None:
         parts.append(
             paragraph(
                 "Training starts from an initial clustering, whose labels alone are the baseline; on held-out "
-                "rows they are those of the nearest training rows, by vote. The start decides most of the accuracy: only what "
-                "exceeds it is the mixture's own."
+                "rows they are those of the nearest training rows, by vote. The start decides most of the accuracy: "
+                "only what exceeds it is the mixture's own."
             )
         )
     heads = "A head turns what the model says of a row into a cluster; 'posterior' takes the most probable component."
@@ -127,7 +139,9 @@ def results(material: Material) -> Section:
         details(
             "The evidence lower bound (ELBO) and its parts",
             table(
-                "Nats a row; the ELBO is the reconstruction less both divergences", ["", "training", "held out"], bound
+                "Nats a row; the ELBO is the reconstruction less the others",
+                ["part", "training", "held out"],
+                bound,
             ),
             paragraph(
                 "The ELBO bounds the log-probability of a row from below and compares models of the same data: higher "

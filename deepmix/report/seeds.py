@@ -14,7 +14,7 @@ from deepmix import runs
 from deepmix.errors import DeepmixError, UsageError
 from deepmix.report import analysis, curves, plots, sections, words
 from deepmix.report.clusters import caption, shade
-from deepmix.report.markup import Child, Markup, element, figure, join, number, paragraph, percent, table
+from deepmix.report.markup import Child, Markup, element, figure, fixed, join, number, paragraph, percent, table
 from deepmix.report.material import data_name
 from deepmix.report.page import Section, page
 from deepmix.report.writing import read_epochs
@@ -207,19 +207,19 @@ def _results(material: SeedMaterial) -> Section:
     if material.baselines:
         cells = [_mean([found[name] for found in material.baselines if name in found]) for name in known]
         rows.append(["initial clustering alone", *cells])
-    header = ["", *(words.METRICS[name][0] for name in known)]
+    header = ["clusters by", *(words.METRICS[name][0] for name in known)]
     listed = table("Held-out rows, mean ± standard deviation over seeds", header, rows)
     every = [
         [
             f"seed {run.seed}",
-            *(number(run.metrics["heads"][head]["test"].get(metric)) for head in material.heads),
+            *(fixed(run.metrics["heads"][head]["test"].get(metric)) for head in material.heads),
             number(run.metrics["elbo"]["test"], 4),
             number(run.metrics["seconds"]),
         ]
         for run in material.runs
     ]
     name = words.METRICS[metric][0]
-    header = ["", *(f"head {head}" for head in material.heads), "ELBO", "seconds"]
+    header = ["run", *(f"head {head}" for head in material.heads), "ELBO", "seconds"]
     single = table(f"Each seed's {name} on held-out rows", header, every)
     return Section("Results over seeds", join([listed, element("div", _strips(material), single, class_="beside")]))
 
@@ -255,7 +255,7 @@ def _agreement(material: SeedMaterial) -> Section | None:
         "however good each run looks."
     )
     title = f"Rows on which two seeds agree, head '{material.head}'"
-    return Section("Agreement of the seeds", join([told, table(title, ["", *names], rows, class_="confusion")]))
+    return Section("Agreement of the seeds", join([told, table(title, ["run", *names], rows, class_="confusion")]))
 
 
 def _runs(material: SeedMaterial) -> Section:

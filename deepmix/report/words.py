@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from deepmix.report.markup import number, percent
+from deepmix.report.markup import fixed, percent
 from deepmix.report.material import Material
 
 METRICS = {
@@ -75,7 +75,7 @@ def outcome(material: Material) -> str:
         if head["silhouette"] is None:
             return told + "The held-out rows lie in a single cluster."
         apart = separation(head["silhouette"])
-        return told + f"In the latent space they lie {apart}: a silhouette of {number(head['silhouette'], 2)}."
+        return told + f"In the latent space they lie {apart}: a silhouette of {fixed(head['silhouette'], 2)}."
     n_test = int(material.test_N.sum())
     told = f"{percent(head['acc'])} of the {n_test:,} held-out rows are in the cluster that stands for their label. "
     if material.baseline is None:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from deepmix.cli import main
 
-TINY = ("--init", "kmeans", "--epochs", "2", "--pretrain-epochs", "2", "--quiet")
+TINY = ("--init", "kmeans", "--epochs", "2", "--pretrain-epochs", "2", "--quiet", "--no-report")
 """Options that make a run take a second; its clusters mean nothing."""
 
 Done = subprocess.CompletedProcess[str]
