@@ -31,6 +31,9 @@ class Curve:
     """Keys of metrics.jsonl and what their lines are called."""
     stage: str = "train"
     whole: bool = False
+    """Whether its values are whole numbers."""
+    mixture: bool = False
+    """Whether it says nothing of a model of one component."""
 
 
 CURVES = (
@@ -46,11 +49,13 @@ CURVES = (
         f"components that hold at least {IN_USE_SHARE:g} of an equal share of the rows",
         {"clusters_in_use": "clusters"},
         whole=True,
+        mixture=True,
     ),
     Curve(
         "Certainty while training",
         "mean of the largest q(y|x), with the noise of training",
         {"confidence": "certainty"},
+        mixture=True,
     ),
     Curve(
         "Pretraining",
@@ -62,9 +67,9 @@ CURVES = (
 """The charts, in their order."""
 
 
-def training(runs: Mapping[str, Epochs]) -> Section | None:
+def training(runs: Mapping[str, Epochs], *, is_mixture: bool) -> Section | None:
     """Return the training curves of one run, or of several by name."""
-    figures = [drawn for curve in CURVES for drawn in _figures(curve, runs)]
+    figures = [drawn for curve in CURVES if is_mixture or not curve.mixture for drawn in _figures(curve, runs)]
     if not figures:
         return None
     opening = paragraph(
@@ -93,9 +98,9 @@ def _series(name: str, rows: Epochs, stage: str, key: str) -> Series:
 
 
 def _figure(curve: Curve, title: str, series: list[Series], *, named: bool) -> list[Markup]:
-    """Return a chart with its table, or nothing where there is nothing to draw: no epochs, or one component."""
+    """Return a chart with its table, or nothing where there is nothing to draw."""
     series = [one for one in series if one.y]
-    if not series or (curve.whole and max(max(one.y) for one in series) <= 1):
+    if not series:
         return []
     told = "; ".join(
         f"{one.name}: {number(one.y[0])} in epoch {one.x[0]}, {number(one.y[-1])} in epoch {one.x[-1]}"

@@ -64,6 +64,11 @@ class SeedMaterial:
         return "acc" if "acc" in words.known_metrics(self.runs[0].metrics) else "silhouette"
 
     @property
+    def is_mixture(self) -> bool:
+        """Whether the model has components of its own: only such start from an initial clustering."""
+        return "initial_labels" in self.runs[0].metrics
+
+    @property
     def baselines(self) -> list[Mapping[str, Any]]:
         """The initial clustering's metrics on the held-out rows, of each seed; empty where there are none."""
         return [
@@ -139,7 +144,7 @@ def render(material: SeedMaterial) -> str:
         _cautions(material),
         _results(material),
         _agreement(material),
-        curves.training({f"seed {run.seed}": run.epochs for run in material.runs}),
+        curves.training({f"seed {run.seed}": run.epochs for run in material.runs}, is_mixture=material.is_mixture),
         _runs(material),
         _again(material),
     )

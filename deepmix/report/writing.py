@@ -110,7 +110,7 @@ def render(material: Material) -> str:
         clusters_part.latent_map(material),
         clusters_part.confusion(material),
         clusters_part.certainty(material),
-        curves.training({"this run": material.epochs}),
+        curves.training({"this run": material.epochs}, is_mixture=material.is_mixture),
         sections.again(material),
     )
     title = f"{material.data}: {material.n_clusters} clusters by {material.config['model']}"
