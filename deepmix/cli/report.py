@@ -13,7 +13,7 @@ from deepmix.report import rewriting
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--umap", is_flag=True, help="Draw the latent maps by UMAP too (needs umap-learn; slow).")
+@click.option("--umap", is_flag=True, help="Draw the latent maps by UMAP too; takes half a minute more.")
 @click.option("--json", "as_json", is_flag=True, help="Print the path, its bytes and the seconds it took as JSON.")
 def report(run: Path, umap: bool, as_json: bool) -> None:
     """Write RUN/report.html anew and print its path.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from dataclasses import dataclass
 from itertools import combinations
@@ -89,16 +88,11 @@ def projections(latent_NM: Array, seed: int, *, with_umap: bool = False) -> list
             )
         )
         if with_umap:
-            import umap  # not a dependency: only where the user has it
+            import umap  # here, because its compiler takes seconds to load
 
             points = umap.UMAP(random_state=seed).fit_transform(latent_NM)
             maps.append(Projection("UMAP", points, "UMAP: near rows are alike,", "distances between groups say little"))
     return [one for one in maps if np.isfinite(one.points).all()]
-
-
-def has_umap() -> bool:
-    """Whether the package umap-learn is installed."""
-    return importlib.util.find_spec("umap") is not None
 
 
 def principal_components(latent_NM: Array) -> Projection:

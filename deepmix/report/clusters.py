@@ -123,8 +123,9 @@ def latent_map(material: Material) -> Section:
     subset = f"{n_drawn:,} of the {n_rows:,} rows, taken at random" if n_drawn < n_rows else f"all {n_rows:,} rows"
     opening = paragraph(
         f"The model places each row in a latent space of {material.latent_NM.shape[1]} dimensions; these are "
-        f"flat views of it, of {subset}. PCA keeps distances as well as a plane can. t-SNE and UMAP show which rows "
-        "are neighbours; the sizes of groups and the gaps between them mean little there."
+        f"flat views of it, of {subset}. PCA keeps distances as well as a plane can. "
+        "t\N{NON-BREAKING HYPHEN}SNE (and UMAP, drawn by 'deepmix report --umap') shows which rows are "
+        "neighbours; the sizes of groups and the gaps between them mean little there."
     )
     if not material.is_mixture:
         return Section("Map of the latent space", join([opening, *parts]))

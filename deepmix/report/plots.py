@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -146,20 +147,27 @@ def line_chart(
     x = Scale(min(all_x), max(all_x), 48, WIDTH - (96 if several else 10))
     y = Scale(low, high, 160, 8)
     parts: list[Markup] = [axes(x, y, x_label, ticks(x.low, x.high, whole=True), ticks(low, high, whole=whole))]
-    ends: list[float] = []
     for i, one in enumerate(series):
         points = " ".join(f"{x(a):g},{y(b):g}" for a, b in zip(one.x, one.y, strict=True))
         looks = f"line s{i % N_COLOURS} dash{i % 4}" if named else "line s0 thin"
         if len(one.x) == 1:
             parts.append(element("circle", cx=x(one.x[0]), cy=y(one.y[0]), r=3, class_=f"mark s{i % N_COLOURS}"))
         parts.append(element("polyline", points=points, class_=looks))
-        if several:
-            at = y(one.y[-1]) + 4
-            while any(abs(at - other) < 13 for other in ends):
-                at -= 13 if at > 80 else -13
-            ends.append(at)
-            parts.append(text(x.end + 6, at, short(one.name), class_=f"name s{i % N_COLOURS}"))
+    if several:
+        places = apart([y(one.y[-1]) + 4 for one in series], 13, y.start)
+        for i, (one, place) in enumerate(zip(series, places, strict=True)):
+            parts.append(text(x.end + 6, place, short(one.name), class_=f"name s{i % N_COLOURS}"))
     return drawing(title, description, 198, *parts)
+
+
+def apart(places: Sequence[float], step: float, bottom: float) -> list[float]:
+    """Return places moved down, in their order, until they lie a step apart, and then up if the last is too low."""
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    moved = list(places)
+    for above, below in pairwise(order):
+        moved[below] = max(moved[below], moved[above] + step)
+    over = max(moved[order[-1]] - bottom, 0.0)
+    return [place - over for place in moved]
 
 
 def marker_path(points: Array, shape: str, x: Scale, y: Scale) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from deepmix import experiment, runs
 from deepmix.errors import UsageError
 from deepmix.loading import LoadedRun
-from deepmix.report import analysis, seeds, writing
+from deepmix.report import seeds, writing
 
 
 def rewrite(path: Path, *, with_umap: bool = False) -> Path:
@@ -23,13 +23,10 @@ def rewrite(path: Path, *, with_umap: bool = False) -> Path:
         Where the report is.
 
     Raises:
-        UsageError: it is no run folder, the run is not finished, its data are gone or have changed, or UMAP is not
-            installed.
+        UsageError: it is no run folder, the run is not finished, or its data are gone or have changed.
         DeepmixError: a file is damaged, or a plugin it needs is missing.
 
     """
-    if with_umap and not analysis.has_umap():
-        raise UsageError("UMAP is not installed; install it with: pip install 'deepmix[umap]'")
     if (path / runs.SUMMARY).is_file():
         folders = seeds.seed_folders(path)
         for folder in folders.values():

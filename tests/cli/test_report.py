@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from deepmix.report import rewriting, seeds, writing
+from deepmix.report import seeds, writing
 
 from .conftest import WITH_REPORT
 
@@ -168,12 +168,3 @@ def test_refusals_name_cause_and_cure(deepmix, blobs, tmp_path):
     (tmp_path / "run" / "metrics.json").unlink()
     refused("run", words=("is not finished", "deepmix train --resume --out run"))
     assert not (tmp_path / "run" / "report.html").exists()
-
-
-def test_umap_is_asked_for_and_said_to_be_missing(deepmix, blobs, tmp_path, monkeypatch):
-    args = ("train", *labelled(blobs), "--no-report", "--out", "run", *WITH_REPORT)
-    assert deepmix(*args).returncode == 0
-    monkeypatch.setattr(rewriting.analysis, "has_umap", lambda: False)
-    done = deepmix("report", "run", "--umap")
-    assert done.returncode == 2
-    assert "pip install 'deepmix[umap]'" in done.stderr
