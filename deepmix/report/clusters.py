@@ -205,7 +205,12 @@ def certainty(material: Material) -> Section | None:
         return None
     opening = "For each row the model gives the probability of every cluster, q(y|x); the largest says how sure it is."
     figures = [_histogram(material.confidence_N[material.test_N])]
-    if material.label_N is not None:
+    if material.log_q_NK.shape[1] < len(material.classes):
+        opening += (
+            " There are fewer components than labels, so none can be right about all of its rows, and the labels can't "
+            "tell whether the model is too sure."
+        )
+    elif material.label_N is not None:
         drawn, told = _reliability(material.reliability)
         figures.append(drawn)
         opening += told

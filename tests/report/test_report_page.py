@@ -177,6 +177,15 @@ def test_what_does_not_apply_is_left_out():
     assert "images the model generates".capitalize() in headings["one-component"]
 
 
+def test_certainty_is_not_judged_by_more_labels_than_components():
+    labels = tuple("abcdefgh")
+    assert "Reliability" in Page(render(make_material(n_clusters=8, labels=labels))).text
+    text = Page(render(make_material(n_clusters=2, labels=labels))).text
+    assert "There are fewer components than labels" in text
+    assert "Reliability" not in text
+    assert "confident" not in text
+
+
 def test_cluster_sizes_are_listed():
     page = Page(rendered("fifty-clusters"))
     _, *rows = page.tables["Each cluster in figures, training and held-out rows together"]
