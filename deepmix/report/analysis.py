@@ -25,7 +25,7 @@ TSNE_STEPS = 500
 """t-SNE's steps, half of them its early exaggeration; more change a map of this size little."""
 PERPLEXITY = 30.0
 """t-SNE's neighbourhood, scikit-learn's default; less where there are few rows."""
-UNSCALED = ("near rows are alike;", "far ones need not differ more")
+NO_AXES = ("near rows are alike,", "far ones need not differ more")
 """What the axes of a map of neighbours mean."""
 FEWEST_MAP_ROWS = 8
 """Below this many distinct rows there are no neighbourhoods to draw."""
@@ -82,16 +82,11 @@ def projections(latent_NM: Array, seed: int, *, with_umap: bool = False) -> list
         warnings.simplefilter("ignore")  # of libraries on threads and seeds; the map is a picture, not a result
         perplexity = min(PERPLEXITY, (len(latent_NM) - 1) / 3)
         tsne = TSNE(init="pca", max_iter=TSNE_STEPS, perplexity=perplexity, random_state=seed)
-        maps.append(
-            Projection(
-                "t-SNE", tsne.fit_transform(latent_NM), "t-SNE: near rows are alike,", "far ones need not differ more"
-            )
-        )
+        maps.append(Projection("t-SNE", tsne.fit_transform(latent_NM), *NO_AXES))
         if with_umap:
             import umap  # here, because its compiler takes seconds to load
 
-            points = umap.UMAP(random_state=seed).fit_transform(latent_NM)
-            maps.append(Projection("UMAP", points, "UMAP: near rows are alike,", "distances between groups say little"))
+            maps.append(Projection("UMAP", umap.UMAP(random_state=seed).fit_transform(latent_NM), *NO_AXES))
     return [one for one in maps if np.isfinite(one.points).all()]
 
 

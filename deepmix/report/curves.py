@@ -113,4 +113,5 @@ def _figure(curve: Curve, title: str, series: list[Series], *, named: bool) -> l
         [f"{longest[i]:g}", *(number(one.y[i], 4) if i < len(one.y) else "-" for one in series)] for i in chosen
     ]
     listed = table(f"{title}: {curve.told}", ["epoch", *(one.name for one in series)], rows)
-    return [figure(chart, caption(title, curve.told), details("The figures behind it", listed))]
+    shown = curve.told if named else f"{curve.told}; a line is a run"
+    return [figure(chart, caption(title, shown), details("The figures behind it", listed))]

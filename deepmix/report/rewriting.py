@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from deepmix import experiment, runs
-from deepmix.errors import UsageError
+from deepmix.errors import DeepmixError, UsageError
 from deepmix.loading import LoadedRun
 from deepmix.report import seeds, writing
 
@@ -27,13 +27,18 @@ def rewrite(path: Path, *, with_umap: bool = False) -> Path:
         DeepmixError: a file is damaged, or a plugin it needs is missing.
 
     """
-    if (path / runs.SUMMARY).is_file():
-        folders = seeds.seed_folders(path)
-        for folder in folders.values():
-            _rewrite_run(folder, with_umap)
-        seeds.write(path)
-    else:
-        _rewrite_run(runs.RunFolder.open(path), with_umap)
+    try:
+        if (path / runs.SUMMARY).is_file():
+            folders = seeds.seed_folders(path)
+            for folder in folders.values():
+                _rewrite_run(folder, with_umap)
+            seeds.write(path)
+        else:
+            _rewrite_run(runs.RunFolder.open(path), with_umap)
+    except (KeyError, TypeError, IndexError) as error:  # JSON that is whole and not what a run writes
+        raise DeepmixError(
+            f"the files of '{path}' do not fit together ({type(error).__name__}: {error}); train again with --overwrite"
+        ) from error
     return path / runs.REPORT
 
 

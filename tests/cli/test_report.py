@@ -168,3 +168,16 @@ def test_refusals_name_cause_and_cure(deepmix, blobs, tmp_path):
     (tmp_path / "run" / "metrics.json").unlink()
     refused("run", words=("is not finished", "deepmix train --resume --out run"))
     assert not (tmp_path / "run" / "report.html").exists()
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.json", "metrics.jsonl", "assignments.csv"])
+def test_damaged_files_are_named_and_the_old_report_stays(deepmix, blobs, tmp_path, name):
+    assert deepmix("train", *labelled(blobs), "--out", "run", *WITH_REPORT).returncode == 0
+    report = (tmp_path / "run" / "report.html").read_bytes()
+    for content in ("{", "{}"):
+        (tmp_path / "run" / name).write_text(content)
+        done = deepmix("report", "run")
+        assert done.returncode == 1
+        assert "run" in done.stderr
+        assert "train again with --overwrite" in done.stderr or "can't be read" in done.stderr
+        assert (tmp_path / "run" / "report.html").read_bytes() == report

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from deepmix import metrics
+from deepmix.report import seeds
 from deepmix.report.material import SHOWN, Material
 from deepmix.report.writing import render
 
@@ -128,10 +129,19 @@ CASES: dict[str, Callable[[], Material]] = {
 }
 
 
+SEVERAL_SEEDS = "several-seeds"
+
+
 @cache
 def rendered(case: str) -> str:
-    """Return a case's report."""
-    return render(CASES[case]())
+    """Return the report of a case, or of three seeds that agree on few rows."""
+    if case != SEVERAL_SEEDS:
+        return render(CASES[case]())
+    one = make_material(labels=HOSTILE_LABELS)
+    n_rows = len(one.cluster_N)
+    clusterings = [one.cluster_N, np.arange(n_rows) % 3, np.random.default_rng(0).integers(4, size=n_rows)]
+    runs = [seeds.SeedRun(i, one.metrics, one.epochs, found) for i, found in enumerate(clusterings)]
+    return seeds.render(seeds.SeedMaterial(one.config, runs))
 
 
 @pytest.fixture(params=CASES)

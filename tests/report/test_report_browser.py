@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import CASES, rendered
+from .conftest import CASES, SEVERAL_SEEDS, rendered
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
@@ -63,7 +63,7 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(PHONE, "light"), (DESKTOP, "dark")])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, SEVERAL_SEEDS])
 def test_report_in_a_browser(opened, case, width, scheme):
     from axe_playwright_python.sync_playwright import Axe
 
