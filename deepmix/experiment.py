@@ -38,6 +38,7 @@ from deepmix.data import prepare as arrange
 from deepmix.errors import UsageError
 from deepmix.heads import make_head
 from deepmix.interfaces import Initializer, Model
+from deepmix.report import writing
 from deepmix.training import Reporter, Trainer, TrainingOptions, diagnose, evaluate, learns_by_gradient, planned_epochs
 from deepmix.types import Array, Inference, Split
 
@@ -58,6 +59,8 @@ class Experiment:
     split: Split
     n_components: int
     device: torch.device
+    report: bool = True
+    """Whether a run in a folder ends with its report.html."""
 
 
 def prepare(config: ExperimentConfig, x: Any = None, columns: list[str] | None = None) -> Experiment:
@@ -175,6 +178,10 @@ def run(
     results["seconds"] = trainer.seconds
     _write_assignments(folder, split, clusters, inferences)
     folder.write_json(runs.METRICS, results)
+    if experiment.report and isinstance(folder, runs.RunFolder):
+        reporter.start("report", 0)
+        with writing.forgiven(reporter.note, folder.path):
+            writing.write(folder, split, model, inferences, clusters[config.heads[0]])
     return results
 
 

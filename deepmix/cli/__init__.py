@@ -14,6 +14,7 @@ from deepmix.cli.evaluate import evaluate
 from deepmix.cli.export import export
 from deepmix.cli.plugins import plugins
 from deepmix.cli.predict import predict
+from deepmix.cli.report import report
 from deepmix.cli.reproduce import reproduce
 from deepmix.cli.sample import sample
 from deepmix.cli.train import train
@@ -33,6 +34,7 @@ main.add_command(evaluate)
 main.add_command(compare)
 main.add_command(export)
 main.add_command(plugins)
+main.add_command(report)
 main.add_command(bench)
 main.add_command(doctor)
 main.add_command(completion)

@@ -23,6 +23,8 @@ from deepmix.configuration import SHORTHANDS, ExperimentConfig
 from deepmix.errors import DeepmixError, UsageError
 from deepmix.experiment import Experiment
 from deepmix.options import describe, parse_assignments
+from deepmix.report import seeds as report_seeds
+from deepmix.report.writing import forgiven
 
 NAMING_FLAGS = ("model", "prior", "posterior", "encoder", "decoder", "init", "dataset", "head")
 """Flags that name plugins, whose options the help then shows."""
@@ -91,6 +93,7 @@ class TrainCommand(click.Command):
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder.  [default: a new one below runs/]")
 @click.option("--overwrite", is_flag=True, help="Replace the run folder if it exists.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out from its last checkpoint.")
+@click.option("--no-report", is_flag=True, help="Write no report.html; `deepmix report` does it later.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def train(
     assignments: tuple[str, ...],
@@ -98,6 +101,7 @@ def train(
     out: Path | None,
     overwrite: bool,
     resume: bool,
+    no_report: bool,
     quiet: bool,
     seeds: int | None,
     **flags: Any,
@@ -128,6 +132,7 @@ def train(
     prepared = experiment.prepare(config)  # before a folder is made or replaced
     if prepared.n_components < 2:
         raise UsageError("components must be at least 2, got 1: one cluster would hold every row")
+    prepared = dataclasses.replace(prepared, report=not no_report)
     out = out or runs.fresh_path(Path("runs"), f"{Path(config.dataset).name.split('.')[0]}-{config.model}")
     if seeds is None:
         results = _run(prepared, runs.RunFolder.create(out, overwrite=overwrite), quiet)
@@ -166,6 +171,9 @@ def _run_seeds(prepared: Experiment, folder: runs.RunFolder, seeds: range, quiet
         else:
             results[seed] = _run(one, runs.RunFolder.create(path, overwrite=True), quiet, whole=folder.path)
     folder.write_json(runs.SUMMARY, {**experiment.summarize(results), "config": dataclasses.asdict(prepared.config)})
+    if prepared.report:
+        with forgiven(lambda text: click.echo(text, err=True), folder.path):
+            report_seeds.write(folder.path)
     _show(folder.path, results)
 
 

@@ -13,8 +13,10 @@ from click.testing import CliRunner
 
 from deepmix.cli import main
 
-TINY = ("--init", "kmeans", "--epochs", "2", "--pretrain-epochs", "2", "--quiet")
+TINY = ("--init", "kmeans", "--epochs", "2", "--pretrain-epochs", "2", "--quiet", "--no-report")
 """Options that make a run take a second; its clusters mean nothing."""
+WITH_REPORT = TINY[:-1]
+"""The same for a run that ends with its report."""
 
 Done = subprocess.CompletedProcess[str]
 

@@ -15,13 +15,13 @@ from safetensors.numpy import load_file
 
 from deepmix.metrics import clustering_accuracy
 
-from .conftest import TINY
+from .conftest import TINY, WITH_REPORT
 
 DIGITS_ROWS, DIGITS_TEST = 1797, 270
 
 
 def test_main_job_leaves_the_run_folder_of_the_design(command, tmp_path):
-    done = command("train", "--model", "mvae-emv2", "--prior", "standard", "--head", "gmm", *TINY)
+    done = command("train", "--model", "mvae-emv2", "--prior", "standard", "--head", "gmm", *WITH_REPORT)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "runs" / "digits-mvae-emv2-1"
     assert f"Run folder: {folder.relative_to(tmp_path)}" in done.stdout
@@ -32,6 +32,7 @@ def test_main_job_leaves_the_run_folder_of_the_design(command, tmp_path):
         "metrics.json",
         "model.safetensors",
         "inference.safetensors",
+        "report.html",
         "checkpoint",
         "assignments.csv",
     }

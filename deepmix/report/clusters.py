@@ -1,0 +1,252 @@
+"""The parts of a run's report on its clusters: their sizes, their map, the labels in them, how sure they are."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from deepmix.report import analysis, plots
+from deepmix.report.analysis import Projection
+from deepmix.report.markup import Child, Markup, details, element, figure, fixed, join, paragraph, percent, table
+from deepmix.report.material import Material
+from deepmix.report.page import Section
+from deepmix.report.plots import Group
+from deepmix.types import Array
+
+MOST_LABELS = 60
+"""Labels that are listed; others are counted together."""
+MOST_IN_LEGEND = 12
+"""Entries of a legend that stands open."""
+CERTAINTIES = (
+    (0.99, "over 0.99", 6, "dot"),
+    (0.9, "0.90 to 0.99", 0, "square"),
+    (0.6, "0.60 to 0.90", 4, "plus"),
+    (0.0, "below 0.60", 1, "cross"),
+)
+"""Steps of q(y|x) on the map: least value, name, colour and marker; the last are drawn on top."""
+CALIBRATED_GAP = 0.02
+"""Difference of mean certainty and share right below which neither is called too large."""
+
+
+def sizes(material: Material) -> Section:
+    """Return how many rows each cluster has, how sure the model is of them, and the label they share."""
+    counts, shown = material.size_K, material.shown
+    n_rows = int(counts.sum())
+    equal = n_rows / len(counts)
+    told = f"The largest cluster has {counts.max():,} rows, the smallest {counts.min():,}; equal ones had {equal:,.0f}."
+    names, values = [str(k) for k in shown], [int(counts[k]) for k in shown]
+    chart = plots.bars("Rows of each cluster", told, names, values, equal, "equal clusters")
+    header: list[Child] = ["cluster", "rows", "share", "training", "held out"]
+    header += ["certainty"] if material.is_mixture else []
+    header += ["stands for", "rows so labelled"] if material.label_N is not None else []
+    rows = []
+    for k in shown:
+        inside = material.cluster_N == k
+        held = int((inside & material.test_N).sum())
+        row: list[Child] = [str(k), f"{counts[k]:,}", percent(counts[k] / n_rows), f"{counts[k] - held:,}", f"{held:,}"]
+        if material.is_mixture:
+            row.append(fixed(float(material.confidence_N[inside].mean()), 2) if inside.any() else "-")
+        if material.label_N is not None:
+            name = material.meaning.get(k)
+            row.append("-" if name is None else str(name))
+            row.append("-" if name is None else percent(float((material.label_N[inside] == name).mean())))
+        rows.append(row)
+    listed = table(
+        "Each cluster in figures, training and held-out rows together",
+        header,
+        rows,
+        text_columns=(0, header.index("stands for")) if "stands for" in header else (0,),
+    )
+    terms = (
+        "Certainty is the mean of the largest q(y|x) of the cluster's rows, 1 at best. " if material.is_mixture else ""
+    )
+    if material.label_N is not None:
+        terms += (
+            "A cluster stands for the label it is matched to, one to one, on the training rows; one that is left over "
+            "stands for its most frequent label."
+        )
+    drawn = figure(chart, caption("Rows of each cluster", "training and held-out rows together"))
+    beside = element(
+        "div", drawn, element("div", listed, paragraph(terms, class_="quiet") if terms else None), class_="beside"
+    )
+    return Section("Clusters", join([material.left_out(len(shown)), beside]))
+
+
+def caption(title: str, told: str) -> Markup:
+    """Return a figure's caption: what it is, and what there is to see."""
+    return element("strong", title, ".") + f" {told[:1].upper()}{told[1:]}."
+
+
+class View(NamedTuple):
+    """A way to colour a map."""
+
+    name: str
+    told: str
+    groups: list[tuple[str, int, str, Array]]
+    """Name, colour, marker and which of the drawn rows belong to the group."""
+    labelled: bool
+
+
+def views(material: Material) -> list[View]:
+    """Return the ways to colour a map: by cluster, by label and by certainty, as far as there are such."""
+    drawn = material.drawn
+    cluster_n = material.cluster_N[drawn]
+    by_cluster = [(str(k), k, _shape(k), cluster_n == k) for k in range(material.n_clusters)]
+    found = [View("by cluster", "numbers stand where a cluster is densest", by_cluster, True)]
+    if material.label_N is not None:
+        names, label_n = material.classes[:MOST_LABELS], material.label_N[drawn]
+        by_label = [(name, i, _shape(i), label_n == name) for i, name in enumerate(names)]
+        by_label.append(("other labels", plots.N_COLOURS - 1, "dot", ~np.isin(label_n, names)))
+        found.append(View("by label", "names stand where a label is densest", by_label, True))
+    if material.is_mixture:
+        steps, above = [], np.inf
+        for least, name, colour, shape in CERTAINTIES:
+            sure_n = material.confidence_N[drawn]
+            steps.append((name, colour, shape, (sure_n >= least) & (sure_n < above)))
+            above = least
+        found.append(View("by certainty", "the least certain rows are drawn on top", steps, False))
+    return found
+
+
+def _shape(number: int) -> str:
+    return plots.SHAPES[number % len(plots.SHAPES)]
+
+
+def latent_map(material: Material) -> Section:
+    """Return maps of the latent space by cluster, by label and by certainty."""
+    parts: list[Markup] = []
+    for projection in material.maps:
+        figures = [_map_figure(projection, view) for view in views(material)]
+        parts += [element("h3", projection.name), element("div", *figures, class_="grid")]
+    n_drawn, n_rows = len(material.drawn), len(material.cluster_N)
+    subset = f"{n_drawn:,} of the {n_rows:,} rows, taken at random" if n_drawn < n_rows else f"all {n_rows:,} rows"
+    opening = paragraph(
+        f"The model places each row in a latent space of {material.latent_NM.shape[1]} dimensions; these are "
+        f"flat views of it, of {subset}. PCA keeps distances as well as a plane can. "
+        "t\N{NON-BREAKING HYPHEN}SNE (and UMAP, drawn by 'deepmix report --umap') shows which rows are "
+        "neighbours; the sizes of groups and the gaps between them mean little there."
+    )
+    if not material.is_mixture:
+        return Section("Map of the latent space", join([opening, *parts]))
+    closing = paragraph(
+        "Each row stands where its own cluster's component places it. Where components do not share one latent space "
+        "(k-dvae, or a standard prior), clusters may lie on top of each other here and still be told apart.",
+        class_="quiet",
+    )
+    return Section("Map of the latent space", join([opening, *parts, closing]))
+
+
+def _map_figure(projection: Projection, view: View) -> Markup:
+    """Return one map in one colouring, with its legend."""
+    groups = [
+        Group(name, projection.points[chosen], colour % plots.N_COLOURS, shape, view.labelled)
+        for name, colour, shape, chosen in view.groups
+        if chosen.any()
+    ]
+    title = f"{projection.name} map {view.name}"
+    told = f"{len(projection.points):,} rows in {len(groups)} groups; {view.told}."
+    chart = plots.scatter(title, told, groups, projection.x_label, projection.y_label)
+    entries = [
+        element("li", plots.swatch(group.colour, group.shape), f"{plots.short(group.name)} ({len(group.points):,})")
+        for group in groups
+    ]
+    legend = element("ul", *entries, class_="legend")
+    below = legend if len(groups) <= MOST_IN_LEGEND else details("Legend", legend)
+    return figure(chart, caption(f"{projection.name}, {view.name}", view.told), below)
+
+
+def confusion(material: Material) -> Section | None:
+    """Return clusters against labels on the held-out rows."""
+    if material.label_N is None:
+        return None
+    label_n, cluster_n = material.label_N[material.test_N], material.cluster_N[material.test_N]
+    names = material.classes[:MOST_LABELS]
+    partner, meaning = analysis.matched_pairs(label_n, cluster_n), analysis.match(label_n, cluster_n)
+    place = {name: i for i, name in enumerate(names)}
+    shown = sorted(material.shown, key=lambda k: (place.get(meaning.get(k, ""), len(names)), k not in partner, k))
+    rows = []
+    for k in shown:
+        inside = label_n[cluster_n == k]
+        counts = [(name, int((inside == name).sum())) for name in names]
+        if len(material.classes) > len(names):
+            counts.append(("", len(inside) - sum(n for _, n in counts)))
+        cells: list[Child] = [str(k)]
+        for name, n in counts:
+            looks = shade(n / max(len(inside), 1)) + (" matched" if name and partner.get(k) == name else "")
+            cells.append(element("td", f"{n:,}", class_=looks))
+        rows.append(cells)
+    header: list[Child] = ["cluster", *map(plots.short, names)]
+    header += ["others"] if len(material.classes) > len(names) else []
+    told = "Held-out rows of each cluster by label. Darker: a larger share of the cluster; framed: its matched label"
+    whole = table(told, header, rows, class_="confusion", text_columns=())
+    right = sum(int(((cluster_n == k) & (label_n == name)).sum()) for k, name in partner.items())
+    texts = [
+        f"Clusters and labels are matched one to one so that as many rows as possible agree: {right:,} of "
+        f"{len(label_n):,}, an accuracy of {percent(right / len(label_n))}."
+    ]
+    if material.n_clusters != len(material.classes):
+        lonely = "some clusters have" if material.n_clusters > len(material.classes) else "some labels have"
+        texts.append(
+            f"There are {material.n_clusters} clusters and {len(material.classes)} labels, so {lonely} no partner and "
+            "count as wrong; homogeneity and completeness say more here."
+        )
+    return Section("Clusters against labels", join([paragraph(" ".join(texts)), material.left_out(len(shown)), whole]))
+
+
+def shade(share: float) -> str:
+    """Return the class of a table's cell by a share of 0 to 1."""
+    return f"h{int(np.ceil(5 * share))}"
+
+
+def certainty(material: Material) -> Section | None:
+    """Return how sure the model is of its clusters and, with labels, how often it is right to be."""
+    if not material.is_mixture:
+        return None
+    opening = "For each row the model gives the probability of every cluster, q(y|x); the largest says how sure it is."
+    figures = [_histogram(material.confidence_N[material.test_N])]
+    if material.log_q_NK.shape[1] < len(material.classes):
+        opening += (
+            " There are fewer components than labels, so none can be right about all of its rows, and the labels can't "
+            "tell whether the model is too sure."
+        )
+    elif material.label_N is not None:
+        drawn, told = _reliability(material.reliability)
+        figures.append(drawn)
+        opening += told
+    return Section("How sure the model is", join([paragraph(opening), element("div", *figures, class_="grid")]))
+
+
+def _histogram(sure_N: Array) -> Markup:
+    edges = np.linspace(0.0, 1.0, analysis.N_BINS + 1)
+    counts = np.histogram(np.clip(sure_N, 0.0, 1.0), edges)[0]
+    told = f"{percent(float((sure_N >= 0.9).mean()))} of the held-out rows have a largest q(y|x) of 0.9 or more."
+    chart = plots.histogram("How sure the model is", told, edges, counts, "largest q(y|x) of a row")
+    rows = [[f"{low:.1f} to {high:.1f}", f"{n:,}"] for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)]
+    behind = details("The figures behind it", table("Held-out rows by their largest q(y|x)", ["q(y|x)", "rows"], rows))
+    return figure(chart, caption("Certainty", "held-out rows by their largest q(y|x)"), behind)
+
+
+def _reliability(found: analysis.Reliability) -> tuple[Markup, str]:
+    """Return the reliability diagram and what it says."""
+    said, seen = (float((share * found.counts).sum() / found.counts.sum()) for share in (found.said, found.seen))
+    verdict = "over-confident" if said > seen else "under-confident"
+    if abs(said - seen) < CALIBRATED_GAP:
+        verdict = "about as confident as it should be"
+    told = (
+        f" On held-out rows it is {percent(said)} sure on average, and right about {percent(seen)} of them: {verdict}. "
+        f"The expected calibration error, the mean gap between the two, is {fixed(found.error)}. The model is "
+        "right about a row where its component stands for the row's label, as matched on the training rows."
+    )
+    described = f"The model is {verdict}; expected calibration error {fixed(found.error)}."
+    chart = plots.reliability_chart("Reliability diagram", described, found)
+    rows = [
+        [fixed(a), fixed(b), f"{low:.2f} to {high:.2f}", f"{n:,}"]
+        for a, b, low, high, n in zip(found.said, found.seen, found.low, found.high, found.counts, strict=True)
+    ]
+    header = ["sure (mean)", "right (share)", "95 % interval", "rows"]
+    behind = details("The figures behind it", table("Held-out rows by how sure the model was of them", header, rows))
+    shown = (
+        "on the dashed line the model is as often right as it is sure; larger dots: more rows; strokes: 95 % intervals"
+    )
+    return figure(chart, caption("Reliability", shown), behind), told

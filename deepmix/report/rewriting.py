@@ -1,0 +1,56 @@
+"""Reports of runs done earlier, from their folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from deepmix import experiment, runs
+from deepmix.errors import DeepmixError, UsageError
+from deepmix.loading import LoadedRun
+from deepmix.report import seeds, writing
+
+
+def rewrite(path: Path, *, with_umap: bool = False) -> Path:
+    """Write the report of a finished run, or of the runs of several seeds and each of them, anew.
+
+    Args:
+        path: the run folder.
+        with_umap: draw the latent maps by UMAP too; it takes half a minute or more.
+
+    Returns:
+        Where the report is.
+
+    Raises:
+        UsageError: it is no run folder, the run is not finished, or its data are gone or have changed.
+        DeepmixError: a file is damaged, or a plugin it needs is missing.
+
+    """
+    try:
+        if (path / runs.SUMMARY).is_file():
+            folders = seeds.seed_folders(path)
+            for folder in folders.values():
+                _rewrite_run(folder, with_umap)
+            seeds.write(path)
+        else:
+            _rewrite_run(runs.RunFolder.open(path), with_umap)
+    except (KeyError, TypeError, IndexError) as error:  # JSON that is whole and not what a run writes
+        raise DeepmixError(
+            f"the files of '{path}' do not fit together ({type(error).__name__}: {error}); train again with --overwrite"
+        ) from error
+    return path / runs.REPORT
+
+
+def _rewrite_run(folder: runs.RunFolder, with_umap: bool) -> None:
+    loaded = LoadedRun(folder)
+    split = loaded.training_data()
+    if experiment.fingerprint(split) != folder.read_json(runs.CONFIG)["resolved"]["data"]["fingerprint"]:
+        raise UsageError(
+            f"the data of '{folder.path}' have changed since it was trained; put the old ones back or train again"
+        )
+    known = loaded.assignments()[loaded.config.heads[0]]
+    sides = {"train": split.train, "test": split.test}
+    inferences = {side: loaded.infer(split.x[rows]) for side, rows in sides.items()}
+    clusters = {side: np.asarray(known[rows]) for side, rows in sides.items()}
+    writing.write(folder, split, loaded.model, inferences, clusters, with_umap=with_umap)

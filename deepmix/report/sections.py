@@ -1,0 +1,213 @@
+"""The parts of a run's report that are mostly words and tables: opening, warnings, results, how to run it again.
+
+As in `clusters`, `looks` and `curves`, each is a function from the material to a section, or None where it does not
+apply.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from deepmix.report import words
+from deepmix.report.markup import (
+    Child,
+    Markup,
+    details,
+    element,
+    fixed,
+    join,
+    number,
+    paragraph,
+    percent,
+    scrolled,
+    table,
+)
+from deepmix.report.material import Material
+from deepmix.report.page import Section
+
+Fact = tuple[str, str, str]
+"""A figure at the top of the page: its name, its value and a note."""
+
+
+def facts(entries: Iterable[Fact]) -> Markup:
+    """Return the figures at the top of the page."""
+    cells = [
+        element("div", element("dt", name), element("dd", value, element("small", note)))
+        for name, value, note in entries
+    ]
+    return element("dl", *cells, class_="facts")
+
+
+def lead(material: Material) -> Markup:
+    """Return what stands below the title: what was done, what came of it, and the main figures."""
+    metrics, rows = material.metrics, material.config["resolved"]["data"]["rows"]
+    opening = paragraph(
+        element("strong", material.config["model"]),
+        f" sorted the {rows['train'] + rows['test']:,} rows of ",
+        element("strong", material.data),
+        f", {material.x_ND.shape[1]:,} columns each, into {material.n_clusters} clusters. It learned from "
+        f"{rows['train']:,} of them; the other {rows['test']:,} were held out, to see how it does on new rows.",
+    )
+    test = metrics["heads"][material.head]["test"]
+    entries: list[Fact] = []
+    if "acc" in test:
+        entries.append(("Accuracy", percent(test["acc"]), f"held-out rows, head '{material.head}'"))
+        if material.baseline is not None:
+            entries.append(
+                ("Initial clustering", percent(material.baseline["acc"]), "accuracy before the mixture was trained")
+            )
+    elif test["silhouette"] is not None:
+        entries.append(("Silhouette", fixed(test["silhouette"], 2), "held-out rows; 1 at best"))
+    least, most = int(material.size_K.min()), int(material.size_K.max())
+    filled = int((material.size_K > 0).sum())
+    entries.append(
+        ("Clusters with rows", f"{filled} of {material.n_clusters}", f"largest {most:,} rows, smallest {least:,}")
+    )
+    if material.is_mixture:
+        entries.append(
+            ("Mean certainty", fixed(float(material.confidence_N.mean()), 2), "largest q(y|x) of a row; 1 at best")
+        )
+    entries.append(("ELBO", number(metrics["elbo"]["test"], 4), "nats a held-out row"))
+    return join([opening, paragraph(words.outcome(material)), facts(entries)])
+
+
+def cautions(material: Material) -> Section:
+    """Return the run's warnings in plain words."""
+    return caution_section([*words.worse_than_start(material), *material.metrics["warnings"]])
+
+
+def caution_section(warnings: Sequence[str]) -> Section:
+    """Return warnings in plain words, or that there are none."""
+    parts = []
+    for warning in warnings:
+        heading, told, meaning = words.advice(warning)
+        parts.append(
+            element(
+                "div",
+                element("h3", "Warning: ", heading),
+                paragraph(told),
+                meaning and paragraph(meaning),
+                class_="warning",
+            )
+        )
+    if not parts:
+        parts.append(
+            paragraph(
+                "Nothing stood out. deepmix looks for empty clusters, a model that is unsure of most rows, latent "
+                "dimensions that carry nothing, and constant columns."
+            )
+        )
+    return Section("What to watch out for", join(parts))
+
+
+def results(material: Material) -> Section:
+    """Return every head's metrics beside the initial clustering's."""
+    metrics = material.metrics
+    known = words.known_metrics(metrics)
+    header = ["clusters by", *(words.METRICS[name][0] for name in known)]
+    parts = []
+    for side, told in (("test", "Held-out rows"), ("train", "Training rows")):
+        rows: list[list[Child]] = [
+            [f"head {head}", *(fixed(sides[side][name]) for name in known)] for head, sides in metrics["heads"].items()
+        ]
+        baseline = metrics.get("initial_labels", {}).get(side)
+        if baseline is not None:
+            rows.append(["initial clustering alone", *(fixed(baseline.get(name)) for name in known)])
+        parts.append(table(told, header, rows))
+    if material.baseline is not None:
+        parts.append(
+            paragraph(
+                "Training starts from an initial clustering, whose labels alone are the baseline; on held-out "
+                "rows they are those of the nearest training rows, by vote. The start decides most of the accuracy: "
+                "only what exceeds it is the mixture's own."
+            )
+        )
+    heads = "A head turns what the model says of a row into a cluster; 'posterior' takes the most probable component."
+    if len(metrics["heads"]) > 1:
+        heads += f" The clusters below are those of '{material.head}'."
+    terms = [element("dt", words.METRICS[name][0]) + element("dd", words.METRICS[name][1]) for name in known]
+    sides = metrics["elbo_parts"]
+    bound = [
+        [name.replace("_", " "), number(sides["train"][name], 4), number(sides["test"][name], 4)]
+        for name in sides["train"]
+    ]
+    parts += [
+        paragraph(heads),
+        details("What these figures mean", element("dl", *terms, class_="terms")),
+        details(
+            "The evidence lower bound (ELBO) and its parts",
+            table(
+                "Nats a row; the ELBO is the reconstruction less the others",
+                ["part", "training", "held out"],
+                bound,
+            ),
+            paragraph(
+                "The ELBO bounds the log-probability of a row from below and compares models of the same data: higher "
+                "is better. Held-out rows far below the training rows would mean that the model learned rows by heart."
+            ),
+        ),
+    ]
+    return Section("Results", join(parts))
+
+
+def again(material: Material) -> Section:
+    """Return what was run, and the command that runs it again."""
+    config = material.config
+    resolved, environment = config["resolved"], config["environment"]
+    data, threads = resolved["data"], environment["threads"]
+    known: list[tuple[str, Any]] = [
+        ("data set", config["dataset"]),
+        ("preparation", data["preprocessing"]),
+        ("rows", f"{data['rows']['train']:,} for training, {data['rows']['test']:,} held out"),
+        ("labels", "used for scoring only" if data["labels"] else "none"),
+        ("fingerprint of the data", data["fingerprint"]),
+        ("model", f"{config['model']}, {resolved['n_parameters']:,} parameters"),
+        ("likelihood", resolved["model"].get("likelihood")),
+        ("initial clustering", config.get("init")),
+        ("seed", config["seed"]),
+        (
+            "time",
+            f"{number(material.metrics['seconds'])} s on {environment['device']}, threads: {threads}",
+        ),
+        (
+            "versions",
+            ", ".join(
+                f"{name} {environment[name]}" for name in ("deepmix", "torch", "numpy", "scikit-learn", "python")
+            ),
+        ),
+        ("platform", environment["platform"]),
+        ("git commit", environment.get("git_commit")),
+    ]
+    options = [
+        (f"{part}.{name}", value)
+        for part, values in resolved.items()
+        if isinstance(values, dict) and part not in ("data", "parts")
+        for name, value in values.items()
+    ]
+    parts = [
+        paragraph(
+            "This command repeats the run; with the same data, versions and number of threads it gives the same bits:"
+        ),
+        code("Command", words.command(config)),
+        described("What was run", known),
+        details("Every option, as it was resolved", described("Options of the model and its parts", options)),
+        details(
+            "The whole config.json",
+            paragraph("Saved to a file, this repeats the run too: deepmix train --config FILE"),
+            code("config.json", json.dumps(config, indent=2, ensure_ascii=False)),
+        ),
+    ]
+    return Section("Run it again", join(parts))
+
+
+def code(name: str, text: str) -> Markup:
+    """Return text to copy, as it is."""
+    return scrolled(name, element("pre", element("code", text)))
+
+
+def described(caption: str, entries: Iterable[tuple[str, Any]]) -> Markup:
+    """Return a table of names and values, without those that are None."""
+    rows = [[name, str(value)] for name, value in entries if value is not None]
+    return table(caption, ["what", "value"], rows, text_columns=(0, 1))

@@ -1,0 +1,284 @@
+"""The report of the runs of several seeds: how much their results depend on chance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepmix import runs
+from deepmix.errors import DeepmixError, UsageError
+from deepmix.report import analysis, curves, plots, sections, words
+from deepmix.report.clusters import caption, shade
+from deepmix.report.markup import Child, Markup, element, figure, fixed, join, number, paragraph, percent, table
+from deepmix.report.material import data_name
+from deepmix.report.page import Section, page
+from deepmix.report.writing import read_epochs
+from deepmix.types import Array
+
+STABLE_AGREEMENT = 0.9
+"""Share of rows on which two seeds must agree on average: below it one row in ten changes its cluster by chance."""
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """One of the runs."""
+
+    seed: int
+    metrics: Mapping[str, Any]
+    epochs: Sequence[Mapping[str, Any]]
+    cluster_N: Array
+    """Clusters of the first head, all rows."""
+
+
+@dataclass(frozen=True)
+class SeedMaterial:
+    """What the report of several seeds is made from."""
+
+    config: Mapping[str, Any]
+    """config.json of the first seed's run."""
+    runs: Sequence[SeedRun]
+
+    @property
+    def head(self) -> str:
+        """The head whose clusters are compared: the first."""
+        return str(self.config["heads"][0])
+
+    @property
+    def data(self) -> str:
+        """The data set's name: a file's without its folder."""
+        return data_name(self.config)
+
+    @property
+    def heads(self) -> list[str]:
+        """The heads' names."""
+        return list(self.config["heads"])
+
+    @property
+    def metric(self) -> str:
+        """The main metric: the accuracy where there are labels."""
+        return "acc" if "acc" in words.known_metrics(self.runs[0].metrics) else "silhouette"
+
+    @property
+    def is_mixture(self) -> bool:
+        """Whether the model has components of its own: only such start from an initial clustering."""
+        return "initial_labels" in self.runs[0].metrics
+
+    @property
+    def baselines(self) -> list[Mapping[str, Any]]:
+        """The initial clustering's metrics on the held-out rows, of each seed; empty where there are none."""
+        return [
+            run.metrics["initial_labels"]["test"]
+            for run in self.runs
+            if "test" in run.metrics.get("initial_labels", {})
+        ]
+
+    def values(self, head: str, metric: str) -> list[float]:
+        """Return a head's metric on the held-out rows, of each seed that has it."""
+        values = [run.metrics["heads"][head]["test"].get(metric) for run in self.runs]
+        return [float(value) for value in values if value is not None]
+
+    @cached_property
+    def agreement_SS(self) -> Array:
+        """Share of rows that two seeds put in matching clusters, (S, S)."""
+        return analysis.pairwise_agreement([run.cluster_N for run in self.runs])
+
+    @property
+    def mean_agreement(self) -> float:
+        """Mean of that over all pairs of different seeds."""
+        return float(self.agreement_SS[np.triu_indices(len(self.runs), 1)].mean())
+
+
+def seed_folders(path: Path) -> dict[int, runs.RunFolder]:
+    """Return the finished runs of a folder of seeds.
+
+    Raises:
+        UsageError: one is not finished.
+        DeepmixError: summary.json is damaged.
+
+    """
+    try:
+        numbers = [int(seed) for seed in runs.read_json(path / runs.SUMMARY)["seeds"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DeepmixError(f"'{path / runs.SUMMARY}' is damaged ({error}); train again with --overwrite") from error
+    folders = {seed: runs.RunFolder(path / f"seed-{seed}") for seed in numbers}
+    missing = [seed for seed, folder in folders.items() if not folder.has(runs.METRICS)]
+    if missing:
+        raise UsageError(
+            f"the run of seed {missing[0]} in '{path}' is not finished; finish it with: "
+            f"deepmix train --resume --out {path}"
+        )
+    return folders
+
+
+def write(path: Path) -> None:
+    """Write the report of a folder of seeds from the files of its runs.
+
+    Raises:
+        UsageError: a run is not finished.
+        DeepmixError: a file is missing or damaged.
+
+    """
+    runs.write_atomically(path / runs.REPORT, render(collect(path)).encode())
+
+
+def collect(path: Path) -> SeedMaterial:
+    """Return what the report of a folder of seeds is made from; raises what `write` raises."""
+    folders = seed_folders(path)
+    config = next(iter(folders.values())).read_json(runs.CONFIG)
+    done = []
+    for seed, folder in folders.items():
+        cells = folder.read_table(runs.ASSIGNMENTS)[config["heads"][0]]
+        done.append(SeedRun(seed, folder.read_json(runs.METRICS), read_epochs(folder), np.array(cells, dtype=np.int64)))
+    return SeedMaterial(config, done)
+
+
+def render(material: SeedMaterial) -> str:
+    """Return the report of several seeds as an HTML document."""
+    clusters, model = material.config["resolved"]["size"]["components"], material.config["model"]
+    parts = (
+        _cautions(material),
+        _results(material),
+        _agreement(material),
+        curves.training({f"seed {run.seed}": run.epochs for run in material.runs}, is_mixture=material.is_mixture),
+        _runs(material),
+        _again(material),
+    )
+    title = f"{material.data}: {clusters} clusters by {model}, {len(material.runs)} seeds"
+    return page(title, _lead(material), [part for part in parts if part is not None])
+
+
+def _lead(material: SeedMaterial) -> Markup:
+    rows = material.config["resolved"]["data"]["rows"]
+    opening = paragraph(
+        element("strong", material.config["model"]),
+        f" was trained {len(material.runs)} times on ",
+        element("strong", material.data),
+        f" ({rows['train']:,} training and {rows['test']:,} held-out rows), each time from another seed. What differs "
+        "between these runs is chance.",
+    )
+    entries: list[sections.Fact] = []
+    values = material.values(material.head, material.metric)
+    if values:
+        note = f"held-out rows, head '{material.head}'; mean ± standard deviation"
+        entries.append((words.METRICS[material.metric][0].capitalize(), _mean(values), note))
+    if material.baselines:
+        accuracies = [baseline["acc"] for baseline in material.baselines]
+        entries.append(("Initial clustering", _mean(accuracies), "accuracy before the mixture was trained"))
+    if len(material.runs) > 1:
+        entries.append(("Agreement of two seeds", percent(material.mean_agreement), "of the rows, on average"))
+    entries.append(("ELBO", _mean([run.metrics["elbo"]["test"] for run in material.runs]), "nats a held-out row"))
+    return join([opening, sections.facts(entries)])
+
+
+def _mean(values: Sequence[float]) -> str:
+    """Return mean ± standard deviation of the sample; '-' where there is no value."""
+    if not values:
+        return "-"
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return f"{number(float(np.mean(values)))} ± {number(deviation, 2)}"
+
+
+def unstable(material: SeedMaterial) -> list[str]:
+    """Return the warning that the clusters change with the seed, if they do."""
+    if len(material.runs) < 2 or material.mean_agreement >= STABLE_AGREEMENT:
+        return []
+    told = f"two seeds put only {percent(material.mean_agreement)} of the rows in matching clusters on average"
+    return [f"unstable over seeds: {told}"]
+
+
+def _cautions(material: SeedMaterial) -> Section:
+    """Return the warning on the whole, then those of the runs, each with the seeds it is about."""
+    seeds_by_warning: dict[str, list[str]] = {}
+    for run in material.runs:
+        for warning in run.metrics["warnings"]:
+            seeds_by_warning.setdefault(warning, []).append(str(run.seed))
+    single = [
+        f"{warning} (seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)})"
+        for warning, seeds in seeds_by_warning.items()
+    ]
+    return sections.caution_section([*unstable(material), *single])
+
+
+def _results(material: SeedMaterial) -> Section:
+    known, metric = words.known_metrics(material.runs[0].metrics), material.metric
+    rows: list[list[Child]] = [
+        [f"head {head}", *(_mean(material.values(head, name)) for name in known)] for head in material.heads
+    ]
+    if material.baselines:
+        cells = [_mean([found[name] for found in material.baselines if name in found]) for name in known]
+        rows.append(["initial clustering alone", *cells])
+    header = ["clusters by", *(words.METRICS[name][0] for name in known)]
+    listed = table("Held-out rows, mean ± standard deviation over seeds", header, rows)
+    every = [
+        [
+            f"seed {run.seed}",
+            *(fixed(run.metrics["heads"][head]["test"].get(metric)) for head in material.heads),
+            number(run.metrics["elbo"]["test"], 4),
+            number(run.metrics["seconds"]),
+        ]
+        for run in material.runs
+    ]
+    name = words.METRICS[metric][0]
+    header = ["run", *(f"head {head}" for head in material.heads), "ELBO", "seconds"]
+    single = table(f"Each seed's {name} on held-out rows", header, every)
+    return Section("Results over seeds", join([listed, element("div", _strips(material), single, class_="beside")]))
+
+
+def _strips(material: SeedMaterial) -> Markup | None:
+    """Return the chart of every seed's main metric."""
+    metric, name = material.metric, words.METRICS[material.metric][0]
+    rows = [(head, material.values(head, metric)) for head in material.heads]
+    told = f"a dot is a seed's {name} on held-out rows, the stroke their mean"
+    if metric == "acc" and material.baselines:
+        rows.append(("initial", [found["acc"] for found in material.baselines]))
+        told += "; 'initial' is the initial clustering alone"
+    rows = [(head, values) for head, values in rows if values]
+    if not rows:
+        return None
+    described = "; ".join(f"{head} from {number(min(values))} to {number(max(values))}" for head, values in rows)
+    title = f"Each seed's {name}"
+    return figure(plots.strips(title, f"{described}.", rows, name), caption(title, told))
+
+
+def _agreement(material: SeedMaterial) -> Section | None:
+    if len(material.runs) < 2:
+        return None
+    names = [f"seed {run.seed}" for run in material.runs]
+    rows = [
+        [name, *(element("td", percent(float(share), 0), class_=shade(max(2 * share - 1, 0.0))) for share in shares)]
+        for name, shares in zip(names, material.agreement_SS, strict=True)
+    ]
+    told = paragraph(
+        "Two seeds agree on a row if they put it in matching clusters, all clusters matched one to one. On average "
+        f"they agree on {percent(material.mean_agreement)} of the rows, the worst pair on "
+        f"{percent(float(material.agreement_SS.min()))}. Clusters that change with the seed are not much of a finding, "
+        "however good each run looks."
+    )
+    title = f"Rows on which two seeds agree, head '{material.head}'"
+    return Section("Agreement of the seeds", join([told, table(title, ["run", *names], rows, class_="confusion")]))
+
+
+def _runs(material: SeedMaterial) -> Section:
+    links = [
+        element("li", element("a", f"Report of seed {run.seed}", href=f"seed-{run.seed}/{runs.REPORT}"))
+        for run in material.runs
+    ]
+    told = paragraph("Each run has a report of its own, with the map, the clusters and what they look like:")
+    return Section("Reports of the runs", join([told, element("ul", *links)]))
+
+
+def _again(material: SeedMaterial) -> Section:
+    environment = material.config["environment"]
+    told = paragraph(
+        "This command repeats all runs; with the same data, versions and number of threads it gives the same bits:"
+    )
+    command = sections.code("Command", words.command(material.config, seeds=len(material.runs)))
+    known = ", ".join(f"{name} {environment[name]}" for name in ("deepmix", "torch", "device", "threads"))
+    return Section(
+        "Run it again", join([told, command, paragraph(f"Ran with {known}; each run's report lists it all.")])
+    )

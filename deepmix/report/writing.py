@@ -1,0 +1,161 @@
+"""From a run to its report.html."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from deepmix import runs
+from deepmix.errors import DeepmixError
+from deepmix.interfaces import Model
+from deepmix.report import clusters as clusters_part
+from deepmix.report import curves, looks, sections
+from deepmix.report.material import SHOWN, Material, label_text
+from deepmix.report.page import page
+from deepmix.types import Array, Inference, Split
+
+FEWEST_PIXELS = 16
+"""Rows of fewer columns are not taken for images, whatever their type."""
+
+
+@contextmanager
+def forgiven(note: Callable[[str], None], path: Path) -> Iterator[None]:
+    """Turn any failure inside into a note: a run that is done is not lost for want of its report."""
+    try:
+        yield
+    except Exception as error:
+        note(
+            f"Warning: report.html could not be written ({type(error).__name__}: {error}); everything else of the run "
+            f"is whole. Try: deepmix report {path}"
+        )
+
+
+def write(
+    folder: runs.RunFolder,
+    split: Split,
+    model: Model,
+    inferences: Mapping[str, Inference],
+    clusters: Mapping[str, Array],
+    *,
+    with_umap: bool = False,
+) -> None:
+    """Write a finished run's report.html.
+
+    Args:
+        folder: the run's, which holds everything but the report.
+        split: the data it was trained on.
+        model: trained.
+        inferences: what the model says of the training and the test rows, by side.
+        clusters: those of the run's first head, by side.
+        with_umap: draw the latent map by UMAP too, which must be installed.
+
+    Raises:
+        DeepmixError: a file of the run is missing or damaged.
+
+    """
+    material = collect(folder, split, model, inferences, clusters, with_umap=with_umap)
+    runs.write_atomically(folder.path / runs.REPORT, render(material).encode())
+
+
+def collect(
+    folder: runs.RunFolder,
+    split: Split,
+    model: Model,
+    inferences: Mapping[str, Inference],
+    clusters: Mapping[str, Array],
+    *,
+    with_umap: bool = False,
+) -> Material:
+    """Return what the report of a run is made from; arguments are those of `write`."""
+    order = np.argsort(np.concatenate([split.train, split.test]))
+
+    def joined(parts: Mapping[str, Array]) -> Array:
+        return np.concatenate([parts["train"], parts["test"]])[order]
+
+    config = folder.read_json(runs.CONFIG)
+    shape = image_shape(split, from_file=config["resolved"]["parts"]["data"].startswith("deepmix."))
+    return Material(
+        folder=str(folder.path),
+        config=config,
+        metrics=folder.read_json(runs.METRICS),
+        epochs=read_epochs(folder),
+        x_ND=split.x,
+        label_N=None if split.labels is None else np.array([label_text(label) for label in split.labels]),
+        test_N=np.isin(np.arange(len(order)), split.test),
+        cluster_N=joined(clusters),
+        latent_NM=joined({side: inference.latent_NM for side, inference in inferences.items()}),
+        log_q_NK=joined({side: inference.log_q_NK for side, inference in inferences.items()}),
+        generate=None if shape is None else _Generator(model, int(config["seed"])),
+        undo=split.preparation.undo,
+        columns=split.preparation.columns,
+        image_shape=shape,
+        with_umap=with_umap,
+    )
+
+
+def render(material: Material) -> str:
+    """Return a run's report as an HTML document."""
+    parts = (
+        sections.cautions(material),
+        sections.results(material),
+        clusters_part.sizes(material),
+        looks.looks(material),
+        clusters_part.latent_map(material),
+        clusters_part.confusion(material),
+        clusters_part.certainty(material),
+        curves.training({"this run": material.epochs}, is_mixture=material.is_mixture),
+        sections.again(material),
+    )
+    title = f"{material.data}: {material.n_clusters} clusters by {material.config['model']}"
+    return page(title, sections.lead(material), [part for part in parts if part is not None])
+
+
+def image_shape(split: Split, *, from_file: bool) -> tuple[int, ...] | None:
+    """Return the shape of rows that are images, or None.
+
+    They are where each row was an array of two dimensions, or three of which one counts 1 or 3 colours. Rows that
+    came flat, without column names, are taken for square images if they were bytes, or belong to a data set known
+    by name and lie in 0..1.
+    """
+    if not isinstance(split.x, np.ndarray):
+        return None
+    shape, side = split.preparation.row_shape, math.isqrt(split.x.shape[1])
+    if shape is not None:
+        colours = len(shape) == 3 and (shape[0] in (1, 3) or shape[2] in (1, 3))
+        return shape if len(shape) == 2 or colours else None
+    known = split.preparation.scale == "bytes" or (not from_file and split.likelihood == "bernoulli")
+    square = side * side == split.x.shape[1] >= FEWEST_PIXELS
+    return (side, side) if known and square and split.preparation.columns is None else None
+
+
+class _Generator:
+    """Draws a few rows of a component, the same ones each time."""
+
+    def __init__(self, model: Model, seed: int) -> None:
+        self._model, self._seed = model, seed
+
+    def __call__(self, component: int) -> Array:
+        device = next(self._model.parameters()).device
+        generator = torch.Generator(device).manual_seed(self._seed)
+        return np.asarray(self._model.sample(SHOWN, component, generator).cpu())
+
+
+def read_epochs(folder: runs.RunFolder) -> list[dict[str, Any]]:
+    """Return the lines of metrics.jsonl.
+
+    Raises:
+        DeepmixError: it is missing or damaged.
+
+    """
+    path = folder.path / runs.EPOCHS
+    try:
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise DeepmixError(f"'{path}' can't be read ({error}); train again with --overwrite") from error

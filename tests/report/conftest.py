@@ -1,0 +1,150 @@
+"""Runs, as data, that a report must cope with: made up, so that a test takes no training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deepmix import metrics
+from deepmix.report import seeds
+from deepmix.report.material import SHOWN, Material
+from deepmix.report.writing import render
+
+HOSTILE_LABELS = (
+    "<script>alert(1)</script>",
+    'a" onmouseover="alert(2)',
+    "]]></svg><img src=x onerror=alert(3)>",
+    "\u202eturned round & " + "long " * 40,
+)
+HOSTILE_COLUMNS = ("</table><h1>x", "b&b", "<!--", "'e'", "=f()", "</style><script>alert(4)</script>")
+
+
+def make_material(
+    *,
+    n_clusters: int = 4,
+    labels: tuple[str, ...] | None = ("0", "1", "2", "3"),
+    columns: tuple[str, ...] | None = None,
+    images: bool = False,
+    one_component: bool = False,
+    n_rows: int = 240,
+) -> Material:
+    """Return what a run on well-separated blobs might have left, with about one row in ten in a wrong cluster."""
+    random = np.random.default_rng(0)
+    n_features = 64 if images else 6
+    cluster_N = np.arange(n_rows) % n_clusters
+    centre_KD = random.normal(size=(n_clusters, n_features))
+    x_ND = (centre_KD[cluster_N] + 0.3 * random.normal(size=(n_rows, n_features))).astype(np.float32)
+    latent_NM = 4.0 * random.normal(size=(n_clusters, 5))[cluster_N] + random.normal(size=(n_rows, 5))
+    log_q_NK = random.normal(size=(n_rows, 1 if one_component else n_clusters))
+    if not one_component:
+        log_q_NK[np.arange(n_rows), cluster_N] += 3.0
+    log_q_NK -= np.log(np.exp(log_q_NK).sum(axis=1, keepdims=True))
+    test_N = np.arange(n_rows) % 7 == 0
+    label_N = None
+    if labels is not None:
+        moved_N = np.where(random.random(n_rows) < 0.1, 1, 0)
+        label_N = np.array(labels)[(cluster_N + moved_N) % len(labels)]
+    sides = {"train": ~test_N, "test": test_N}
+    measured: dict[str, Any] = {}
+    for side, rows in sides.items():
+        measured[side] = metrics.without_labels(latent_NM[rows], cluster_N[rows], n_clusters, 0)
+        if label_N is not None:
+            measured[side] |= metrics.against_labels(label_N[rows], cluster_N[rows])
+    parts = {"elbo": -20.0, "reconstruction": -15.0, "kl_latent": 3.0, "kl_assignment": 2.0}
+    results: dict[str, Any] = {
+        "heads": {"posterior": measured},
+        "elbo": {"train": -20.0, "test": -20.5},
+        "elbo_parts": {"train": parts, "test": parts},
+        "warnings": [],
+        "n_parameters": 1234,
+        "seconds": 5.5,
+    }
+    if not one_component and label_N is not None:
+        start_N = np.where(random.random(n_rows) < 0.2, (cluster_N + 1) % n_clusters, cluster_N)
+        results["initial_labels"] = {
+            side: metrics.against_labels(label_N[rows], start_N[rows]) for side, rows in sides.items()
+        }
+    epochs = [{"stage": "pretrain", "epoch": i + 1, "elbo": -40.0 + i} for i in range(10)]
+    epochs += [
+        {"stage": "train", "epoch": i + 1, "reconstruction": -15.0 - 9 / (i + 1), "confidence": 0.9, **curve}
+        for i in range(30)
+        for curve in [{"elbo": -20.0 - 9 / (i + 1), "kl_latent": 3.0, "kl_assignment": 2.0}]
+    ]
+    for row in epochs[10:]:
+        row["clusters_in_use"] = log_q_NK.shape[1]
+    data = {
+        "rows": {"train": int((~test_N).sum()), "test": int(test_N.sum())},
+        "columns": n_features,
+        "preprocessing": "values as they are",
+        "labels": labels is not None,
+        "fingerprint": "0123abcd",
+    }
+    resolved = {
+        "size": {"components": n_clusters, "latent_dim": 5},
+        "model": {"likelihood": "gaussian"},
+        "data": data,
+        "parts": {"data": "deepmix.configuration:_FromFile"},
+        "n_parameters": 1234,
+    }
+    environment = dict.fromkeys(("deepmix", "torch", "numpy", "scikit-learn", "python", "platform"), "1.0")
+    config = {
+        "model": "mvae-emv2",
+        "prior": None,
+        "init": "graph",
+        "heads": ["posterior"],
+        "dataset": "/somewhere/rows & more.csv",
+        "seed": 0,
+        "settings": {"size.components": str(n_clusters)},
+        "resolved": resolved,
+        "environment": {**environment, "device": "cpu", "threads": 1},
+    }
+    return Material(
+        folder="runs/made-up",
+        config=config,
+        metrics=results,
+        epochs=epochs,
+        x_ND=x_ND,
+        label_N=label_N,
+        test_N=test_N,
+        cluster_N=cluster_N,
+        latent_NM=latent_NM,
+        log_q_NK=log_q_NK,
+        generate=(lambda component: np.repeat(centre_KD[component : component + 1], SHOWN, axis=0)) if images else None,
+        columns=columns,
+        image_shape=(8, 8) if images else None,
+    )
+
+
+CASES: dict[str, Callable[[], Material]] = {
+    "images-with-labels": lambda: make_material(images=True),
+    "table-without-labels": lambda: make_material(labels=None, columns=tuple("abcdef")),
+    "two-clusters": lambda: make_material(n_clusters=2, labels=("yes", "no"), images=True),
+    "fifty-clusters": lambda: make_material(n_clusters=50, n_rows=600),
+    "hostile-names": lambda: make_material(labels=HOSTILE_LABELS, columns=HOSTILE_COLUMNS),
+    "one-component": lambda: make_material(one_component=True, images=True),
+}
+
+
+SEVERAL_SEEDS = "several-seeds"
+
+
+@cache
+def rendered(case: str) -> str:
+    """Return the report of a case, or of three seeds that agree on few rows."""
+    if case != SEVERAL_SEEDS:
+        return render(CASES[case]())
+    one = make_material(labels=HOSTILE_LABELS)
+    n_rows = len(one.cluster_N)
+    clusterings = [one.cluster_N, np.arange(n_rows) % 3, np.random.default_rng(0).integers(4, size=n_rows)]
+    runs = [seeds.SeedRun(i, one.metrics, one.epochs, found) for i, found in enumerate(clusterings)]
+    return seeds.render(seeds.SeedMaterial(one.config, runs))
+
+
+@pytest.fixture(params=CASES)
+def document(request: pytest.FixtureRequest) -> str:
+    """The report of each case."""
+    return rendered(request.param)

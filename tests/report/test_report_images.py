@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+
+from deepmix.report import images
+
+
+def decoded(content: bytes) -> np.ndarray:
+    """Read back what `images.png` writes, checking every chunk's sum."""
+    assert content[:8] == b"\x89PNG\r\n\x1a\n"
+    chunks, at = {}, 8
+    while at < len(content):
+        (length,) = struct.unpack(">I", content[at : at + 4])
+        kind, body = content[at + 4 : at + 8], content[at + 8 : at + 8 + length]
+        assert struct.unpack(">I", content[at + 8 + length : at + 12 + length])[0] == zlib.crc32(kind + body)
+        chunks[kind] = body
+        at += 12 + length
+    width, height, depth, colours = struct.unpack(">IIBB", chunks[b"IHDR"][:10])
+    assert depth == 8
+    channels = {0: 1, 2: 3}[colours]
+    lines = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(height, 1 + width * channels)
+    assert not lines[:, 0].any()
+    return lines[:, 1:].reshape((height, width, channels) if channels == 3 else (height, width))
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
+def test_png_holds_the_pixels(shape):
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    assert np.array_equal(decoded(images.png(pixels)), pixels)
+
+
+def test_strip_sets_images_side_by_side_with_a_clear_gap():
+    pictures = np.stack([np.full((2, 2), 0.0), np.full((2, 2), 1.0), np.full((2, 2), 0.498)])
+    strip = images.strip(pictures, 0.0, 1.0)
+    assert strip[0].tolist() == [0, 0, 127, 255, 255, 127, 128, 128]  # no pixel of an image is clear
+
+
+def test_large_images_are_thinned_and_colours_kept():
+    assert images.thinned(np.zeros((2, 100, 60, 3))).shape == (2, 25, 15, 3)
+    assert images.thinned(np.zeros((2, 32, 32))).shape == (2, 32, 32)

@@ -1,0 +1,235 @@
+"""The report as an HTML document: well-formed, escaped, self-contained, and with the figures of metrics.json."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from deepmix.report import words
+from deepmix.report.markup import fixed, percent
+from deepmix.report.writing import render
+
+from .conftest import CASES, HOSTILE_COLUMNS, HOSTILE_LABELS, make_material, rendered
+
+VOID = {"meta", "link", "img", "br"}
+LANDMARKS = {"header", "nav", "main", "footer"}
+
+
+class Page(HTMLParser):
+    """The elements of a page; fails on tags that do not nest."""
+
+    def __init__(self, document: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.tables: dict[str, list[list[str]]] = {}
+        self.text = ""
+        self._cells: list[str] = []
+        self._rows: list[list[str]] = []
+        self._caption = ""
+        self.feed(document)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        assert len({name for name, _ in attrs}) == len(attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self._rows, self._caption = [], ""
+        if tag == "tr":
+            self._cells = []
+        if tag in ("th", "td"):
+            self._cells.append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+        if tag == "tr":
+            self._rows.append(self._cells)
+        if tag == "table":
+            self.tables[self._caption] = self._rows
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.text += data
+        if "caption" in self.open:
+            self._caption += data
+        elif {"th", "td"} & set(self.open):
+            self._cells[-1] += data
+
+    def all(self, *tags):
+        return [attributes for tag, attributes in self.elements if tag in tags]
+
+
+def test_the_page_is_whole_and_has_landmarks_and_headings_in_order(document):
+    page = Page(document)
+    tags = [tag for tag, _ in page.elements]
+    for landmark in LANDMARKS:
+        assert tags.count(landmark) == 1
+    levels = [int(tag[1]) for tag in tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    identifiers = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(identifiers) == len(set(identifiers))
+    for link in page.all("a"):
+        assert link["href"].removeprefix("#") in identifiers
+    for picture in page.all("svg"):
+        known = picture.get("aria-hidden") == "true" or picture["aria-labelledby"] in identifiers
+        assert known, picture
+    assert all(image["alt"] for image in page.all("img"))
+    assert tags.count("table") == tags.count("caption") == len(page.tables)
+
+
+def test_nothing_can_be_run_or_fetched(document):
+    page = Page(document)
+    tags = {tag for tag, _ in page.elements}
+    assert not tags & {"script", "iframe", "object", "embed", "form", "base", "use", "foreignobject", "image"}
+    for _, attributes in page.elements:
+        assert not any(name.startswith("on") or name in ("style", "srcset", "xlink:href") for name in attributes)
+        if "src" in attributes:
+            assert attributes["src"].startswith("data:image/png;base64,")
+    assert "://" not in re.sub(r'data:image/png;base64,[^"]*', "", document)
+    assert "url(" not in document
+    (policy,) = (meta["content"] for meta in page.all("meta") if meta.get("http-equiv"))
+    style = document.partition("<style>")[2].partition("</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert policy.startswith(f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:;")
+
+
+def test_hostile_names_are_text():
+    document = rendered("hostile-names")
+    page = Page(document)
+    for name in (*HOSTILE_LABELS[:3], *HOSTILE_COLUMNS):
+        assert name in page.text
+    assert "<script" not in document
+    assert "<img src=x" not in document
+    assert "onmouseover=" not in {name for _, attributes in page.elements for name in attributes}
+    assert "\u202e" not in document
+    assert "\N{REPLACEMENT CHARACTER}turned round & " in page.text
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_figures_are_those_of_metrics_json_beside_the_initial_clustering(case):
+    material, page = CASES[case](), Page(rendered(case))
+    for side, caption in (("test", "Held-out rows"), ("train", "Training rows")):
+        rows = {row[0]: row[1:] for row in page.tables[caption]}
+        names = [key for key in words.METRICS if key in material.metrics["heads"]["posterior"][side]]
+        assert rows["clusters by"] == [words.METRICS[key][0] for key in names]
+        head = material.metrics["heads"]["posterior"][side]
+        assert rows["head posterior"] == [fixed(head[key]) for key in names]
+        if "initial_labels" in material.metrics:
+            start = material.metrics["initial_labels"][side]
+            assert rows["initial clustering alone"] == [fixed(start.get(key)) for key in names]
+        else:
+            assert "initial clustering alone" not in rows
+    if material.label_N is not None:
+        assert percent(material.metrics["heads"]["posterior"]["test"]["acc"]) in page.text
+
+
+def test_outcome_says_what_training_added_to_its_start():
+    material = make_material()
+    accuracy = material.metrics["heads"]["posterior"]["test"]["acc"]
+    start = material.metrics["initial_labels"]["test"]["acc"]
+    gained = round(35 * (accuracy - start))
+    assert gained > 1
+    assert words.outcome(material).endswith(
+        f"reaches {percent(start)} by itself: training gained {gained} rows against it."
+    )
+    material.metrics["initial_labels"]["test"] = {"acc": accuracy + 4 / 35}
+    assert "training lost 4 rows against it" in words.outcome(material)
+    page = Page(render(material))
+    assert "Training made it worse" in page.text
+    assert "4 fewer of 35 held-out rows are right than by the initial clustering" in page.text
+
+
+def test_confusion_counts_the_held_out_rows_and_its_matched_cells_are_the_accuracy():
+    material = make_material()
+    page = Page(render(material))
+    (caption,) = (name for name in page.tables if name.startswith("Held-out rows of each cluster by label"))
+    header, *rows = page.tables[caption]
+    assert header[1:] == ["0", "1", "2", "3"]
+    counts = np.array([[int(cell) for cell in row[1:]] for row in rows])
+    assert counts.sum() == 35
+    matched = [attributes for attributes in page.all("td") if "matched" in (attributes.get("class") or "")]
+    assert len(matched) == 4
+    accuracy = material.metrics["heads"]["posterior"]["test"]["acc"]
+    assert np.trace(counts) / counts.sum() == pytest.approx(accuracy)  # ordered by the labels they are matched to
+    for row, count in zip(rows, counts, strict=True):
+        inside = material.label_N[material.test_N & (material.cluster_N == int(row[0]))]
+        assert count.tolist() == [int((inside == name).sum()) for name in header[1:]]
+
+
+def test_what_does_not_apply_is_left_out():
+    headings = {case: Page(rendered(case)).text for case in ("table-without-labels", "one-component")}
+    assert "Clusters against labels" not in headings["table-without-labels"]
+    assert "Reliability" not in headings["table-without-labels"]
+    assert "nothing here says that they are the right ones" in headings["table-without-labels"]
+    assert "How sure the model is" not in headings["one-component"]
+    assert "Clusters in use" not in headings["one-component"]
+    assert "images the model generates".capitalize() in headings["one-component"]
+
+
+def test_certainty_is_not_judged_by_more_labels_than_components():
+    labels = tuple("abcdefgh")
+    assert "Reliability" in Page(render(make_material(n_clusters=8, labels=labels))).text
+    text = Page(render(make_material(n_clusters=2, labels=labels))).text
+    assert "There are fewer components than labels" in text
+    assert "Reliability" not in text
+    assert "confident" not in text
+
+
+def test_cluster_sizes_are_listed():
+    page = Page(rendered("fifty-clusters"))
+    _, *rows = page.tables["Each cluster in figures, training and held-out rows together"]
+    assert [row[0] for row in rows] == [str(k) for k in range(50)]
+    assert [row[1] for row in rows] == ["12"] * 50
+
+
+def test_features_of_a_cluster_are_ranked_with_their_means():
+    material, page = CASES["table-without-labels"](), Page(rendered("table-without-labels"))
+    _, *rows = page.tables["What sets cluster 2 apart"]
+    inside = material.cluster_N == 2
+    apart = (material.x_ND[inside].mean(axis=0) - material.x_ND[~inside].mean(axis=0)) / material.x_ND.std(axis=0)
+    order = np.argsort(-np.abs(apart))[:5]
+    assert [row[0] for row in rows] == ["abcdef"[i] for i in order]
+    assert [float(row[1].replace("\N{MINUS SIGN}", "-")) for row in rows] == pytest.approx(apart[order], abs=0.005)
+    assert [float(row[2].replace("\N{MINUS SIGN}", "-")) for row in rows] == pytest.approx(
+        material.x_ND[inside].mean(axis=0)[order], rel=0.01
+    )
+
+
+def test_the_command_repeats_the_run():
+    page = Page(render(make_material()))
+    command = " ".join(
+        page.text.partition("gives the same bits:")[2].partition("What was run")[0].replace("\\", "").split()
+    )
+    assert command == (
+        "deepmix train --model mvae-emv2 --init graph --head posterior --dataset '/somewhere/rows & more.csv' "
+        "--set size.components=4 --seed 0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("warning", "heading"),
+    [
+        ("collapsed components: only 1 of 3 are used", "Some clusters are empty or nearly so"),
+        ("diffuse clustering: the largest q(y|x) is 0.4", "The model is unsure of most rows"),
+        ("posterior collapse: 3 of 5 latent dimensions", "Part of the latent space is unused"),
+        ("2 constant column(s) carry no information", "About the data"),
+    ],
+)
+def test_warnings_are_told_in_plain_words(warning, heading):
+    material = make_material()
+    material.metrics["warnings"].append(warning)
+    text = Page(render(material)).text
+    assert f"Warning: {heading}" in text
+    assert warning.rpartition(": ")[2][1:] in text
+    assert "Nothing stood out" not in text
