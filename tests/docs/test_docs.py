@@ -1,0 +1,41 @@
+"""What the documentation shows is what the code does."""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+TESTED = re.compile(r"^<!-- test -->\n```(bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+
+
+def test_command_line_reference_is_that_of_the_code():
+    page = runpy.run_path(str(ROOT / "docs" / "generate_cli.py"))
+    assert page["TARGET"].read_text("utf-8") == page["reference"](), "run python docs/generate_cli.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in LINK.findall(page.read_text("utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+def test_tutorial_runs(tmp_path):
+    blocks = TESTED.findall((ROOT / "docs" / "tutorial.md").read_text("utf-8"))
+    assert len(blocks) >= 5
+    binaries = str(Path(sys.executable).parent)
+    outer = {key: value for key, value in os.environ.items() if key != "DEEPMIX_DATA"}
+    env = outer | {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "DEEPMIX_BUILD": "none"}
+    env["OMP_NUM_THREADS"] = "1"
+    for language, block in blocks:
+        command = ["bash", "-euc", block] if language == "bash" else [sys.executable, "-c", block]
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{block}\n{done.stderr}"
