@@ -8,6 +8,7 @@
 #include <torch/headeronly/core/ScalarType.h>
 #include <torch/headeronly/util/Exception.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <initializer_list>
 #include <optional>
@@ -48,8 +49,18 @@ class Input {
 };
 
 /// A new tensor beside `like`; of no elements unless wanted, since an operator always returns all its outputs.
-inline Tensor allocate(const Tensor& like, const Shape& shape, bool wanted = true) {
-  return torch::stable::new_empty(like, wanted ? shape : Shape{0});
+/// Not through the dispatcher (torch::stable::new_empty), which takes as long as the kernel of a small batch.
+inline Tensor allocate(const Tensor& like, const Shape& wanted_shape, bool wanted = true) {
+  const Shape shape = wanted ? wanted_shape : Shape{0};
+  Shape strides(shape.size(), 1);
+  for (std::size_t i = shape.size(); i-- > 1;) strides[i - 1] = strides[i] * std::max<int64_t>(shape[i], 1);
+  int32_t dtype, device_type;
+  AtenTensorHandle result;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &dtype));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(shape.size()), shape.data(), strides.data(),
+                                                  dtype, device_type, like.get_device_index(), &result));
+  return Tensor(result);
 }
 
 template <class T>

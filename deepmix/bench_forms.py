@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
-from deepmix import ops, reference
+from deepmix import operators, ops, reference
 
 Outputs = tuple[Tensor, ...]
 
@@ -58,8 +58,8 @@ def mixture_forms(shape: tuple[int, int, int], device: torch.device, *, compiled
     log_weight_K = torch.full((K,), -math.log(K), device=device)
 
     def kernel(z: Tensor, *parameters: Tensor) -> Outputs:
-        outputs: Outputs = torch.ops.deepmix.mixture_posterior.default(
-            z.unsqueeze(0), *parameters, log_weight_K, None, True, False
+        outputs: Outputs = operators.call(
+            "mixture_posterior", z.unsqueeze(0), *parameters, log_weight_K, None, True, False
         )
         return outputs
 
@@ -84,7 +84,7 @@ def kl_forms(shape: tuple[int, int, int], device: torch.device, *, compiled: boo
     N, K, M = shape
 
     def kernel(*inputs: Tensor) -> Outputs:
-        return (torch.ops.deepmix.component_kl.default(*inputs),)
+        return (operators.call("component_kl", *inputs),)
 
     def eager(*inputs: Tensor) -> Outputs:
         return (reference.component_kl(*inputs),)
@@ -111,7 +111,7 @@ def _diagonal_forms(shape: tuple[int, int, int], device: torch.device, *, compil
     log_weight_K = torch.full((K,), -math.log(K), device=device)
 
     def kernel(*inputs: Tensor) -> Outputs:
-        outputs: Outputs = torch.ops.deepmix.component_log_prob.default(*inputs, log_weight_K)
+        outputs: Outputs = operators.call("component_log_prob", *inputs, log_weight_K)
         return outputs
 
     def eager(z: Tensor, mean: Tensor, log_var: Tensor) -> Outputs:
@@ -149,7 +149,7 @@ def _full_forms(shape: tuple[int, int, int], device: torch.device, *, compiled: 
     log_weight_K = torch.full((K,), -math.log(K), device=device)
 
     def kernel(*inputs: Tensor) -> Outputs:
-        outputs: Outputs = torch.ops.deepmix.component_log_prob_full.default(*inputs, log_weight_K)
+        outputs: Outputs = operators.call("component_log_prob_full", *inputs, log_weight_K)
         return outputs
 
     def eager(z: Tensor, mean: Tensor, cholesky: Tensor) -> Outputs:

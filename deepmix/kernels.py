@@ -67,25 +67,44 @@ def load() -> Kernels:
         raise UsageError(f"DEEPMIX_BUILD=cuda can't be met: {missing}")
     with_cuda = wanted != "cpu" and why_no_cuda() is None
     devices = frozenset({"cpu", "cuda"} if with_cuda else {"cpu"})
+    reason = f"no extension built from these sources for {'CUDA' if with_cuda else 'the CPU'} is installed"
     built = _built_extension("_ops", with_cuda)
     if built is not None:
-        torch.ops.load_library(built)
-        return Kernels("ahead of time", devices, built, "built when deepmix was installed")
+        try:
+            torch.ops.load_library(built)
+        except OSError as error:
+            reason = f"the extension built when deepmix was installed doesn't load: {_first_line(error)}"
+        else:
+            return Kernels("ahead of time", devices, built, "built when deepmix was installed")
     name = "_ops_cuda" if with_cuda else "_ops"
     try:
         cached = cache_folder() / f"{name}.so"
-        if _is_ready(cached):
-            torch.ops.load_library(cached)
-        else:
+        if not _load_cached(cached):
             _compile(name, sources.operator_sources(with_cuda), with_cuda, is_python_module=False)
     except (RuntimeError, OSError, ImportError, DeepmixError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = _first_line(error) if built is None else f"{reason}; {_first_line(error)}"
         if wanted != "auto":
             raise UsageError(f"DEEPMIX_BUILD={wanted} can't be met: {reason}") from error
         warnings.warn(f"plain PyTorch runs in place of the kernels: {reason}", RuntimeWarning, stacklevel=2)
         return Kernels("reference", frozenset(), None, reason)
-    reason = f"no extension built from these sources for {'CUDA' if with_cuda else 'the CPU'} is installed"
     return Kernels("compiled on first use", devices, cached, reason)
+
+
+def _load_cached(library: Path) -> bool:
+    """Load a library from the cache, if it is whole; one that doesn't load is deleted, to be compiled again."""
+    if not _is_ready(library):
+        return False
+    try:
+        torch.ops.load_library(library)
+    except OSError:
+        library.with_suffix(".ready").unlink(missing_ok=True)
+        library.unlink(missing_ok=True)
+        return False
+    return True
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
 
 
 @functools.cache
@@ -96,12 +115,17 @@ def native() -> ModuleType:
         DeepmixError: it can't be built here.
 
     """
-    library = _built_extension("_native", with_cuda=False) or cache_folder() / "_native.so"
-    if library.parent == cache_folder() and not _is_ready(library):
-        try:
-            return _compile("_native", sources.native_sources(), with_cuda=False, is_python_module=True)
-        except (RuntimeError, OSError, ImportError) as error:
-            raise DeepmixError(f"the module for NumPy can't be built: {str(error).splitlines()[0]}") from error
+    for library in (_built_extension("_native", with_cuda=False), cache_folder() / "_native.so"):
+        if library is not None and (library.parent != cache_folder() or _is_ready(library)):
+            with contextlib.suppress(ImportError):  # of another Python, or damaged
+                return _import(library)
+    try:
+        return _compile("_native", sources.native_sources(), with_cuda=False, is_python_module=True)
+    except (RuntimeError, OSError, ImportError, DeepmixError) as error:
+        raise DeepmixError(f"the module for NumPy can't be built: {_first_line(error)}") from error
+
+
+def _import(library: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location("_native", library)
     assert spec is not None
     assert spec.loader is not None

@@ -31,10 +31,7 @@ def component_kl(posterior: Gaussian, prior: MixtureParameters) -> Tensor:
     """
     n_components = _check_mixture(posterior, prior)
     inputs = _one_dtype(posterior.mean, posterior.log_var, *_components(prior))
-    if _has_kernel(posterior.mean.device.type):
-        kl_NK: Tensor = torch.ops.deepmix.component_kl.default(*inputs)
-    else:
-        kl_NK = reference.component_kl(*inputs)
+    kl_NK: Tensor = _compute("component_kl", *inputs)
     return kl_NK.expand(kl_NK.shape[0], n_components)
 
 
@@ -74,12 +71,8 @@ def mixture_posterior(
         latents.prior.log_weight_K,
         log_likelihood_LNK,
     )
-    compute = (
-        torch.ops.deepmix.mixture_posterior.default
-        if _has_kernel(latents.z_LNHM.device.type)
-        else reference.mixture_posterior
-    )
-    _, _, log_q_NK, log_normalizer_N = compute(
+    _, _, log_q_NK, log_normalizer_N = _compute(
+        "mixture_posterior",
         z_LNHM,
         mean,
         log_var,
@@ -114,10 +107,7 @@ def component_log_prob(z_NM: Tensor, mixture: MixtureParameters) -> tuple[Tensor
     _check_shape("mean", mean_KM, expected)
     _check_shape("log-variance", log_var_KM, expected)
     inputs = _one_dtype(z_NM, mean_KM, log_var_KM, mixture.log_weight_K)
-    if _has_kernel(z_NM.device.type):
-        log_prob_NK, log_q_NK, log_normalizer_N = torch.ops.deepmix.component_log_prob.default(*inputs)
-    else:
-        log_prob_NK, log_q_NK, log_normalizer_N = reference.component_log_prob(*inputs)
+    log_prob_NK, log_q_NK, log_normalizer_N = _compute("component_log_prob", *inputs)
     return log_prob_NK, Responsibilities(log_q_NK, log_normalizer_N)
 
 
@@ -141,11 +131,15 @@ def component_log_prob_full(
     _check_shape("mean", mean_KM, (n_components, n_dimensions))
     _check_shape("precision's Cholesky factor", precision_cholesky_KMM, (n_components, n_dimensions, n_dimensions))
     inputs = _one_dtype(z_NM, mean_KM, precision_cholesky_KMM, log_weight_K)
-    if _has_kernel(z_NM.device.type):
-        log_prob_NK, log_q_NK, log_normalizer_N = torch.ops.deepmix.component_log_prob_full.default(*inputs)
-    else:
-        log_prob_NK, log_q_NK, log_normalizer_N = reference.component_log_prob_full(*inputs)
+    log_prob_NK, log_q_NK, log_normalizer_N = _compute("component_log_prob_full", *inputs)
     return log_prob_NK, Responsibilities(log_q_NK, log_normalizer_N)
+
+
+def _compute(name: str, first: Tensor, *others: Any) -> Any:
+    """Call the operator of that name, or the reference of the same name where no kernel is loaded."""
+    if _has_kernel(first.device.type):
+        return operators.call(name, first, *others)
+    return getattr(reference, name)(first, *others)
 
 
 _reference_only = False

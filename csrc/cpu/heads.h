@@ -22,10 +22,11 @@ DEEPMIX_INLINE void sum_short_segments(const T* terms, int64_t n, T* sums) {
   }
 }
 
-/// Sums of n consecutive segments of M elements each; `sums` may be `terms`.
-template <class T>
+/// Sums of n consecutive segments of M elements each; `sums` may be `terms`. Where these are a scratch array, it is
+/// padded; elsewhere nothing past the end may be read.
+template <class T, bool Padded = true>
 void sum_segments(const T* terms, int64_t n, int64_t M, T* sums) {
-  switch (M) {
+  switch (M) {  // the usual ones; LANES of them at a time, as below, is slower there
     case 1: return sum_short_segments<1>(terms, n, sums);
     case 2: return sum_short_segments<2>(terms, n, sums);
     case 4: return sum_short_segments<4>(terms, n, sums);
@@ -33,17 +34,21 @@ void sum_segments(const T* terms, int64_t n, int64_t M, T* sums) {
     case 10: return sum_short_segments<10>(terms, n, sums);
     default: break;
   }
-  for (int64_t segment = 0; segment < n; ++segment, terms += M) {
-    int64_t m = 0;
-    T sum = 0;
-    if (M >= LANES<T>) {
-      Vec<T> lanes{};
-      for (; m + LANES<T> <= M; m += LANES<T>) lanes += load(terms + m);
-      sum = sum_lanes<T>(lanes);
-    }
-    for (; m < M; ++m) sum += terms[m];
-    sums[segment] = sum;
+  constexpr int64_t B = LANES<T>;
+  const int64_t whole = M / B * B, rest = M - whole;
+  const auto mask = first_lanes<T>(rest);
+  const auto lanes_of = [&](const T* start) __attribute__((always_inline)) {
+    Vec<T> lanes = Padded ? keep<T>(load(start + whole), mask) : load_some(start + whole, rest);
+    for (int64_t m = 0; m < whole; m += B) lanes += load(start + m);
+    return lanes;
+  };
+  int64_t segment = 0;
+  for (; segment + B <= n; segment += B, terms += B * M) {
+    Vec<T> lanes[B];
+    for (int64_t s = 0; s < B; ++s) lanes[s] = lanes_of(terms + s * M);
+    store(sums + segment, sum_each<T>(lanes));
   }
+  for (; segment < n; ++segment, terms += M) sums[segment] = sum_lanes<T>(lanes_of(terms));
 }
 
 /// Each of n values M times over; may write up to PADDING elements too many.
@@ -147,7 +152,7 @@ void pair_weights(const MixtureInputs<T> in, const MixtureUpstream<T> up, int64_
   });
   for (int64_t r = 0; r < rows; ++r) {
     T sum = 0, q_sum = 0;
-    if (up.by_log_q != nullptr) sum_segments(up.by_log_q + at + r * K, 1, K, &sum);
+    if (up.by_log_q != nullptr) sum_segments<T, false>(up.by_log_q + at + r * K, 1, K, &sum);
     sum_segments(weights.ratio.get() + r * K, 1, K, &q_sum);  // 1 but for the rounding of log_q
     const T correction = T(1) / q_sum;
     const T by_normalizer = up.log_normalizer != nullptr ? up.log_normalizer[row + r] : T(0);

@@ -84,6 +84,35 @@ DEEPMIX_INLINE T sum_lanes(Vec<T> value) {
   return lanes[0];
 }
 
+/// Every bit of the first `count` lanes, none of the others.
+template <class T>
+DEEPMIX_INLINE typename VectorOf<T>::Bits first_lanes(int64_t count) {
+  typename VectorOf<T>::Bits bits{};
+  for (int64_t i = 0; i < count; ++i) bits[i] = ~decltype(+bits[0]){0};
+  return bits;
+}
+
+/// The lanes of a mask, whatever is in the others.
+template <class T>
+DEEPMIX_INLINE Vec<T> keep(Vec<T> value, typename VectorOf<T>::Bits mask) {
+  return reinterpret_cast<Vec<T>>(reinterpret_cast<typename VectorOf<T>::Bits>(value) & mask);
+}
+
+/// Sums of the pairs of neighbours of two vectors, the first vector's in the lower half.
+template <class T, std::size_t... I>
+DEEPMIX_INLINE Vec<T> sum_pairs(Vec<T> a, Vec<T> b, std::index_sequence<I...>) {
+  return __builtin_shufflevector(a, b, (2 * I)...) + __builtin_shufflevector(a, b, (2 * I + 1)...);
+}
+
+/// Lane s is the sum of the lanes of vectors[s], of which there are LANES: pairs of lanes, then pairs of those.
+template <class T>
+DEEPMIX_INLINE Vec<T> sum_each(Vec<T>* vectors) {
+  for (int64_t n = LANES<T>; n > 1; n /= 2)
+    for (int64_t i = 0; i < n; i += 2)
+      vectors[i / 2] = sum_pairs<T>(vectors[i], vectors[i + 1], std::make_index_sequence<LANES<T>>());
+  return vectors[0];
+}
+
 template <class T>
 DEEPMIX_INLINE Vec<T> larger(Vec<T> a, Vec<T> b) {
   return a > b ? a : b;

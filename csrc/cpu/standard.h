@@ -8,5 +8,6 @@
 #include <cstring>
 #include <iterator>
 #include <limits>
+#include <utility>
 
 #include "kernels.h"

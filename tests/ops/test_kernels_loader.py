@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from deepmix import kernels, sources
-from deepmix.errors import UsageError
+from deepmix.errors import DeepmixError, UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -68,3 +68,56 @@ def test_every_source_is_listed() -> None:
     listed = {path.name for path in (*sources.operator_sources(with_cuda=True), *sources.native_sources())}
     on_disk = {path.name for path in sources.folder().rglob("*") if path.suffix in {".cpp", ".cu"}}
     assert listed == on_disk
+
+
+def broken(library: Path) -> Path:
+    """Write what is no library; another torch's, whose symbols are missing, fails to load in the same way."""
+    library.parent.mkdir(parents=True, exist_ok=True)
+    library.write_bytes(b"\x7fELF")
+    return library
+
+
+def test_a_built_extension_that_does_not_load_is_compiled_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    library = broken(tmp_path / "_ops.abi3.so")
+    compiled = []
+    monkeypatch.setattr(kernels, "_built_extension", lambda name, with_cuda: library)
+    monkeypatch.setattr(kernels, "_compile", lambda name, *a, **k: compiled.append(name))
+    monkeypatch.setenv("DEEPMIX_BUILD", "cpu")
+    loaded = kernels.load()
+    assert compiled == ["_ops"]
+    assert loaded.path == "compiled on first use"
+    assert loaded.reason.startswith("the extension built when deepmix was installed doesn't load")
+    assert library.exists()  # it isn't ours to delete
+
+
+def test_a_cached_library_that_does_not_load_is_compiled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = broken(kernels.cache_folder() / "_ops.so")
+    library.with_suffix(".ready").touch()
+    compiled = []
+    monkeypatch.setattr(kernels, "_compile", lambda name, *a, **k: compiled.append(library.exists()))
+    monkeypatch.setenv("DEEPMIX_BUILD", "cpu")
+    assert kernels.load().path == "compiled on first use"
+    assert compiled == [False]  # removed first, or the builder would think it done
+
+
+def test_a_built_extension_that_cannot_be_replaced_gives_way_to_the_reference(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    library = broken(tmp_path / "_ops.abi3.so")
+    monkeypatch.setattr(kernels, "_built_extension", lambda name, with_cuda: library)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.delenv("DEEPMIX_BUILD", raising=False)
+    with pytest.warns(RuntimeWarning, match=r"doesn't load: .*; the C\+\+ compiler 'no-such-compiler' was not found"):
+        assert kernels.load().path == "reference"
+
+
+def test_a_module_for_numpy_that_does_not_load_is_compiled_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    library = broken(tmp_path / "_native.so")
+    monkeypatch.setattr(kernels, "_built_extension", lambda name, with_cuda: library)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(DeepmixError, match=r"can't be built: the C\+\+ compiler 'no-such-compiler' was not found"):
+        kernels.native.__wrapped__()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor
@@ -156,3 +159,35 @@ def test_wrong_shapes_say_so() -> None:
             True,
             False,
         )
+
+
+PEAK_MEMORY = """
+import resource, sys, torch
+from deepmix import operators, ops
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts KiB
+
+def forward_and_backward(N, K, M):
+    shapes = [(1, N, K, M), (N, K, M), (N, K, M), (K, M), (K, M), (K,)]
+    inputs = [torch.ones(shape).requires_grad_() for shape in shapes]
+    upstream = [torch.ones(shape) for shape in ((N, K), (N, K), (N, K), (N,))]
+    before = peak()
+    outputs = operators.call("mixture_posterior", *inputs, None, True, False)
+    gradients = torch.autograd.grad(outputs, inputs, upstream)
+    used = [*inputs, *outputs, *gradients]
+    return peak() - before, sum(t.nbytes for t in inputs), sum(t.nbytes for t in used)
+
+ops.load()
+forward_and_backward(64, 10, 10)
+print(*forward_and_backward(100_000, 10, 10))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process's memory is read as Linux tells it")
+def test_peak_memory_is_inputs_outputs_and_gradients() -> None:
+    done = subprocess.run([sys.executable, "-c", PEAK_MEMORY], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    grown, inputs, everything = (int(word) for word in done.stdout.split())
+    assert grown > 0.5 * (everything - inputs)  # or the measure is blind
+    assert inputs + grown <= 1.3 * everything

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from deepmix import ops
+from deepmix import operators, ops
 from deepmix.types import Gaussian, Latents, MixtureParameters
 from tests.ops.oracle import EQ_5, EQ_10, PRODUCT, STANDARD, Sizes, mixture_arguments
 from tests.ops.test_op_component_log_prob import diagonal_arguments, full_arguments
@@ -62,6 +63,20 @@ def test_gradcheck(number: int) -> None:
         assert torch.autograd.gradcheck(operator(name), with_gradients(arguments))
 
 
+@pytest.mark.parametrize("number", range(len(calls(torch.float32))))
+def test_eager_gradients_are_the_operators_own(number: int) -> None:
+    name, arguments = calls(torch.float32)[number]
+    leaves = [a for a in with_gradients(arguments) if isinstance(a, Tensor)]
+    results = []
+    for compute in (operator(name), lambda *a: operators.call(name, *a)):
+        outputs = compute(*arguments)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        upstream = [torch.full_like(output, 0.5 + i) for i, output in enumerate(outputs)]
+        results.append([*outputs, *torch.autograd.grad(outputs, leaves, upstream)])
+    for expected, got in zip(*results, strict=True):
+        assert torch.equal(got, expected)
+
+
 def e_step(mean: Tensor, log_var: Tensor, z: Tensor, prior: Gaussian, log_weight: Tensor) -> Tensor:
     posterior, mixture = Gaussian(mean, log_var), MixtureParameters(prior, log_weight)
     latents = Latents(z, posterior, mixture, ops.component_kl(posterior, mixture), at_mean=False)
@@ -86,7 +101,7 @@ def test_compiles_whole(sizes: Sizes) -> None:
 
 IN_A_NEW_PROCESS = """
 import sys, torch
-from deepmix import ops
+from deepmix import operators, ops
 from deepmix.types import Gaussian, MixtureParameters
 
 z = torch.arange(6.0).reshape(3, 2).requires_grad_()
@@ -134,10 +149,11 @@ def test_vmap_over_priors() -> None:
             assert torch.equal(got[i], expected)
 
 
-def test_gradients_through_vmap() -> None:
+@pytest.mark.parametrize("compute", [operators.call, lambda name, *a: operator(name)(*a)], ids=["eager", "operator"])
+def test_gradients_through_vmap(compute: Callable[..., Any]) -> None:
     mean, log_var, prior_mean, prior_log_var = mixture_arguments(SMALL[0], EQ_10)[1:5]
     means = torch.stack([mean, mean - 1.0], dim=1).requires_grad_()
-    compute = operator("component_kl")
+    compute = functools.partial(compute, "component_kl")
     batched = torch.vmap(compute, in_dims=(1, None, None, None))(means, log_var, prior_mean, prior_log_var)
     (got,) = torch.autograd.grad(batched.square().sum(), means)
     one_by_one = torch.stack([compute(means[:, i], log_var, prior_mean, prior_log_var) for i in range(2)])
