@@ -365,7 +365,19 @@ def test_compare_refuses_what_can_not_be_compared(deepmix, place, seeds, tmp_pat
     refuses(deepmix("compare", seeds[0], place / "run"), 2, "were tested on other rows")
     refuses(deepmix("compare", seeds[0], seeds[1], "--head", "gmm"), 2, "has no head 'gmm'", "posterior")
     train("--dataset", place / "rows.npy", "--components", 3, "--out", tmp_path / "bare")
-    refuses(deepmix("compare", "bare", "bare"), 2, "no labels to compare by", "--label-column")
+    refuses(deepmix("compare", "bare", "bare"), 2, "no labels to compare by", "--label-column", "--metric elbo")
+    refuses(deepmix("compare", "bare", seeds[0], "--metric", "elbo"), 2, "were tested on other rows")
+    assert deepmix("compare", "bare", "bare", "--metric", "elbo").returncode == 0
+
+
+def test_compare_by_the_elbo_draws_seeds_alone(deepmix, seeds):
+    runs = json.loads(deepmix("compare", *seeds, seeds[1] / "seed-0", "--metric", "elbo", "--json").stdout)["runs"]
+    first, second = (json.loads((folder / "summary.json").read_text())["elbo"] for folder in seeds)
+    assert [runs[0]["elbo"], runs[1]["elbo"]] == [first, second]
+    gaps = np.subtract(second["values"], first["values"])
+    assert runs[1]["difference"]["mean"] == pytest.approx(gaps.mean())
+    assert gaps.min() <= runs[1]["difference"]["low"] < gaps.mean() < runs[1]["difference"]["high"] <= gaps.max()
+    assert runs[2]["difference"]["low"] is None
 
 
 @pytest.fixture(scope="module")
