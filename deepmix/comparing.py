@@ -26,6 +26,8 @@ METRICS: dict[str, Callable[[Array, Array], float]] = {
     "v_measure": scores.v_measure_score,
 }
 """What can be compared: (labels, clusters) -> a score, 1 at best."""
+ELBO = "elbo"
+"""Can be compared too: nats a row, the larger the better; no labels needed."""
 RESAMPLES = 1000
 """Bootstrap samples: enough for two digits of a 95 % interval."""
 LEVEL = 0.95
@@ -39,11 +41,14 @@ class Compared:
     head: str
     clusters: dict[int, Array]
     """Each seed's clusters of the test rows."""
-    labels: Array
-    """(N,) of the test rows."""
+    labels: Array | None
+    """(N,) of the test rows, where there are any."""
     rows: Array
     """(N,) their numbers in the data."""
-    config: dict[str, Any]
+    elbo: dict[int, float]
+    """Each seed's, of the test rows, nats a row."""
+    fingerprint: str | None
+    """Of the data as the model saw it."""
 
 
 def read(path: Path, head: str | None) -> Compared:
@@ -54,7 +59,7 @@ def read(path: Path, head: str | None) -> Compared:
         head: whose clusters; None is the run's first.
 
     Raises:
-        UsageError: there is no finished run, or it has no labels or no such head.
+        UsageError: there is no finished run, or it has no such head.
 
     """
     folders = [path]
@@ -63,6 +68,7 @@ def read(path: Path, head: str | None) -> Compared:
         if not folders:
             raise UsageError(f"'{path}' holds no runs yet; finish it with: deepmix train --resume --out {path}")
     clusters: dict[int, Array] = {}
+    elbo: dict[int, float] = {}
     for folder in folders:
         store = RunFolder.open(folder)
         if not store.has(runs.METRICS):
@@ -73,53 +79,70 @@ def read(path: Path, head: str | None) -> Compared:
         chosen = head or config["heads"][0]
         if chosen not in config["heads"]:
             raise UsageError(f"'{folder}' has no head '{chosen}'; choose one of: {', '.join(config['heads'])}")
-        if "label" not in table:
-            raise UsageError(f"'{folder}' has no labels to compare by; train with --label-column")
         test = np.array(table["split"]) == "test"
         clusters[int(config["seed"])] = np.array(table[chosen])[test].astype(np.int64)
-        labels, rows = np.array(table["label"])[test], np.array(table["row"])[test]
-    return Compared(str(path), chosen, clusters, labels, rows, config)
+        elbo[int(config["seed"])] = float(store.read_json(runs.METRICS)["elbo"]["test"])
+        labels = np.array(table["label"])[test] if "label" in table else None
+        rows, known = np.array(table["row"])[test], config.get("resolved", {}).get("data", {}).get("fingerprint")
+    return Compared(str(path), chosen, clusters, labels, rows, elbo, known)
 
 
 def compare(compared: Sequence[Compared], metric: str) -> list[dict[str, Any]]:
     """Return a row for each: its score over seeds on the test rows, and how it differs from the first.
 
-    Test rows are drawn with replacement, the same for both runs (paired), and seeds too where there are several: the
-    same where both runs have them, else each its own. The interval is of percentiles.
+    For scores against labels, test rows are drawn with replacement, the same for both runs (paired), and seeds too
+    where there are several: the same where both runs have them, else each its own. For the ELBO seeds alone are drawn,
+    so it has no interval where a run has one. Intervals are of percentiles.
 
     Raises:
-        UsageError: the runs were not tested on the same rows.
+        UsageError: the runs have no labels to be scored by, or were not tested on the same rows.
 
     """
     first = compared[0]
-    for other in compared[1:]:
-        if not (np.array_equal(other.rows, first.rows) and np.array_equal(other.labels, first.labels)):
-            raise UsageError(
-                f"'{other.name}' and '{first.name}' were tested on other rows; compare runs of one data set"
-            )
-    score = METRICS[metric]
-    numbers = np.unique(first.labels, return_inverse=True)[1]
+    _check_same_rows(compared, metric)
     random = np.random.default_rng(0)
-    samples = random.integers(len(numbers), size=(RESAMPLES, len(numbers)))
-    replicates = []
-    for run in compared:
-        replicates.append(
-            {
-                seed: np.array([score(numbers[chosen], found[chosen]) for chosen in samples])
-                for seed, found in run.clusters.items()
-            }
-        )
-    table = []
+    numbers = np.zeros(0) if first.labels is None else np.unique(first.labels, return_inverse=True)[1]
+    samples = random.integers(len(first.rows), size=(RESAMPLES, len(first.rows)))
+    replicates = [
+        {seed: np.array([_score(run, seed, metric, numbers, rows) for rows in samples]) for seed in run.clusters}
+        for run in compared
+    ]
+    table: list[dict[str, Any]] = []
     for run, own in zip(compared, replicates, strict=True):
-        values = [float(score(numbers, found)) for found in run.clusters.values()]
+        values = [_score(run, seed, metric, numbers, np.arange(len(first.rows))) for seed in run.clusters]
         row: dict[str, Any] = {"run": run.name, "head": run.head, "seeds": list(run.clusters), metric: spread(values)}
         if run is not first:
-            difference = _over_seeds(own, random, paired=replicates[0])
-            low, high = np.quantile(difference, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-            base = float(np.mean([score(numbers, found) for found in first.clusters.values()]))
-            row["difference"] = {"mean": float(np.mean(values)) - base, "low": float(low), "high": float(high)}
+            gap = row[metric]["mean"] - table[0][metric]["mean"]
+            row["difference"] = {"mean": gap, "low": None, "high": None}
+            if metric != ELBO or min(len(own), len(replicates[0])) > 1:
+                difference = _over_seeds(own, random, paired=replicates[0])
+                low, high = np.quantile(difference, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+                row["difference"] |= {"low": float(low), "high": float(high)}
         table.append(row)
     return table
+
+
+def _check_same_rows(compared: Sequence[Compared], metric: str) -> None:
+    first = compared[0]
+    for run in compared:
+        if metric != ELBO and run.labels is None:
+            raise UsageError(
+                f"'{run.name}' has no labels to compare by; train with --label-column, or use --metric elbo"
+            )
+        same = np.array_equal(run.rows, first.rows)
+        if metric == ELBO:
+            same = same and run.fingerprint == first.fingerprint
+        else:
+            same = same and np.array_equal(np.asarray(run.labels), np.asarray(first.labels))
+        if not same:
+            raise UsageError(f"'{run.name}' and '{first.name}' were tested on other rows; compare runs of one data set")
+
+
+def _score(run: Compared, seed: int, metric: str, numbers: Array, rows: Array) -> float:
+    """Return one seed's score on a choice of the test rows, whose labels are `numbers`; the ELBO's is of all rows."""
+    if metric == ELBO:
+        return run.elbo[seed]
+    return float(METRICS[metric](numbers[rows], run.clusters[seed][rows]))
 
 
 def _over_seeds(own: dict[int, Array], random: np.random.Generator, paired: dict[int, Array]) -> Array:

@@ -28,7 +28,7 @@ def evaluate_run(
 
     Args:
         run: the run.
-        heads: names of heads; those the run did not keep are fitted to its training rows. None: the run's own.
+        heads: names of heads; those the run did not keep are fitted to its training rows. Empty: the run's own.
         dataset: a data set's name or a file; None is the run's own data, both of its sides apart.
         label_column: where a file has its labels.
         data_dir: folder of prepared data sets.

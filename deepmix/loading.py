@@ -192,13 +192,13 @@ class LoadedRun:
         low, high = value_range(x, name, first_row)
         prepared = self.preparation.apply(x)
         if self.likelihood == "bernoulli" and x.shape[0]:
-            low, high = self.preparation.apply(np.stack([low, high]))
-            beyond = np.flatnonzero((low < -BERNOULLI_SLACK) | (high > 1.0 + BERNOULLI_SLACK))
+            least, greatest = self.preparation.apply(np.stack([low, high]))
+            beyond = np.flatnonzero((least < -BERNOULLI_SLACK) | (greatest > 1.0 + BERNOULLI_SLACK))
             if len(beyond):
                 column = int(beyond[0])
                 raise UsageError(
                     f"column {name(column)} reaches from {low[column]:g} to {high[column]:g} and the run was trained "
-                    "on values in 0..1; scale the rows as the training data was"
+                    f"on values in 0..{float(self.preparation.undo(np.ones(1))[0]):g}; scale the rows as those were"
                 )
         return prepared
 

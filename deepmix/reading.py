@@ -167,6 +167,7 @@ def _csv(lines: TextIOBase, name: str, n_features: int, label_column: str | None
 
 def _parquet(stack: ExitStack, path: Path, label_column: str | None) -> Blocks:
     try:
+        import pandas  # noqa: F401 - what batches are turned into
         from pyarrow import parquet
     except ImportError as error:
         raise DeepmixError(

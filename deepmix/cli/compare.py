@@ -19,7 +19,7 @@ from deepmix.cli.rows import OVERWRITE
 
 @click.command()
 @click.argument("folders", metavar="RUN RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--metric", type=click.Choice(list(comparing.METRICS)), default="acc", show_default=True)
+@click.option("--metric", type=click.Choice([*comparing.METRICS, comparing.ELBO]), default="acc", show_default=True)
 @click.option("--head", help="Whose clusters.  [default: each run's first head]")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw every seed, the means and intervals: a .png file.")
 @OVERWRITE
@@ -27,10 +27,10 @@ from deepmix.cli.rows import OVERWRITE
 def compare(
     folders: tuple[Path, ...], metric: str, head: str | None, plot: Path | None, overwrite: bool, as_json: bool
 ) -> None:
-    """Compare finished runs with labels on their test rows.
+    """Compare finished runs on their test rows: by scores against labels, or by the ELBO.
 
     Each RUN is a run's folder, or the folder of several seeds. Differences are from the first, with 95 % intervals of
-    a paired bootstrap: the same test rows (and seeds) drawn for both, 1000 times.
+    a paired bootstrap: the same test rows (and seeds) drawn for both, 1000 times; for the ELBO seeds alone.
     """
     if plot is not None:
         check_out(plot, (".png",), overwrite=overwrite)
@@ -58,7 +58,8 @@ def _table(rows: list[dict[str, Any]], metric: str) -> Table:
         ]
         if "difference" in row:
             gap = row["difference"]
-            cells += [f"{gap['mean']:+.4f}", f"{gap['low']:+.4f} to {gap['high']:+.4f}"]
+            known = gap["low"] is not None
+            cells += [f"{gap['mean']:+.4f}", f"{gap['low']:+.4f} to {gap['high']:+.4f}" if known else "-"]
         table.add_row(Text(row["run"]), Text(row["head"]), *cells)
     return table
 
@@ -80,7 +81,8 @@ def _plot(rows: list[dict[str, Any]], metric: str, path: Path) -> None:
         left.plot(row[metric]["mean"], place, "|", color="black", markersize=20, markeredgewidth=2)
         if "difference" in row:
             gap = row["difference"]
-            right.plot((gap["low"], gap["high"]), (place, place), color="#0072b2", linewidth=2)
+            if gap["low"] is not None:
+                right.plot((gap["low"], gap["high"]), (place, place), color="#0072b2", linewidth=2)
             right.plot(gap["mean"], place, "|", color="black", markersize=14, markeredgewidth=2)
     right.axvline(0.0, color="gray", linewidth=0.8)
     left.set_yticks(range(len(rows)), names, fontsize=8)

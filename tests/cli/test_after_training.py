@@ -142,13 +142,25 @@ def test_pipes(place):
     assert [line["cluster"] for line in lines] == load(place / "run").assignments()["posterior"].tolist()
     shell = f"{sys.executable} -m deepmix embed {place / 'run'} {place / 'rows.csv'} -o - | head -n 2"
     long = place / "long.npy"
-    np.save(long, np.tile(np.load(place / "rows.npy"), (400, 1)))
+    np.save(long, np.tile(np.load(place / "rows.npy"), (50, 1)))
     piped = subprocess.run(
         shell.replace(str(place / "rows.csv"), str(long)), shell=True, capture_output=True, text=True, check=False
     )
     assert piped.stderr == ""
     assert len(piped.stdout.splitlines()) == 2
     assert piped.stdout.startswith("row,z1,z2,")
+
+
+def test_a_label_column_known_by_its_number_is_left_out(deepmix, place, tmp_path):
+    rows = np.load(place / "rows.npy")
+    np.save(tmp_path / "labelled.npy", np.insert(rows, 2, np.arange(120) % 3, axis=1))
+    train("--dataset", tmp_path / "labelled.npy", "--label-column", 3, "--out", tmp_path / "run")
+    np.savetxt(tmp_path / "labelled.csv", np.load(tmp_path / "labelled.npy"), delimiter=",")
+    printed = [deepmix("predict", "run", data).stdout for data in ("labelled.npy", place / "rows.npy", "labelled.csv")]
+    assert len(printed[0].splitlines()) == 121
+    assert printed[0] == printed[1] == printed[2]
+    done = deepmix("predict", "run", "labelled.npy", "--label-column", 9)
+    refuses(done, 2, "7 column(s) and the run was trained on 6")
 
 
 def test_embed_gives_the_latents(deepmix, place, tmp_path):
@@ -353,7 +365,19 @@ def test_compare_refuses_what_can_not_be_compared(deepmix, place, seeds, tmp_pat
     refuses(deepmix("compare", seeds[0], place / "run"), 2, "were tested on other rows")
     refuses(deepmix("compare", seeds[0], seeds[1], "--head", "gmm"), 2, "has no head 'gmm'", "posterior")
     train("--dataset", place / "rows.npy", "--components", 3, "--out", tmp_path / "bare")
-    refuses(deepmix("compare", "bare", "bare"), 2, "no labels to compare by", "--label-column")
+    refuses(deepmix("compare", "bare", "bare"), 2, "no labels to compare by", "--label-column", "--metric elbo")
+    refuses(deepmix("compare", "bare", seeds[0], "--metric", "elbo"), 2, "were tested on other rows")
+    assert deepmix("compare", "bare", "bare", "--metric", "elbo").returncode == 0
+
+
+def test_compare_by_the_elbo_draws_seeds_alone(deepmix, seeds):
+    runs = json.loads(deepmix("compare", *seeds, seeds[1] / "seed-0", "--metric", "elbo", "--json").stdout)["runs"]
+    first, second = (json.loads((folder / "summary.json").read_text())["elbo"] for folder in seeds)
+    assert [runs[0]["elbo"], runs[1]["elbo"]] == [first, second]
+    gaps = np.subtract(second["values"], first["values"])
+    assert runs[1]["difference"]["mean"] == pytest.approx(gaps.mean())
+    assert gaps.min() <= runs[1]["difference"]["low"] < gaps.mean() < runs[1]["difference"]["high"] <= gaps.max()
+    assert runs[2]["difference"]["low"] is None
 
 
 @pytest.fixture(scope="module")
