@@ -215,6 +215,36 @@ def load_data(config: ExperimentConfig, parts: Parts) -> Split:
     )
 
 
+UNKNOWN_LABEL = "-1"
+"""The label of rows whose class is unknown, where a model learns from labels."""
+
+
+def n_labelled(parts: Parts) -> int:
+    """Return how many training rows' labels the model learns from: its option `labelled`, if it has one."""
+    return int(getattr(parts.options["model"], "labelled", 0))
+
+
+def with_known_labels(parts: Parts, split: Split) -> Split:
+    """Return the split with its unknown labels marked, where the model learns from the others.
+
+    Raises:
+        UsageError: there is nothing to learn from, or there are more classes than components.
+
+    """
+    if n_labelled(parts) == 0:
+        return split
+    if split.labels is None:
+        raise UsageError("there are no labels to learn from; name them with --label-column, or leave out 'labelled'")
+    known = split.labels.astype(str) != UNKNOWN_LABEL
+    n_classes = len(np.unique(split.labels[split.train][known[split.train]]))
+    asked = parts.options["size"].components
+    if n_classes == 0:
+        raise UsageError(f"every training row has the label {UNKNOWN_LABEL}, for unknown; leave out 'labelled'")
+    if asked is not None and asked < n_classes:
+        raise UsageError(f"the labels have {n_classes} classes; give at least as many --components, or leave them out")
+    return dataclasses.replace(split, known=known)
+
+
 def n_clusters(parts: Parts, split: Split) -> int:
     """Return K: what was asked for, else the number of classes.
 
@@ -225,7 +255,10 @@ def n_clusters(parts: Parts, split: Split) -> int:
     asked: int | None = parts.options["size"].components
     if asked is None and split.labels is None:
         raise UsageError("how many clusters? there are no labels to count classes of; give --components K")
-    number = asked if asked is not None else len(np.unique(np.asarray(split.labels)))
+    number = asked
+    if number is None:
+        labels = np.asarray(split.labels)
+        number = len(np.unique(labels if split.known is None else labels[split.known]))
     if asked is None and number < 2:
         raise UsageError("the labels have one class only; give the number of clusters with --components K")
     if number > len(split.train):

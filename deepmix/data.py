@@ -254,6 +254,26 @@ def _check_labels(labels: Array, n_rows: int) -> Array:
     return labels.astype(str) if labels.dtype.kind == "O" else labels
 
 
+def revealed_labels(labels: Array, known: Array, n_revealed: int, seed: int) -> Array:
+    """Return class numbers of some rows and -1 of the others, (N,) int64.
+
+    Args:
+        labels: (N,) labels of any type.
+        known: (N,) whether each is known.
+        n_revealed: how many to reveal, evenly over the classes as far as they go (Kingma et al. 2014).
+        seed: chooses which.
+
+    """
+    numbers = np.full(len(labels), -1, dtype=np.int64)
+    classes = np.unique(labels[known])
+    random = np.random.default_rng(seed)
+    for number, value in enumerate(classes):
+        members = random.permutation(np.flatnonzero(known & (labels == value)))
+        share = n_revealed // len(classes) + (number < n_revealed % len(classes))
+        numbers[members[:share]] = number
+    return numbers
+
+
 class Rows:
     """Rows of a data set as float32 tensors on a device, picked by number.
 

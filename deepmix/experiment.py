@@ -31,9 +31,11 @@ from deepmix.configuration import (
     load_data,
     model_likelihood,
     n_clusters,
+    n_labelled,
     resolve,
+    with_known_labels,
 )
-from deepmix.data import Rows
+from deepmix.data import Rows, revealed_labels
 from deepmix.data import prepare as arrange
 from deepmix.errors import UsageError
 from deepmix.heads import make_head
@@ -86,6 +88,7 @@ def prepare(config: ExperimentConfig, x: Any = None, columns: list[str] | None =
     device = choose_device(config.device)
     check_heads(config, parts)
     split = load_data(config, parts) if x is None else arrange(x, None, parts.options["data"], columns=columns)
+    split = with_known_labels(parts, split)
     model_likelihood(parts, split)
     check_images(parts, split)
     return Experiment(config, parts, split, n_clusters(parts, split), device)
@@ -135,11 +138,14 @@ def run(
         _refuse_other_data(folder, split)
         trainer.restore()
     initializer: Initializer = parts.classes["initializer"](parts.options["initializer"])
-    n_model = model.n_components
+    n_model, supervision = model.n_components, n_labelled(parts)
 
     def initial_labels(code_NM: Array) -> Array:
         if n_model == 1:
             return np.zeros(len(code_NM), dtype=np.int64)
+        if supervision:
+            assert split.labels is not None
+            return revealed_labels(split.labels[split.train], split.scored(split.train), supervision, config.seed)
         with noted(reporter):
             return initializer.initial_labels(split.x[split.train], code_NM, n_model, config.seed)
 
@@ -164,15 +170,13 @@ def run(
     results = _measure(split, clusters, inferences, n_components, config.seed)
     results["elbo"] = {side: values["elbo"] for side, values in elbo.items()}
     results["elbo_parts"] = elbo
-    if n_model > 1:
+    if supervision:
+        results["labelled_rows"] = int((trainer.labels_N >= 0).sum())
+        reporter.note(f"{results['labelled_rows']} training rows' labels were learned from; judge by the test rows")
+    elif n_model > 1:
         results["initial_labels"] = _baseline(split, trainer.labels_N.cpu().numpy())
     if split.labels is not None:
-        results["knn_error"] = metrics.neighbour_errors(
-            inferences["train"].latent_NM,
-            split.labels[split.train],
-            inferences["test"].latent_NM,
-            split.labels[split.test],
-        )
+        results["knn_error"] = _neighbour_errors(split, inferences)
     results["warnings"] = [*split.warnings, *diagnose(inferences["train"], learned_latents=learns_by_gradient(model))]
     results["n_parameters"] = count_parameters(model)
     results["seconds"] = trainer.seconds
@@ -248,9 +252,26 @@ def _measure(
     for name, sides in clusters.items():
         heads[name] = {}
         for side, found in sides.items():
-            labels = None if split.labels is None else split.labels[getattr(split, side)]
-            heads[name][side] = metrics.measure(inferences[side].latent_NM, found, labels, n_components, seed)
+            labels, scored = None, split.scored(getattr(split, side))
+            if split.labels is not None and scored.any():
+                labels = split.labels[getattr(split, side)]
+            measured = metrics.measure(inferences[side].latent_NM, found, labels, n_components, seed, scored)
+            heads[name][side] = measured
     return {"heads": heads}
+
+
+def _neighbour_errors(split: Split, inferences: Mapping[str, Inference]) -> dict[str, float]:
+    """Return the error of kNN from the training latents to the test ones, by k; none without labels on both."""
+    assert split.labels is not None
+    train, test = split.scored(split.train), split.scored(split.test)
+    if not (train.any() and test.any()):
+        return {}
+    return metrics.neighbour_errors(
+        inferences["train"].latent_NM[train],
+        split.labels[split.train][train],
+        inferences["test"].latent_NM[test],
+        split.labels[split.test][test],
+    )
 
 
 def _baseline(split: Split, initial: Array) -> dict[str, Any]:

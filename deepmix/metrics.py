@@ -16,6 +16,7 @@ SILHOUETTE_ROWS = 5000
 """Rows the silhouette is estimated on; it costs their square."""
 NEIGHBOUR_COUNTS = (3, 5, 10)
 """Neighbours that vote on a test row's label: VaDE's Table 3."""
+EVERY_ROW = slice(None)
 
 
 def clustering_accuracy(labels: Array, clusters: Array) -> float:
@@ -41,10 +42,17 @@ def against_labels(labels: Array, clusters: Array) -> dict[str, float]:
     }
 
 
-def measure(latent_NM: Array, clusters: Array, labels: Array | None, n_clusters: int, seed: int) -> dict[str, Any]:
+def measure(
+    latent_NM: Array,
+    clusters: Array,
+    labels: Array | None,
+    n_clusters: int,
+    seed: int,
+    scored: Array | slice = EVERY_ROW,
+) -> dict[str, Any]:
     """Return what metrics.json holds of a head: `without_labels` and, where there are labels, `against_labels`."""
     results = without_labels(latent_NM, clusters, n_clusters, seed)
-    return results if labels is None else results | against_labels(labels, clusters)
+    return results if labels is None else results | against_labels(labels[scored], clusters[scored])
 
 
 def without_labels(latent_NM: Array, clusters: Array, n_clusters: int, seed: int) -> dict[str, Any]:

@@ -151,3 +151,9 @@ class Split:
     """How rows of the same kind become rows of x."""
     image_shape: tuple[int, int, int] | None = None
     """Height, width and channels where a row is an image stored in this order, else None."""
+    known: npt.NDArray[np.bool_] | None = None
+    """(N,) whether each row's label is known; None where all are, or there are none."""
+
+    def scored(self, side: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Return which of these rows have a label to score by."""
+        return np.ones(len(side), dtype=bool) if self.known is None else self.known[side]
