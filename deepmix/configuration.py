@@ -25,6 +25,10 @@ from deepmix.types import Dims, Split
 
 PARTS = ("encoder", "decoder", "prior", "posterior")
 """The four parts of a recipe."""
+SHORTHANDS = ("components", "latent_dim", "assignment", "beta", "epochs", "pretrain_epochs", "batch_size", "lr")
+"""Options the command line and the estimator take by themselves; the others are settings."""
+IN_MEMORY = "rows in memory"
+"""What stands for the data set of a run whose rows were never in a file."""
 MAX_SEED = 2**32 - 1
 """The largest seed NumPy and scikit-learn take."""
 
@@ -39,8 +43,8 @@ class SizeOptions:
     latent_dim: int = field(default=10, metadata={"help": "M, the number of latent dimensions (VaDE's 10)"})
 
     def __post_init__(self) -> None:
-        if self.components is not None and self.components < 2:
-            raise UsageError(f"components must be at least 2, got {self.components}: one cluster would hold every row")
+        if self.components is not None and self.components < 1:
+            raise UsageError(f"components must be at least 1, got {self.components}")
         if self.latent_dim < 1:
             raise UsageError(f"latent_dim must be at least 1, got {self.latent_dim}")
 
@@ -199,6 +203,8 @@ def load_data(config: ExperimentConfig, parts: Parts) -> Split:
             raise UsageError(f"--label-column is for files; data set '{config.dataset}' brings its own labels")
         split: Split = parts.classes["data"](parts.options["data"]).load(data_dir)
         return split
+    if config.dataset == IN_MEMORY:
+        raise UsageError("the run was trained on rows in memory, which are not kept; name the data (--dataset)")
     path = Path(config.dataset)
     if path.name.lower().endswith(SUFFIXES) or path.exists() or len(path.parts) > 1:
         return load_file(path, config.label_column, parts.options["data"])
@@ -220,7 +226,7 @@ def n_clusters(parts: Parts, split: Split) -> int:
     if asked is None and split.labels is None:
         raise UsageError("how many clusters? there are no labels to count classes of; give --components K")
     number = asked if asked is not None else len(np.unique(np.asarray(split.labels)))
-    if number < 2:
+    if asked is None and number < 2:
         raise UsageError("the labels have one class only; give the number of clusters with --components K")
     if number > len(split.train):
         if asked is None:
@@ -247,6 +253,17 @@ def model_likelihood(parts: Parts, split: Split) -> str:
 def has_one_component(parts: Parts) -> bool:
     """Whether the model has one component whatever the number of clusters."""
     return isinstance(parts.model, Recipe) and parts.model.single_component
+
+
+def check_heads(config: ExperimentConfig, parts: Parts) -> None:
+    """Raise a UsageError if a head needs a mixture and the model is none."""
+    if has_one_component(parts):
+        for head in config.heads:
+            if getattr(parts.classes[f"head.{head}"], "needs_mixture", False):
+                raise UsageError(
+                    f"head '{head}' reads the clusters off a mixture and model '{config.model}' has one component; "
+                    "use --head gmm or --head kmeans with it"
+                )
 
 
 def build_model(parts: Parts, split: Split, n_components: int, seed: int) -> Model:

@@ -1,4 +1,4 @@
-"""The one way from options to a finished run; the command line only calls it."""
+"""The one way from options to a finished run; the command line and the estimator only call it."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from deepmix import loading, metrics, runs
 from deepmix.configuration import (
+    IN_MEMORY,
     ExperimentConfig,
     Parts,
     build_model,
+    check_heads,
     choose_device,
-    has_one_component,
     load_data,
     model_likelihood,
     n_clusters,
     resolve,
 )
 from deepmix.data import Rows
+from deepmix.data import prepare as arrange
 from deepmix.errors import UsageError
 from deepmix.heads import make_head
 from deepmix.interfaces import Initializer, Model
@@ -56,28 +58,29 @@ class Experiment:
     """Whether a run in a folder ends with its report.html."""
 
 
-def prepare(config: ExperimentConfig) -> Experiment:
+def prepare(config: ExperimentConfig, x: Any = None, columns: list[str] | None = None) -> Experiment:
     """Check everything that can be checked before a run folder is made; nothing is written.
+
+    Args:
+        config: what to do.
+        x: rows in memory, (N, D) dense or sparse, in place of the data set the configuration names.
+        columns: their names, if they have any.
 
     Raises:
         UsageError: the configuration or the data can't be used.
         DeepmixError: a plugin or a file is damaged.
 
     """
-    if Path(config.dataset).is_file():  # as an absolute path, so that the run can be resumed from anywhere
+    if x is not None:
+        config = dataclasses.replace(config, dataset=IN_MEMORY)
+    elif Path(config.dataset).is_file():  # as an absolute path, so that the run can be resumed from anywhere
         config = dataclasses.replace(config, dataset=str(Path(config.dataset).resolve()))
     if config.data_dir is not None:
         config = dataclasses.replace(config, data_dir=str(Path(config.data_dir).resolve()))
     parts = resolve(config)
     device = choose_device(config.device)
-    if has_one_component(parts):
-        for head in config.heads:
-            if getattr(parts.classes[f"head.{head}"], "needs_mixture", False):
-                raise UsageError(
-                    f"head '{head}' reads the clusters off a mixture and model '{config.model}' has one component; "
-                    "use --head gmm or --head kmeans with it"
-                )
-    split = load_data(config, parts)
+    check_heads(config, parts)
+    split = load_data(config, parts) if x is None else arrange(x, None, parts.options["data"], columns=columns)
     model_likelihood(parts, split)
     return Experiment(config, parts, split, n_clusters(parts, split), device)
 
@@ -203,9 +206,8 @@ def _measure(
     for name, sides in clusters.items():
         heads[name] = {}
         for side, found in sides.items():
-            heads[name][side] = metrics.without_labels(inferences[side].latent_NM, found, n_components, seed)
-            if split.labels is not None:
-                heads[name][side] |= metrics.against_labels(split.labels[getattr(split, side)], found)
+            labels = None if split.labels is None else split.labels[getattr(split, side)]
+            heads[name][side] = metrics.measure(inferences[side].latent_NM, found, labels, n_components, seed)
     return {"heads": heads}
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
 import zipfile
 import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import sparse
@@ -63,13 +66,25 @@ def load_file(path: Path, label_column: str | None, options: SplitOptions) -> Sp
         raise DeepmixError(f"'{path}' can't be read ({error}); check that the file is whole") from error
 
 
+def rows_key(keys: list[str], path: Path) -> str | None:
+    """Return the key of an archive's rows; None where it is a sparse matrix as SciPy saves it.
+
+    Raises:
+        UsageError: it is neither.
+
+    """
+    if "format" in keys and "data" in keys:
+        return None
+    key = "x" if "x" in keys else keys[0] if len(keys) == 1 else None
+    if key is None:
+        raise UsageError(f"'{path.name}' must hold its rows under the key 'x'; it has: {', '.join(keys)}")
+    return key
+
+
 def _load_npz(path: Path, label_key: str | None, options: SplitOptions) -> Split:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         keys = list(archive)
-        is_sparse = "format" in keys and "data" in keys  # as scipy.sparse.save_npz writes
-        x_key = "x" if "x" in keys else keys[0] if len(keys) == 1 else None
-        if x_key is None and not is_sparse:
-            raise UsageError(f"'{path.name}' must hold its rows under the key 'x'; it has: {', '.join(keys)}")
+        x_key = rows_key(keys, path)
         if label_key is not None and label_key not in keys:
             raise UsageError(f"'{path.name}' has no key '{label_key}'; it has: {', '.join(keys)}")
         label_key = label_key or ("y" if "y" in keys else None)
@@ -77,7 +92,7 @@ def _load_npz(path: Path, label_key: str | None, options: SplitOptions) -> Split
         n_train = archive["n_train"] if "n_train" in keys else None
         if n_train is not None and (n_train.size != 1 or n_train.dtype.kind not in "iu"):
             raise UsageError(f"n_train in '{path.name}' must be one whole number")
-        x = sparse.load_npz(path) if is_sparse else archive[x_key]
+        x = sparse.load_npz(path) if x_key is None else archive[x_key]
         return prepare(x, labels, options, n_train=None if n_train is None else int(n_train.item()))
 
 
@@ -100,19 +115,30 @@ def _column_number(wanted: str, columns: list[str]) -> int:
     raise UsageError(f"there is no label column '{wanted}'; the columns are: {shown}")
 
 
-def _open_text(path: Path) -> io.TextIOBase:
+def open_text(path: Path) -> io.TextIOBase:
+    """Open a text file, compressed or not."""
     opener: Any = gzip.open if path.suffix == ".gz" else open
     text: io.TextIOBase = opener(path, "rt", encoding="utf-8-sig", newline="")
     return text
 
 
-def _load_csv(path: Path, label_column: str | None, options: SplitOptions) -> Split:
-    with _open_text(path) as lines:
-        head, second_line = lines.readline(), lines.readline()
-    if not second_line.strip():
-        raise UsageError(f"'{path.name}' has {int(bool(head.strip()))} row(s); at least a header and 2 rows are needed")
-    delimiter = max(DELIMITERS, key=head.count)
-    first = next(csv.reader([head], delimiter=delimiter))
+@dataclass(frozen=True)
+class CsvLayout:
+    """How a CSV file is written."""
+
+    TABLE: ClassVar[dict[str, Any]] = {"quotechar": '"', "comments": None}
+    """What else `np.loadtxt` is told."""
+
+    delimiter: str
+    columns: list[str]
+    """Names, or numbers from 1 where there is no header."""
+    header: bool
+
+
+def csv_layout(first_line: str, second_line: str, label_column: str | None) -> CsvLayout:
+    """Tell a CSV file's layout from its first two lines; a first line with the label column's name is a header."""
+    delimiter = max(DELIMITERS, key=first_line.count)
+    first = next(csv.reader([first_line], delimiter=delimiter))
     second = next(csv.reader([second_line], delimiter=delimiter), [])
     counted = [[str(start + i) for i in range(len(first))] for start in (0, 1)]
     header = (
@@ -122,20 +148,30 @@ def _load_csv(path: Path, label_column: str | None, options: SplitOptions) -> Sp
         or any(_is_number(below) and not _is_number(cell) for cell, below in zip(first, second, strict=False))
     )
     columns = [cell.strip() for cell in first] if header else [str(i + 1) for i in range(len(first))]
-    label_number = None if label_column is None else _column_number(label_column, columns)
-    numeric = [i for i in range(len(columns)) if i != label_number]
-    table: dict[str, Any] = {"delimiter": delimiter, "quotechar": '"', "comments": None, "skiprows": int(header)}
+    return CsvLayout(delimiter, columns, header)
+
+
+def _load_csv(path: Path, label_column: str | None, options: SplitOptions) -> Split:
+    with open_text(path) as lines:
+        head, second_line = lines.readline(), lines.readline()
+    if not second_line.strip():
+        raise UsageError(f"'{path.name}' has {int(bool(head.strip()))} row(s); at least a header and 2 rows are needed")
+    layout = csv_layout(head, second_line, label_column)
+    label_number = None if label_column is None else _column_number(label_column, layout.columns)
+    numeric = [i for i in range(len(layout.columns)) if i != label_number]
+    table: dict[str, Any] = {"delimiter": layout.delimiter, "skiprows": int(layout.header), **CsvLayout.TABLE}
     try:
-        with _open_text(path) as lines:
+        with open_text(path) as lines:
             x = np.loadtxt(lines, usecols=numeric, ndmin=2, dtype=np.float64, **table)
     except ValueError as error:
-        _explain_csv(path, columns, numeric, delimiter, header)
+        with open_text(path) as lines:
+            explain_csv(itertools.islice(lines, layout.header, None), path.name, layout, numeric, 1 + layout.header)
         raise DeepmixError(f"'{path.name}' is not a table of numbers ({error})") from error
     labels = None
     if label_number is not None:
-        with _open_text(path) as lines:
+        with open_text(path) as lines:
             labels = np.loadtxt(lines, usecols=[label_number], ndmin=1, dtype=str, **table)
-    return prepare(x, labels, options, columns=[columns[i] for i in numeric] if header else None)
+    return prepare(x, labels, options, columns=[layout.columns[i] for i in numeric] if layout.header else None)
 
 
 def _is_number(cell: str) -> bool:
@@ -146,33 +182,41 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _explain_csv(path: Path, columns: list[str], numeric: list[int], delimiter: str, header: bool) -> None:
-    """Find what stops a CSV from being numbers and say so: columns of text, an empty cell, a short row."""
+def explain_csv(lines: Iterable[str], name: str, layout: CsvLayout, numeric: list[int], first_line: int) -> None:
+    """Find what stops a CSV's rows from being numbers and say so: columns of text, an empty cell, a short row.
+
+    Args:
+        lines: the rows, without the header.
+        name: the file's.
+        layout: how it is written.
+        numeric: positions of the columns that must be numbers.
+        first_line: number of the first of the lines in the file, from 1.
+
+    Raises:
+        UsageError: it was found.
+
+    """
+    columns = layout.columns
     text_cells: dict[int, tuple[int, str]] = {}
-    n_rows = 0
-    with _open_text(path) as lines:
-        for number, cells in enumerate(csv.reader(lines, delimiter=delimiter), start=1):
-            if (number == 1 and header) or not cells:
-                continue
-            n_rows += 1
-            if len(cells) != len(columns):
-                raise UsageError(
-                    f"line {number} of '{path.name}' has {len(cells)} cells and the first has {len(columns)}"
-                )
-            for column in numeric:
-                if column not in text_cells and not _is_number(cells[column]):
-                    text_cells[column] = (number, cells[column])
+    for number, cells in enumerate(csv.reader(lines, delimiter=layout.delimiter), start=first_line):
+        if not cells:
+            continue
+        if len(cells) != len(columns):
+            raise UsageError(f"line {number} of '{name}' has {len(cells)} cells and the first has {len(columns)}")
+        for column in numeric:
+            if column not in text_cells and not _is_number(cells[column]):
+                text_cells[column] = (number, cells[column])
     for column, (number, cell) in text_cells.items():
         if not cell.strip():
             raise UsageError(
-                f"line {number}, column '{columns[column]}' of '{path.name}' is empty; fill in or remove missing values"
+                f"line {number}, column '{columns[column]}' of '{name}' is empty; fill in or remove missing values"
             )
     if text_cells:
         listed = ", ".join(
             f"'{columns[column]}' (line {line}: '{cell}')" for column, (line, cell) in text_cells.items()
         )
         raise UsageError(
-            f"'{path.name}' has columns that are not numbers: {listed}; encode or remove them, "
+            f"'{name}' has columns that are not numbers: {listed}; encode or remove them, "
             "or name the labels with --label-column"
         )
 
@@ -191,15 +235,20 @@ def _load_parquet(path: Path, label_column: str | None, options: SplitOptions) -
         position = _column_number(label_column, [str(column) for column in frame.columns])
         labels = frame.iloc[:, position].to_numpy(dtype=object)
         frame = frame.drop(columns=frame.columns[position])
-    textual = [str(name) for name, column in frame.items() if not pandas.api.types.is_numeric_dtype(column)]
+    refuse_text_columns(frame, path)
+    x = frame.to_numpy(dtype=np.float64, na_value=np.nan)
+    return prepare(x, labels, options, columns=[str(column) for column in frame.columns])
+
+
+def refuse_text_columns(frame: Any, path: Path) -> None:
+    """Raise a UsageError if a pandas data frame has columns that are not numbers."""
+    textual = [str(name) for name, column in frame.items() if column.dtype.kind not in "biuf"]
     if textual:
         listed = ", ".join(f"'{column}'" for column in textual)
         raise UsageError(
             f"'{path.name}' has columns that are not numbers: {listed}; encode or remove them, "
             "or name the labels with --label-column"
         )
-    x = frame.to_numpy(dtype=np.float64, na_value=np.nan)
-    return prepare(x, labels, options, columns=[str(column) for column in frame.columns])
 
 
 def find_prepared(name: str, data_dir: Path) -> Path | None:

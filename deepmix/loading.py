@@ -23,6 +23,9 @@ BERNOULLI_SLACK = 1.0
 """How far beyond 0..1 new rows may reach under a Bernoulli likelihood: what a scaler fitted to other rows
 leaves is let through, rows that were not scaled at all are not."""
 
+MAX_TRIALS, MIN_DRAW = 100, 64
+"""Batches drawn, of at least so many rows, before a minimum posterior is called out of reach."""
+
 
 def keep(
     store: runs.RunStore, split: Split, likelihood: str, heads: Mapping[str, ClusteringHead], weight_K: Array
@@ -52,6 +55,7 @@ def keep(
         "row_shape": preparation.row_shape,
         "divisor": preparation.divisor,
         "scale": preparation.scale,
+        "image_shape": getattr(split, "image_shape", None) or preparation.row_shape,
         "heads": list(kept),
     }
     store.write_tensors(runs.INFERENCE, {name: torch.from_numpy(np.array(a)) for name, a in arrays.items()}, meta)
@@ -106,6 +110,7 @@ class LoadedRun:
                 spread=arrays.get("preparation.spread"),
             )
             self.weight_K: Array = arrays["weights"]
+            self.image_shape: tuple[int, ...] | None = meta["image_shape"] and tuple(meta["image_shape"])
             self.model: Model = configuration.assemble(
                 self.parts, self.n_features, self.likelihood, self.n_components, self.config.seed
             )
@@ -122,6 +127,10 @@ class LoadedRun:
         prefix = f"head.{name}/"
         head.restore({key.removeprefix(prefix): a for key, a in arrays.items() if key.startswith(prefix)})
         return head
+
+    def save(self, folder: runs.RunStore) -> None:
+        """Write the run to another folder, without its checkpoint."""
+        runs.copy_run(self.store, folder)
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -178,13 +187,13 @@ class LoadedRun:
         low, high = value_range(x, name, first_row)
         prepared = self.preparation.apply(x)
         if self.likelihood == "bernoulli" and x.shape[0]:
-            low, high = self.preparation.apply(np.stack([low, high]))
-            beyond = np.flatnonzero((low < -BERNOULLI_SLACK) | (high > 1.0 + BERNOULLI_SLACK))
+            least, greatest = self.preparation.apply(np.stack([low, high]))
+            beyond = np.flatnonzero((least < -BERNOULLI_SLACK) | (greatest > 1.0 + BERNOULLI_SLACK))
             if len(beyond):
                 column = int(beyond[0])
                 raise UsageError(
                     f"column {name(column)} reaches from {low[column]:g} to {high[column]:g} and the run was trained "
-                    "on values in 0..1; scale the rows as the training data was"
+                    f"on values in 0..{float(self.preparation.undo(np.ones(1))[0]):g}; scale the rows as those were"
                 )
         return prepared
 
@@ -211,6 +220,60 @@ class LoadedRun:
     def evaluate(self, prepared: Any) -> tuple[Inference, dict[str, float]]:
         """Return the inference, and the mean ELBO and its parts in nats a row."""
         return evaluate(self.model, self.rows(prepared), self.parts.options["training"].precision, self.config.seed)
+
+    def sample(
+        self, n_rows: int, component: int | None = None, *, seed: int = 0, minimum_posterior: float = 0.0
+    ) -> Array:
+        """Generate rows, means of p(x|z) at z drawn from p(z|y), in the units of the data.
+
+        Args:
+            n_rows: how many.
+            component: of which component; None draws components by their share of the training rows.
+            seed: makes the result reproducible.
+            minimum_posterior: rows to which the model gives its component a smaller q(y|x) are drawn anew; VaDE
+                shows samples of at least 0.999.
+
+        Returns:
+            (n_rows, D) float32, sorted by component.
+
+        Raises:
+            UsageError: there is no such component, or it rarely gives rows of that posterior.
+
+        """
+        if component is not None and not 0 <= component < self.model.n_components:
+            raise UsageError(
+                f"there is no component {component}; the model has components 0 to {self.model.n_components - 1}"
+            )
+        if n_rows < 1:
+            raise UsageError(f"the number of rows to sample must be at least 1, got {n_rows}")
+        if not 0.0 <= minimum_posterior < 1.0:
+            raise UsageError(f"the minimum posterior must be at least 0 and below 1, got {minimum_posterior}")
+        if component is None:
+            share_K = self.weight_K.astype(np.float64)
+            counts_K = np.random.default_rng(seed).multinomial(n_rows, share_K / share_K.sum())
+        else:
+            counts_K = np.where(np.arange(self.model.n_components) == component, n_rows, 0)
+        generator = torch.Generator(self.device).manual_seed(seed)
+        drawn = [self._draw(int(count), k, generator, minimum_posterior) for k, count in enumerate(counts_K) if count]
+        return self.preparation.undo(np.concatenate(drawn)).astype(np.float32)
+
+    def _draw(self, n_rows: int, component: int, generator: torch.Generator, minimum_posterior: float) -> Array:
+        """Return prepared rows of one component whose q(y|x) is large enough."""
+        found: list[Array] = []
+        missing, largest = n_rows, 0.0
+        for _ in range(MAX_TRIALS):
+            x = self.model.sample(max(missing, MIN_DRAW), component, generator).cpu().numpy()
+            if minimum_posterior > 0.0:
+                q_N = np.exp(self.infer(x).log_q_NK[:, component])
+                x, largest = x[q_N >= minimum_posterior], max(largest, float(q_N.max()))
+            found.append(x[:missing])
+            missing -= len(found[-1])
+            if not missing:
+                return np.concatenate(found)
+        raise UsageError(
+            f"component {component} gave {n_rows - missing} of {n_rows} rows with q(y|x) of at least "
+            f"{minimum_posterior:g} in {MAX_TRIALS} trials, the largest {largest:.4g}; ask for a smaller minimum"
+        )
 
     def head(self, name: str | None = None) -> ClusteringHead:
         """Return a fitted head; the run's first if none is named.

@@ -38,6 +38,12 @@ def against_labels(labels: Array, clusters: Array) -> dict[str, float]:
     }
 
 
+def measure(latent_NM: Array, clusters: Array, labels: Array | None, n_clusters: int, seed: int) -> dict[str, Any]:
+    """Return what metrics.json holds of a head: `without_labels` and, where there are labels, `against_labels`."""
+    results = without_labels(latent_NM, clusters, n_clusters, seed)
+    return results if labels is None else results | against_labels(labels, clusters)
+
+
 def without_labels(latent_NM: Array, clusters: Array, n_clusters: int, seed: int) -> dict[str, Any]:
     """Return the clusters' sizes and their silhouette on the latents (None with fewer than two clusters)."""
     chosen = np.arange(len(clusters))

@@ -172,8 +172,9 @@ class MixtureVAE(Model):
         latents = self._latents(x_ND, None)
         all_LNK = self._decode_all(x_ND, latents) if self.posterior.needs_likelihood else None
         log_q_NK = self.posterior(latents, all_LNK).log_q_NK
-        head_N = log_q_NK.argmax(-1) if self.n_heads > 1 else log_q_NK.new_zeros(len(x_ND), dtype=torch.long)
-        return log_q_NK, latents.posterior.mean[torch.arange(len(x_ND), device=x_ND.device), head_N]
+        n_rows = x_ND.shape[0]  # not len(), which torch.export takes for a constant
+        head_N = log_q_NK.argmax(-1) if self.n_heads > 1 else log_q_NK.new_zeros(n_rows, dtype=torch.long)
+        return log_q_NK, latents.posterior.mean[torch.arange(n_rows, device=x_ND.device), head_N]
 
     @torch.no_grad()
     def sample(self, n_rows: int, component: int, generator: torch.Generator) -> Tensor:
@@ -204,10 +205,12 @@ class MixtureVAE(Model):
     @torch.no_grad()
     def _decode_all(self, x_ND: Tensor, latents: Latents) -> Tensor:
         """Return log p(x|z_k) of every component for the E-step, (L, N, K); it needs no gradient (eq. 5)."""
-        n_samples, n_rows, n_heads, _ = latents.z_LNHM.shape
-        keep_NH = torch.ones(n_rows, n_heads, dtype=torch.bool, device=x_ND.device)
-        log_likelihood_LNH = self._log_likelihood(x_ND, latents.z_LNHM, keep_NH)
-        return log_likelihood_LNH.expand(n_samples, n_rows, self.n_components)
+        n_samples, n_rows, n_heads, latent_dim = latents.z_LNHM.shape
+        z_RM = latents.z_LNHM.permute(2, 0, 1, 3).reshape(-1, latent_dim)
+        x_RD = x_ND.expand(n_heads * n_samples, *x_ND.shape).flatten(0, 1)
+        outputs_RP = at_least_float32(self.decoder(z_RM, [n_samples * n_rows] * n_heads))
+        log_likelihood_HLN = self.likelihood.log_prob(x_RD, outputs_RP).view(n_heads, n_samples, n_rows)
+        return log_likelihood_HLN.permute(1, 2, 0).expand(n_samples, n_rows, self.n_components)
 
     def _decode_kept(self, x_ND: Tensor, latents: Latents, keep_NK: Tensor) -> Tensor:
         """Return log p(x|z_k), mean over samples, (N, K), of the kept components; 0 elsewhere."""

@@ -63,7 +63,7 @@ def mixture_posterior(
         raise ValueError(f"z must be (L, N, H, M) over q(z|y,x) of shape {q_shape}, got {z_shape}")
     if log_likelihood_LNK is not None:
         got, rows = tuple(log_likelihood_LNK.shape), z_shape[:2]
-        if got not in {(*rows, n_components), (*rows, 1)}:
+        if got not in ((*rows, n_components), (*rows, 1)):  # no set: sizes torch.export traces have no hash
             raise ValueError(f"log p(x|z) must be (L, N, K) = {(*rows, n_components)}, got {got}")
         log_likelihood_LNK = log_likelihood_LNK.expand(*rows, n_components)
     z_LNHM, mean, log_var, prior_mean, prior_log_var, log_weight_K, log_likelihood_LNK = _one_dtype(

@@ -54,10 +54,13 @@ class Preparation:
             x = x - self.mean
         return (x / self.spread).astype(np.float32)
 
-    def undo(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return a model's rows (N, D) in the units of the data, float32."""
+    def undo(self, x: Any) -> Any:
+        """Return a model's rows (N, D), dense or CSR, in the units of the data, float64."""
+        x = x.astype(np.float64)
         if self.scale == "bytes":
-            x = x * BYTE_RANGE
-        elif self.scale == "standard":
-            x = x * self.spread if self.mean is None else x * self.spread + self.mean
-        return np.asarray(x * self.divisor, dtype=np.float32)
+            x = x * float(BYTE_RANGE)
+        elif self.mean is not None:
+            x = x * self.spread + self.mean
+        elif self.spread is not None:
+            x = x * self.spread.item()
+        return x * self.divisor

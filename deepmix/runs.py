@@ -28,7 +28,10 @@ CONFIG, EPOCHS, METRICS, MODEL, INFERENCE, ASSIGNMENTS = (
 )
 CHECKPOINT = Path("checkpoint") / "state.safetensors"
 SUMMARY, REPORT = "summary.json", "report.html"
-OWN_NAMES = frozenset({CONFIG, EPOCHS, METRICS, MODEL, INFERENCE, ASSIGNMENTS, SUMMARY, REPORT, CHECKPOINT.parent.name})
+EXPORTS = ("model.onnx", "model.pt2")
+OWN_NAMES = frozenset(
+    {CONFIG, EPOCHS, METRICS, MODEL, INFERENCE, ASSIGNMENTS, SUMMARY, REPORT, *EXPORTS, CHECKPOINT.parent.name}
+)
 """What deepmix writes in a run folder; anything else there is the user's."""
 
 
@@ -57,6 +60,10 @@ class RunStore(abc.ABC):
     @abc.abstractmethod
     def keep_epochs(self, n_lines: int) -> None:
         """Cut metrics.jsonl after its first `n_lines` whole lines (those a checkpoint knows of)."""
+
+    @abc.abstractmethod
+    def read_epochs(self) -> list[dict[str, Any]]:
+        """Read metrics.jsonl; raises DeepmixError where it is missing or damaged."""
 
     @abc.abstractmethod
     def write_tensors(self, name: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
@@ -144,6 +151,19 @@ class RunFolder(RunStore):
         lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
         write_atomically(path, "".join(lines[:n_lines]).encode())
 
+    def read_epochs(self) -> list[dict[str, Any]]:
+        """Read metrics.jsonl.
+
+        Raises:
+            DeepmixError: it is missing or damaged.
+
+        """
+        path = self.path / EPOCHS
+        try:
+            return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        except (OSError, ValueError) as error:
+            raise DeepmixError(f"'{path}' can't be read ({error})") from error
+
     def write_tensors(self, name: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         """Write a safetensors file with a JSON header."""
         path = self.path / name
@@ -209,17 +229,6 @@ class MemoryRun(RunStore):
         self._tensors: dict[str | Path, tuple[dict[str, Tensor], dict[str, Any]]] = {}
         self._tables: dict[str, tuple[Sequence[str], list[Sequence[Any]]]] = {}
 
-    def save(self, folder: RunStore) -> None:
-        """Write everything to another store."""
-        for name, value in self._json.items():
-            folder.write_json(name, value)
-        for row in self._epochs:
-            folder.append_epoch(row)
-        for place, (tensors, meta) in self._tensors.items():
-            folder.write_tensors(place, tensors, meta)
-        for name, (header, rows) in self._tables.items():
-            folder.write_table(name, header, rows)
-
     def has(self, name: str | Path) -> bool:
         """Whether it was written."""
         return name in self._json or name in self._tensors or name in self._tables
@@ -240,6 +249,10 @@ class MemoryRun(RunStore):
         """Keep the first lines only."""
         del self._epochs[n_lines:]
 
+    def read_epochs(self) -> list[dict[str, Any]]:
+        """Return them."""
+        return copy.deepcopy(self._epochs)
+
     def write_tensors(self, name: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         """Keep a copy; a checkpoint is passed over."""
         if name != CHECKPOINT:
@@ -259,6 +272,18 @@ class MemoryRun(RunStore):
         return {
             title: [str(cell) for cell in column] for title, column in zip(header, zip(*rows, strict=True), strict=True)
         }
+
+
+def copy_run(source: RunStore, target: RunStore) -> None:
+    """Write a finished run to another store, without its checkpoint."""
+    target.write_json(CONFIG, source.read_json(CONFIG))
+    for row in source.read_epochs():
+        target.append_epoch(row)
+    for name in (MODEL, INFERENCE):
+        target.write_tensors(name, *source.read_tensors(name))
+    table = source.read_table(ASSIGNMENTS)
+    target.write_table(ASSIGNMENTS, list(table), zip(*table.values(), strict=True))
+    target.write_json(METRICS, source.read_json(METRICS))
 
 
 def foreign_files(path: Path) -> list[str]:

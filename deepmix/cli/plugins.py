@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 
 import click
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from deepmix import plugins as registry
-from deepmix.cli.progress import UNWRAPPED
+from deepmix.cli.progress import table_console
 
 
 @click.command()
@@ -29,4 +27,4 @@ def plugins(as_json: bool) -> None:
         table.add_column(heading, no_wrap=heading in ("name", "version"))
     for row in rows:
         table.add_row(*(Text(str(value)) for value in dataclasses.astuple(row)))
-    Console(width=None if sys.stdout.isatty() else UNWRAPPED).print(table)
+    table_console().print(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -96,6 +97,11 @@ class LiveReporter(QuietReporter):
             total = self._progress.tasks[self._task].total
             self._progress.update(self._task, completed=total)
             self._progress.stop_task(self._task)
+
+
+def table_console() -> Console:
+    """Return the console tables go to: standard output, unwrapped where it is no terminal."""
+    return Console(width=None if sys.stdout.isatty() else UNWRAPPED)
 
 
 def epoch_text(row: dict[str, Any]) -> str:

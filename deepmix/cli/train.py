@@ -19,15 +19,13 @@ from rich.text import Text
 
 from deepmix import configuration, experiment, plugins, runs
 from deepmix.cli.progress import UNWRAPPED, make_reporter
-from deepmix.configuration import ExperimentConfig
+from deepmix.configuration import SHORTHANDS, ExperimentConfig
 from deepmix.errors import DeepmixError, UsageError
 from deepmix.experiment import Experiment
 from deepmix.options import describe, parse_assignments
 from deepmix.report import seeds as report_seeds
 from deepmix.report.writing import forgiven
 
-SHORTHANDS = ("components", "latent_dim", "assignment", "beta", "epochs", "pretrain_epochs", "batch_size", "lr")
-"""Flags that are short for --set NAME=VALUE."""
 NAMING_FLAGS = ("model", "prior", "posterior", "encoder", "decoder", "init", "dataset", "head")
 """Flags that name plugins, whose options the help then shows."""
 
@@ -132,6 +130,8 @@ def train(
     config = configuration.config_from_mapping({**values, **given}, config_file or "the options")
     config = dataclasses.replace(config, settings={**config.settings, **settings})
     prepared = experiment.prepare(config)  # before a folder is made or replaced
+    if prepared.n_components < 2:
+        raise UsageError("components must be at least 2, got 1: one cluster would hold every row")
     prepared = dataclasses.replace(prepared, report=not no_report)
     out = out or runs.fresh_path(Path("runs"), f"{Path(config.dataset).name.split('.')[0]}-{config.model}")
     if seeds is None:

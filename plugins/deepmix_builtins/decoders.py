@@ -61,10 +61,8 @@ class GroupedMlpDecoder(Decoder):
         heads, counts = zip(*used, strict=True)
         groups = torch.tensor(heads, device=z_RM.device) if len(heads) < len(counts_H) else None
         even = min(counts) == max(counts)
-        if even:
-            hidden = z_RM.reshape(len(counts), counts[0], -1)
-        else:
-            hidden = pad_sequence(list(z_RM.split(counts)), batch_first=True)
+        rows = z_RM.split(counts)  # stacked, not reshaped: torch.export can't show that a reshape fits
+        hidden = torch.stack(rows) if even else pad_sequence(list(rows), batch_first=True)
         for layer in (self.first, *self.trunk):
             hidden = layer(hidden, groups).relu()
         outputs: Tensor = self.output(hidden, groups)

@@ -44,7 +44,7 @@ class MlpEncoder(Encoder):
     def forward(self, x_ND: Tensor) -> Gaussian:
         """Return all heads of the trunk's features."""
         features = self.trunk(x_ND)
-        shape = (len(x_ND), self.dims.n_heads, self.dims.latent_dim)
+        shape = (x_ND.shape[0], self.dims.n_heads, self.dims.latent_dim)
         return Gaussian(self.mean(features).view(shape), self.log_var(features).view(shape))
 
     def code(self, x_ND: Tensor) -> Tensor:

@@ -97,6 +97,22 @@ def test_rows_that_are_not_the_runs_are_refused(finished, x, columns, message):
         loading.load(finished).prepare(x, columns)
 
 
+def test_rows_scaled_otherwise_than_bytes_are_refused(tmp_path):
+    x = (np.eye(3, 4)[np.arange(60) % 3] * 200 + np.random.default_rng(0).integers(0, 50, (60, 4))).astype(np.uint8)
+    np.save(tmp_path / "bytes.npy", x)
+    settings = {"epochs": "1", "pretrain_epochs": "1", "latent_dim": "2", "components": "3"}
+    config = ExperimentConfig(init="kmeans", dataset=str(tmp_path / "bytes.npy"), settings=settings)
+    memory = runs.MemoryRun()
+    experiment.run(experiment.prepare(config), memory, Silent())
+    run = loading.LoadedRun(memory)
+    assert np.array_equal(run.prepare(x.astype(np.float64)), run.prepare(x))
+    assert run.prepare(x).max() <= 1.0
+    with pytest.raises(
+        UsageError, match=r"column 1 reaches from 0 to 600 and the run was trained on values in 0..255;"
+    ):
+        run.prepare(np.array([[0, 0, 0, 0], [600, 0, 0, 0]]))
+
+
 def test_no_rows_give_no_clusters(finished):
     run = loading.load(finished)
     inference = run.infer(run.prepare(groups()[:0]))
@@ -137,7 +153,7 @@ def test_a_run_kept_in_memory_is_the_run_in_a_folder(finished, tmp_path):
     assert np.array_equal(held.infer(x).log_q_NK, run.infer(x).log_q_NK)
     for name, values in run.assignments().items():
         assert np.array_equal(held.assignments()[name], values)
-    memory.save(runs.RunFolder.create(tmp_path / "saved", overwrite=False))
+    held.save(runs.RunFolder.create(tmp_path / "saved", overwrite=False))
     for name in (runs.MODEL, runs.INFERENCE, runs.ASSIGNMENTS):
         assert (tmp_path / "saved" / name).read_bytes() == (finished / name).read_bytes()
 

@@ -1,0 +1,128 @@
+"""Where rows of results go: standard output, .csv, .parquet or .npz, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import click
+import numpy as np
+
+from deepmix.errors import DeepmixError, UsageError
+from deepmix.types import Array
+
+KINDS = (".csv", ".parquet", ".npz")
+STANDARD_OUTPUT = Path("-")
+Table = Mapping[str, Array]
+"""Columns of one length by name."""
+
+
+def check_out(out: Path, kinds: Iterable[str], *, overwrite: bool) -> None:
+    """Refuse, before any work, a file that can't be written.
+
+    Raises:
+        UsageError: it exists, is of another kind or has no folder.
+
+    """
+    if out == STANDARD_OUTPUT:
+        return
+    if out.suffix.lower() not in kinds:
+        raise UsageError(f"'{out}' is no kind of file written here; use one of: {', '.join(kinds)}")
+    if out.exists() and not overwrite:
+        raise UsageError(f"'{out}' exists; choose another name or add --overwrite")
+    if not out.parent.is_dir():
+        raise UsageError(f"there is no folder '{out.parent}'; create it first")
+
+
+@contextlib.contextmanager
+def replacing(out: Path) -> Iterator[Path]:
+    """Give a path beside `out` that takes its place in the end, or vanishes with an error."""
+    temporary = out.with_name(out.name + ".part")
+    try:
+        yield temporary
+        os.replace(temporary, out)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_tables(out: Path, tables: Iterable[Table], *, as_json: bool) -> int:
+    """Write tables of the same columns one below the other.
+
+    Args:
+        out: the file, or '-' for standard output.
+        tables: its blocks, at least one.
+        as_json: lines of JSON in place of CSV, on standard output.
+
+    Returns:
+        How many rows were written.
+
+    """
+    if out == STANDARD_OUTPUT:
+        return _stream(_json_text if as_json else _csv_text, tables, sys.stdout)
+    with replacing(out) as path:
+        if out.suffix.lower() == ".npz":
+            return _npz(path, tables)
+        if out.suffix.lower() == ".parquet":
+            return _parquet(path, tables)
+        with path.open("w", encoding="utf-8") as file:
+            return _stream(_csv_text, tables, file)
+
+
+def _stream(text: Callable[[Table, bool], Iterator[str]], tables: Iterable[Table], file: IO[str]) -> int:
+    n_rows = 0
+    for table in tables:
+        file.writelines(text(table, n_rows == 0))
+        n_rows += len(next(iter(table.values())))
+    file.flush()
+    return n_rows
+
+
+def _csv_text(table: Table, first: bool) -> Iterator[str]:
+    if first:
+        yield ",".join(table) + "\n"
+    formats = ["%.9g" if column.dtype.kind == "f" else "%s" for column in table.values()]  # 9 digits are a float32
+    line = ",".join(formats) + "\n"
+    yield from (line % cells for cells in zip(*(column.tolist() for column in table.values()), strict=True))
+
+
+def _json_text(table: Table, first: bool) -> Iterator[str]:
+    for cells in zip(*(column.tolist() for column in table.values()), strict=True):
+        yield json.dumps(dict(zip(table, cells, strict=True))) + "\n"
+
+
+def _npz(path: Path, tables: Iterable[Table]) -> int:
+    blocks = list(tables)
+    whole = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    with path.open("wb") as file:
+        np.savez(file, **whole)  # type: ignore[arg-type]
+    return len(next(iter(whole.values())))
+
+
+def _parquet(path: Path, tables: Iterable[Table]) -> int:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise DeepmixError("writing .parquet needs pyarrow; install it with: pip install 'deepmix[parquet]'") from error
+    n_rows = 0
+    with contextlib.ExitStack() as stack:
+        writer = None
+        for table in tables:
+            batch = pyarrow.table({name: pyarrow.array(column) for name, column in table.items()})
+            writer = writer or stack.enter_context(parquet.ParquetWriter(path, batch.schema))
+            writer.write_table(batch)
+            n_rows += batch.num_rows
+    return n_rows
+
+
+def report(summary: Mapping[str, Any], sentence: str, out: Path, *, as_json: bool) -> None:
+    """Say what was done: JSON on standard output if asked for and free, else a sentence on standard error."""
+    if as_json and out != STANDARD_OUTPUT:
+        click.echo(json.dumps(summary))
+    elif out != STANDARD_OUTPUT:
+        click.echo(sentence, err=True)

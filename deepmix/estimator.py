@@ -1,0 +1,293 @@
+"""The scikit-learn face of a run: what `deepmix train` does, on rows in memory."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from deepmix import experiment, loading, runs
+from deepmix.configuration import MAX_SEED, ExperimentConfig, Parts
+from deepmix.errors import UsageError
+from deepmix.types import Array, Inference
+
+OPTION_OWNERS = {
+    "latent_dim": "size",
+    "assignment": "model",
+    "beta": "objective",
+    "epochs": "training",
+    "pretrain_epochs": "training",
+    "batch_size": "training",
+    "lr": "training",
+    "scale": "data",
+    "test_fraction": "data",
+}
+"""Parameters that are options of a part, which is named; `n_components` is `components` there."""
+
+log = logging.getLogger("deepmix")
+"""Hears of each stage and epoch of a fit, at level INFO."""
+
+
+class LogReporter:
+    """Tells the log how a run goes."""
+
+    def start(self, stage: str, n_epochs: int) -> None:
+        """Log that a stage begins."""
+        log.info("%s%s", stage, f", {n_epochs} epochs" if n_epochs else "")
+
+    def epoch(self, stage: str, row: dict[str, Any]) -> None:
+        """Log an epoch's ELBO."""
+        log.info("%s, epoch %d: ELBO %.3f", stage, row["epoch"], row["elbo"])
+
+    def note(self, text: str) -> None:
+        """Log a note."""
+        log.info("%s", text)
+
+
+class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):  # type: ignore[misc]
+    """Deep clustering with a mixture of variational autoencoders.
+
+    Does what `deepmix train` does, by the same code: with the same rows, options and seed it gives the
+    same clusters. `None` takes the model's own choice.
+
+    Args:
+        n_components: K, the number of clusters.
+        model: a model's name; `deepmix plugins` lists them.
+        prior: p(z|y), 'mixture' or 'standard'; None is the model's own (mixture for mvae-emv2).
+        head: what turns latents and q(y|x) into clusters: 'posterior', 'gmm', 'kmeans', ...; of several, the
+            first gives `labels_` and `predict`.
+        posterior: estimator of q(y|x).
+        encoder: the encoder's name.
+        decoder: the decoder's name.
+        init: the initial clustering: 'graph', 'gmm', 'kmeans', ...
+        latent_dim: M, the number of latent dimensions.
+        assignment: 'soft' or 'hard'.
+        beta: weight of the KL terms.
+        epochs: epochs of training; None: by the size of the data.
+        pretrain_epochs: epochs of autoencoder pretraining; likewise.
+        batch_size: rows an update.
+        lr: learning rate.
+        scale: 'auto', 'none', 'standard' or 'bytes'; see `deepmix.data.SplitOptions`.
+        test_fraction: part of the rows held out of training; they get labels all the same.
+        settings: any other option by `key` or `part.key`, as `--set` takes it.
+        device: 'cpu', 'cuda' or 'auto'.
+        random_state: an int, a RandomState or None.
+
+    Attributes:
+        labels_: (N,) cluster of each row, those held out of training too.
+        cluster_sizes_: (n_components,) rows of each cluster.
+        metrics_: what a run's metrics.json holds.
+        run_: the run itself, a `deepmix.loading.LoadedRun`.
+        n_features_in_: D, the number of columns.
+        feature_names_in_: (D,) their names, where they have any.
+
+    """
+
+    def __init__(
+        self,
+        n_components: int = 10,
+        *,
+        model: str = "mvae-emv2",
+        prior: str | None = None,
+        head: str | Sequence[str] = "posterior",
+        posterior: str | None = None,
+        encoder: str | None = None,
+        decoder: str | None = None,
+        init: str | None = None,
+        latent_dim: int | None = None,
+        assignment: str | None = None,
+        beta: float | None = None,
+        epochs: int | None = None,
+        pretrain_epochs: int | None = None,
+        batch_size: int | None = None,
+        lr: float | None = None,
+        scale: str | None = None,
+        test_fraction: float | None = None,
+        settings: Mapping[str, Any] | None = None,
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = 0,
+    ) -> None:
+        self.n_components, self.model, self.prior, self.head = n_components, model, prior, head
+        self.posterior, self.encoder, self.decoder, self.init = posterior, encoder, decoder, init
+        self.latent_dim, self.assignment, self.beta = latent_dim, assignment, beta
+        self.epochs, self.pretrain_epochs, self.batch_size, self.lr = epochs, pretrain_epochs, batch_size, lr
+        self.scale, self.test_fraction = scale, test_fraction
+        self.settings, self.device, self.random_state = settings, device, random_state
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Train on rows and cluster them.
+
+        Args:
+            X: (N, D) real numbers, dense, sparse or a data frame; at least 2 rows.
+            y: ignored.
+
+        Raises:
+            ValueError: a parameter or the rows can't be used; the message says why and what to do.
+
+        """
+        X = validate_data(self, X, accept_sparse="csr", dtype="numeric", ensure_min_samples=2)
+        names = getattr(self, "feature_names_in_", None)
+        store = runs.MemoryRun()
+        with _usage_errors_as_value_errors():
+            prepared = experiment.prepare(self._config(), X, None if names is None else list(names))
+            results = experiment.run(prepared, store, LogReporter())
+            self._take(loading.LoadedRun(store, self.device))
+        for text in prepared.split.warnings:
+            warnings.warn(text, UserWarning, stacklevel=2)
+        for text in results["warnings"][len(prepared.split.warnings) :]:
+            warnings.warn(text, ConvergenceWarning, stacklevel=2)
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """Return the cluster of each row, (N,) int64."""
+        inference = self._infer(X)
+        with _usage_errors_as_value_errors():
+            return self.run_.clusters(inference)
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return q(y|x), (N, K), rows summing to 1."""
+        q_NK = np.exp(self._infer(X).log_q_NK)
+        return q_NK / q_NK.sum(axis=1, keepdims=True)
+
+    def transform(self, X: Any) -> Array:
+        """Return the latent of each row's most probable component, (N, M) float32."""
+        return self._infer(X).latent_NM
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the rows' mean evidence lower bound, nats a row; the larger, the better."""
+        prepared = self._prepared(X)
+        return self.run_.evaluate(prepared)[1]["elbo"]
+
+    def sample(self, n_samples: int = 1, component: int | None = None, minimum_posterior: float = 0.0) -> Array:
+        """Generate rows in the units of the training rows.
+
+        Args:
+            n_samples: how many.
+            component: of which component; None draws components by their share of the training rows.
+            minimum_posterior: draw rows again whose q(component|x) is smaller.
+
+        Returns:
+            (n_samples, D) float32, sorted by component.
+
+        """
+        check_is_fitted(self)
+        seed = self.run_.config.seed
+        with _usage_errors_as_value_errors():
+            return self.run_.sample(n_samples, component, seed=seed, minimum_posterior=minimum_posterior)
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write a run folder, as `deepmix train` does, that every command and `deepmix.load` take.
+
+        Raises:
+            UsageError: the folder exists, and `overwrite` is false or it is not deepmix's.
+
+        """
+        check_is_fitted(self)
+        self.run_.save(runs.RunFolder.create(Path(folder), overwrite=overwrite))
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.run_.model.latent_dim
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float32"]  # latents are float32 whatever comes in
+        return tags
+
+    def _config(self) -> ExperimentConfig:
+        """Return the configuration the parameters stand for, the same as `deepmix train` makes of its options."""
+        settings = {key: str(value) for key, value in (self.settings or {}).items()}
+        settings["components"] = str(self.n_components)
+        settings |= {name: str(getattr(self, name)) for name in OPTION_OWNERS if getattr(self, name) is not None}
+        return ExperimentConfig(
+            model=self.model,
+            prior=self.prior,
+            posterior=self.posterior,
+            encoder=self.encoder,
+            decoder=self.decoder,
+            heads=(self.head,) if isinstance(self.head, str) else tuple(self.head),
+            seed=_seed(self.random_state),
+            device=self.device,
+            settings=settings,
+            **({} if self.init is None else {"init": self.init}),
+        )
+
+    def _take(self, run: loading.LoadedRun) -> None:
+        """Take up a finished run."""
+        self.run_ = run
+        self.metrics_ = run.metrics
+        self.labels_ = run.assignments()[run.config.heads[0]]
+        self.cluster_sizes_ = np.bincount(self.labels_, minlength=run.n_components)
+
+    def _prepared(self, X: Any) -> Any:
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", dtype="numeric", reset=False)
+        with _usage_errors_as_value_errors():
+            return self.run_.prepare(X)
+
+    def _infer(self, X: Any) -> Inference:
+        prepared = self._prepared(X)
+        return self.run_.infer(prepared)
+
+
+def load(run_folder: str | Path, device: str = "auto") -> DeepMixture:
+    """Return the fitted estimator of a run folder, whether `deepmix train` or `DeepMixture.save` wrote it.
+
+    Raises:
+        UsageError: there is no finished run in the folder.
+        DeepmixError: a file is damaged.
+
+    """
+    run = loading.load(run_folder, device)
+    estimator = DeepMixture(**_parameters(run.config, run.parts, run.n_components), device=device)
+    estimator._take(run)
+    estimator.n_features_in_ = run.n_features
+    if run.preparation.columns is not None:
+        estimator.feature_names_in_ = np.array(run.preparation.columns, dtype=object)
+    return estimator
+
+
+def _parameters(config: ExperimentConfig, parts: Parts, n_components: int) -> dict[str, Any]:
+    """Return the estimator's parameters that stand for a configuration."""
+    settings = dict(config.settings)
+    settings.pop("components", None)
+    parameters: dict[str, Any] = {
+        name: getattr(parts.options[part], name)
+        for name, part in OPTION_OWNERS.items()
+        if settings.pop(name, None) is not None
+    }
+    for name in ("model", "prior", "posterior", "encoder", "decoder", "init"):
+        parameters[name] = getattr(config, name)
+    head = config.heads[0] if len(config.heads) == 1 else config.heads
+    return parameters | {
+        "n_components": n_components,
+        "head": head,
+        "settings": settings or None,
+        "random_state": config.seed,
+    }
+
+
+def _seed(random_state: Any) -> int:
+    """Return a seed: an int is its own."""
+    if isinstance(random_state, int | np.integer):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(MAX_SEED, dtype=np.int64))
+
+
+@contextmanager
+def _usage_errors_as_value_errors() -> Iterator[None]:
+    """Raise what scikit-learn's users expect of a wrong parameter."""
+    try:
+        yield
+    except UsageError as error:
+        raise ValueError(str(error)) from error

@@ -1,0 +1,449 @@
+"""What the commands do with a finished run: predict, embed, sample, evaluate, compare, export, completion."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from deepmix.cli import main
+from deepmix.exporting import ONNX_MODULES, Exported
+from deepmix.loading import load
+
+from .conftest import TINY
+
+COLUMNS = ["a", "b", "c", "d", "e", "f"]
+HEADS = ("--head", "posterior", "--head", "gmm")
+
+
+def refuses(done, status: int, *words: str) -> None:
+    """Assert that a command failed with one sentence that holds the words."""
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in " ".join(done.stderr.split())
+
+
+def train(*args: object) -> None:
+    result = CliRunner().invoke(main, ["train", *map(str, args), *TINY], catch_exceptions=False)
+    assert result.exit_code == 0, result.stderr
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """Return a folder with a CSV of three groups, with labels, and a run on it."""
+    folder = tmp_path_factory.mktemp("after")
+    random = np.random.default_rng(0)
+    rows = np.eye(3, 6)[np.arange(120) % 3] * 12.0 + random.normal(size=(120, 6))
+    lines = [",".join([*map(repr, row), ["ant", "bee", "cat"][i % 3]]) for i, row in enumerate(rows.tolist())]
+    (folder / "rows.csv").write_text("\n".join([",".join([*COLUMNS, "kind"]), *lines]) + "\n")
+    np.save(folder / "rows.npy", rows)
+    train("--dataset", folder / "rows.csv", "--label-column", "kind", *HEADS, "--out", folder / "run")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def seeds(place) -> tuple[Path, Path]:
+    """Return two folders of three seeds each, on Digits."""
+    for model in ("vade", "k-dvae-shared"):
+        train("--model", model, "--seeds", 3, "--set", "encoder.hidden=16", "--out", place / model)
+    return place / "vade", place / "k-dvae-shared"
+
+
+def table(text: str) -> dict[str, np.ndarray]:
+    header, *lines = text.splitlines()
+    return dict(zip(header.split(","), np.array([list(map(float, line.split(","))) for line in lines]).T, strict=True))
+
+
+def test_predict_repeats_the_runs_assignments(deepmix, place):
+    expected = load(place / "run").assignments()
+    for head in ("posterior", "gmm"):
+        done = deepmix("predict", place / "run", place / "rows.csv", "--head", head)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        found = table(done.stdout)
+        assert list(found) == ["row", "cluster", "probability", "entropy"]
+        assert np.array_equal(found["row"], expected["row"])
+        assert np.array_equal(found["cluster"], expected[head])
+        assert found["probability"] == pytest.approx(expected["probability"], abs=3e-6)
+        assert found["entropy"].min() >= 0.0
+        assert found["entropy"].max() <= np.log(3) + 1e-6
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".npz", ".parquet"])
+def test_predict_writes_files(deepmix, place, tmp_path, suffix):
+    if suffix == ".parquet":
+        pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    printed = table(deepmix("predict", place / "run", place / "rows.npy").stdout)
+    out = tmp_path / f"out{suffix}"
+    done = deepmix("predict", place / "run", place / "rows.npy", "-o", out, "--json")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["rows"] == 120
+    assert sum(summary["sizes"]) == 120
+    if suffix == ".npz":
+        with np.load(out) as archive:
+            found = {name: archive[name] for name in archive}
+    else:
+        found = table(out.read_text()) if suffix == ".csv" else dict(pandas.read_parquet(out).items())
+    for name, values in printed.items():
+        assert np.asarray(found[name]) == pytest.approx(values, abs=1e-9)
+    refuses(deepmix("predict", place / "run", place / "rows.npy", "-o", out), 2, "exists", "--overwrite")
+    assert deepmix("predict", place / "run", place / "rows.npy", "-o", out, "--overwrite").returncode == 0
+
+
+@pytest.mark.parametrize("block_values", [1, 7 * 6, 10**6])
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".npy", ".npz", ".parquet", "sparse.npz", "order.npy"])
+def test_blocks_of_any_size_and_kind_of_file_give_the_same(deepmix, place, tmp_path, monkeypatch, block_values, suffix):
+    rows = np.load(place / "rows.npy")
+    data = tmp_path / f"data{suffix}"
+    if suffix == ".csv":
+        data = place / "rows.csv"
+    elif suffix == ".csv.gz":
+        import gzip
+
+        data.write_bytes(gzip.compress((place / "rows.csv").read_bytes()))
+    elif suffix == ".npz":
+        np.savez_compressed(data, x=rows, y=np.arange(120))
+    elif suffix == ".parquet":
+        pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+        pandas.DataFrame(rows[:, ::-1], columns=COLUMNS[::-1]).assign(kind="ant").to_parquet(data)
+    elif suffix == "sparse.npz":
+        from scipy import sparse
+
+        sparse.save_npz(data, sparse.csr_matrix(rows))
+    else:
+        np.save(data, np.asfortranarray(rows))
+    expected = deepmix("predict", place / "run", place / "rows.csv").stdout
+    monkeypatch.setattr("deepmix.reading.BLOCK_VALUES", block_values)
+    done = deepmix("predict", place / "run", data)
+    assert done.returncode == 0, done.stderr
+    assert np.array_equal(table(done.stdout)["cluster"], table(expected)["cluster"])
+    assert table(done.stdout)["probability"] == pytest.approx(table(expected)["probability"], abs=3e-6)
+
+
+def test_pipes(place):
+    """CSV in at standard input, out at standard output, and a reader that has seen enough."""
+    words = [sys.executable, "-m", "deepmix", "predict", str(place / "run"), "-", "--json"]
+    done = subprocess.run(words, input=(place / "rows.csv").read_bytes(), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["row"] for line in lines] == list(range(1, 121))
+    assert [line["cluster"] for line in lines] == load(place / "run").assignments()["posterior"].tolist()
+    shell = f"{sys.executable} -m deepmix embed {place / 'run'} {place / 'rows.csv'} -o - | head -n 2"
+    long = place / "long.npy"
+    np.save(long, np.tile(np.load(place / "rows.npy"), (50, 1)))
+    piped = subprocess.run(
+        shell.replace(str(place / "rows.csv"), str(long)), shell=True, capture_output=True, text=True, check=False
+    )
+    assert piped.stderr == ""
+    assert len(piped.stdout.splitlines()) == 2
+    assert piped.stdout.startswith("row,z1,z2,")
+
+
+def test_a_label_column_known_by_its_number_is_left_out(deepmix, place, tmp_path):
+    rows = np.load(place / "rows.npy")
+    np.save(tmp_path / "labelled.npy", np.insert(rows, 2, np.arange(120) % 3, axis=1))
+    train("--dataset", tmp_path / "labelled.npy", "--label-column", 3, "--out", tmp_path / "run")
+    np.savetxt(tmp_path / "labelled.csv", np.load(tmp_path / "labelled.npy"), delimiter=",")
+    printed = [deepmix("predict", "run", data).stdout for data in ("labelled.npy", place / "rows.npy", "labelled.csv")]
+    assert len(printed[0].splitlines()) == 121
+    assert printed[0] == printed[1] == printed[2]
+    done = deepmix("predict", "run", "labelled.npy", "--label-column", 9)
+    refuses(done, 2, "7 column(s) and the run was trained on 6")
+
+
+def test_embed_gives_the_latents(deepmix, place, tmp_path):
+    run = load(place / "run")
+    latents = run.infer(run.prepare(np.load(place / "rows.npy"))).latent_NM
+    printed = table(deepmix("embed", place / "run", place / "rows.npy").stdout)
+    assert list(printed) == ["row", *(f"z{i + 1}" for i in range(10))]
+    assert np.stack([printed[f"z{i + 1}"] for i in range(10)], axis=1).astype(np.float32) == pytest.approx(latents)
+    assert deepmix("embed", place / "run", place / "rows.npy", "-o", "z.npz").returncode == 0
+    with np.load(tmp_path / "z.npz") as archive:
+        assert np.array_equal(archive["z"], latents)
+
+
+def test_rows_of_one_line_or_none(deepmix, place, tmp_path):
+    lines = (place / "rows.csv").read_text().splitlines()
+    (tmp_path / "one.csv").write_text(lines[0] + "\n" + lines[1])
+    expected = table(deepmix("predict", place / "run", place / "rows.csv").stdout)["cluster"][0]
+    assert table(deepmix("predict", place / "run", "one.csv").stdout)["cluster"] == [expected]
+    (tmp_path / "bare.csv").write_text(lines[1].rpartition(",")[0])  # one row and no header
+    assert table(deepmix("predict", place / "run", "bare.csv").stdout)["cluster"] == [expected]
+    (tmp_path / "none.csv").write_text(lines[0] + "\n")
+    done = deepmix("predict", place / "run", "none.csv")
+    assert (done.returncode, done.stdout) == (0, "row,cluster,probability,entropy\n")
+
+
+WRONG_ROWS = [
+    ("a,b,c\n1,2,3\n", ("misses 'd', 'e', 'f'", "give it the columns the run was trained on")),
+    ("a,b,c,d,e,g\n1,2,3,4,5,6\n", ("misses 'f' and has the unknown 'g'",)),
+    ("7,2,3\n4,5,6\n", ("3 column(s) and the run was trained on 6",)),
+    ("a,b,c,d,e,f\n1,2,3,4,5,6\n1,2,3,nan,5,6\n", ("row 2, column 'd' is nan",)),
+    ("a,b,c,d,e,f\n1,2,3,4,5,6\n1,2,,4,5,6\n", ("line 3, column 'c'", "is empty")),
+    ("a,b,c,d,e,f\n1,2,3,4,5,6\n1,2,3,4\n", ("line 3", "4 cells and the first has 6")),
+    ("a,b,c,d,e,f\n1,2,3,4,5,6\n1,2,red,4,5,6\n", ("'c' (line 3: 'red')",)),
+    ("", ("is empty",)),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), WRONG_ROWS, ids=range(len(WRONG_ROWS)))
+def test_wrong_rows(deepmix, place, tmp_path, text, words):
+    (tmp_path / "wrong.csv").write_text(text)
+    refuses(deepmix("predict", place / "run", "wrong.csv", "-o", "out.csv"), 2, *words)
+    assert {path.name for path in tmp_path.iterdir()} == {"wrong.csv"}
+
+
+def test_wrong_files(deepmix, place, tmp_path):
+    refuses(deepmix("predict", place / "run", "none.csv"), 2, "there is no file 'none.csv'")
+    (tmp_path / "rows.txt").write_text("1")
+    refuses(deepmix("predict", place / "run", "rows.txt"), 2, "not a kind of file deepmix reads")
+    refuses(deepmix("predict", place / "run", place / "rows.csv", "-o", "out.xlsx"), 2, ".csv, .parquet, .npz")
+    refuses(deepmix("predict", place / "run", place / "rows.csv", "-o", "no/out.csv"), 2, "there is no folder 'no'")
+    refuses(deepmix("predict", place / "run", place / "rows.csv", "--head", "kmeans"), 2, "no head 'kmeans'")
+    for name in ("rows.npy", "rows.npz", "rows.parquet", "rows.csv.gz"):
+        (tmp_path / name).write_bytes(b"PK\x03\x04 this is not what it says")
+        refuses(deepmix("predict", place / "run", name), 1, f"'{name}' can't be read")
+    half = tmp_path / "half.npy"
+    half.write_bytes((place / "rows.npy").read_bytes()[:3000])
+    refuses(deepmix("predict", place / "run", half, "-o", "out.csv"), 1, "half.npy' can't be read (it ends early)")
+    np.save(tmp_path / "objects.npy", np.array([["a"] * 6], dtype=object))
+    refuses(deepmix("predict", place / "run", "objects.npy"), 2, "Python objects")
+    assert not (tmp_path / "out.csv").exists()
+
+
+AFTER = [
+    ("predict", "RUN", "rows.csv"),
+    ("embed", "RUN", "rows.csv"),
+    ("sample", "RUN"),
+    ("evaluate", "RUN"),
+    ("compare", "RUN", "RUN"),
+    ("export", "RUN", "--format", "torch-export"),
+]
+
+
+@pytest.mark.parametrize("words", AFTER, ids=lambda words: words[0])
+def test_wrong_runs(deepmix, place, seeds, tmp_path, words):
+    def call(folder: Path):
+        return deepmix(*(folder if word == "RUN" else place / word if word == "rows.csv" else word for word in words))
+
+    refuses(call(tmp_path / "none"), 2, "is no run folder")
+    copy = tmp_path / "copy"
+    shutil.copytree(place / "run", copy)
+    (copy / "metrics.json").unlink()
+    refuses(call(copy), 2, "is not finished; finish it with: deepmix train --resume --out")
+    if words[0] == "compare":
+        return
+    shutil.copy(place / "run" / "metrics.json", copy)
+    (copy / "model.safetensors").write_bytes((copy / "model.safetensors").read_bytes()[:500])
+    refuses(call(copy), 1, "model.safetensors' is damaged")
+    refuses(call(seeds[0]), 2, "several seeds; choose one of: seed-0, seed-1, seed-2")
+
+
+def test_sample(deepmix, place, tmp_path):
+    printed = table(deepmix("sample", place / "run", "-n", 5).stdout)
+    assert list(printed) == ["component", *COLUMNS]
+    assert printed["component"].tolist() == sorted([0, 1, 2] * 5)
+    done = deepmix("sample", place / "run", "-n", 5, "--component", 2, "--npz", "two.npz", "--json")
+    assert json.loads(done.stdout)["rows"] == 5
+    with np.load(tmp_path / "two.npz") as archive:
+        whole = np.stack([printed[name] for name in COLUMNS], axis=1)[10:]
+        assert archive["x"] == pytest.approx(whole, rel=1e-6)
+        assert archive["component"].tolist() == [2] * 5
+    refuses(deepmix("sample", place / "run", "--component", 3), 2, "no component 3", "0 to 2")
+    refuses(deepmix("sample", place / "run", "-n", 0), 2, "at least 1")
+    refuses(deepmix("sample", place / "run", "--minimum-posterior", 1.5), 2, "below 1")
+    refuses(deepmix("sample", place / "run", "--minimum-posterior", 0.999999), 2, "ask for a smaller minimum")
+    refuses(deepmix("sample", place / "run", "--npz", "two.npz"), 2, "exists")
+
+
+def test_sample_draws_grids(deepmix, place, seeds, tmp_path):
+    image = pytest.importorskip("matplotlib.image", reason="matplotlib is not installed")
+    run = seeds[0] / "seed-0"
+    assert deepmix("sample", run, "-n", 6, "--png", "all.png").returncode == 0
+    assert deepmix("sample", run, "-n", 6, "--component", 1, "--png", "one.png").returncode == 0
+    whole, one = image.imread(tmp_path / "all.png"), image.imread(tmp_path / "one.png")
+    assert whole.shape[0] > 10 * 8 * 4  # ten lines of images of 8 x 8, each pixel 4 dots
+    assert one.shape[0] < whole.shape[0]
+    assert len(np.unique(whole[:, :, 0])) > 10
+    refuses(deepmix("sample", place / "run", "--png", "no.png"), 2, "does not know its rows of 6 columns as images")
+    refuses(deepmix("sample", place / "run", "--png", "no.png", "--shape", "4x4"), 2, "no image of 6 values")
+    assert deepmix("sample", place / "run", "--png", "yes.png", "--shape", "2x3").returncode == 0
+    assert not (tmp_path / "no.png").exists()
+
+
+def test_evaluate_gives_the_runs_own_metrics(deepmix, place):
+    done = deepmix("evaluate", place / "run", "--json")
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)
+    metrics = load(place / "run").metrics
+    assert results["heads"] == metrics["heads"]
+    assert results["elbo"] == pytest.approx(metrics["elbo"], rel=1e-6)
+    assert "ELBO, test rows" in deepmix("evaluate", place / "run").stdout
+
+
+def test_evaluate_on_other_data_and_by_other_heads(deepmix, place, tmp_path):
+    everything = json.loads(deepmix("evaluate", place / "run", "--dataset", place / "rows.csv", "--json").stdout)
+    own = load(place / "run").metrics["heads"]["gmm"]
+    sizes = np.add(own["train"]["sizes"], own["test"]["sizes"])
+    assert everything["heads"]["gmm"]["all"]["sizes"] == sizes.tolist()
+    assert "acc" in everything["heads"]["posterior"]["all"]
+    lines = (place / "rows.csv").read_text().splitlines()
+    (tmp_path / "bare.csv").write_text("\n".join(line.rpartition(",")[0] for line in lines))
+    bare = deepmix("evaluate", place / "run", "--dataset", "bare.csv", "--head", "kmeans", "--json")
+    assert bare.returncode == 0, bare.stderr
+    assert list(json.loads(bare.stdout)["heads"]) == ["kmeans"]
+    assert "acc" not in json.loads(bare.stdout)["heads"]["kmeans"]["all"]
+    again = json.loads(deepmix("evaluate", place / "run", "--head", "kmeans", "--head", "gmm", "--json").stdout)
+    assert again["heads"]["gmm"] == own
+    refuses(deepmix("evaluate", place / "run", "--dataset", "bare.csv", "--label-column", "kind"), 2, "'kind'")
+    refuses(deepmix("evaluate", place / "run", "--dataset", "digits"), 2, "64 column(s)")
+    refuses(deepmix("evaluate", place / "run", "--head", "dbscan"), 2, "unknown head 'dbscan'")
+
+
+def test_evaluate_refuses_a_head_that_needs_a_mixture(deepmix, place, tmp_path):
+    train(
+        "--dataset",
+        place / "rows.npy",
+        "--components",
+        3,
+        "--model",
+        "vae",
+        "--head",
+        "kmeans",
+        "--out",
+        tmp_path / "vae",
+    )
+    refuses(deepmix("evaluate", "vae", "--head", "posterior"), 2, "has one component")
+
+
+def test_evaluate_notices_that_the_data_changed(deepmix, place, tmp_path):
+    data = tmp_path / "rows.csv"
+    shutil.copy(place / "rows.csv", data)
+    train("--dataset", data, "--label-column", "kind", "--out", tmp_path / "run")
+    lines = data.read_text().splitlines()
+    data.write_text("\n".join([*lines[:-1], lines[1]]))
+    refuses(deepmix("evaluate", "run"), 2, "has changed since", "--dataset")
+
+
+def test_compare_tells_the_difference_and_its_interval(deepmix, seeds, tmp_path):
+    one, two = seeds
+    done = deepmix("compare", one, two, "--json")
+    assert done.returncode == 0, done.stderr
+    first, second = json.loads(done.stdout)["runs"]
+    summaries = [json.loads((folder / "summary.json").read_text())["heads"]["posterior"]["acc"] for folder in seeds]
+    assert first["acc"] == summaries[0]
+    assert second["acc"] == summaries[1]
+    gap = second["difference"]
+    assert gap["mean"] == pytest.approx(summaries[1]["mean"] - summaries[0]["mean"])
+    assert gap["low"] <= gap["mean"] <= gap["high"]
+    assert gap["low"] < gap["high"]
+    same = json.loads(deepmix("compare", one, one, "--json", "--metric", "nmi").stdout)["runs"][1]["difference"]
+    assert same == {"mean": 0.0, "low": 0.0, "high": 0.0}
+    assert "95 % interval" in deepmix("compare", one, two / "seed-1").stdout
+
+
+def test_compare_draws(deepmix, seeds, tmp_path):
+    image = pytest.importorskip("matplotlib.image", reason="matplotlib is not installed")
+    assert deepmix("compare", *seeds, "--plot", "compared.png").returncode == 0
+    assert image.imread(tmp_path / "compared.png").shape[1] == 1200
+    refuses(deepmix("compare", *seeds, "--plot", "compared.png"), 2, "exists")
+
+
+def test_compare_refuses_what_can_not_be_compared(deepmix, place, seeds, tmp_path):
+    refuses(deepmix("compare", seeds[0], place / "run"), 2, "were tested on other rows")
+    refuses(deepmix("compare", seeds[0], seeds[1], "--head", "gmm"), 2, "has no head 'gmm'", "posterior")
+    train("--dataset", place / "rows.npy", "--components", 3, "--out", tmp_path / "bare")
+    refuses(deepmix("compare", "bare", "bare"), 2, "no labels to compare by", "--label-column", "--metric elbo")
+    refuses(deepmix("compare", "bare", seeds[0], "--metric", "elbo"), 2, "were tested on other rows")
+    assert deepmix("compare", "bare", "bare", "--metric", "elbo").returncode == 0
+
+
+def test_compare_by_the_elbo_draws_seeds_alone(deepmix, seeds):
+    runs = json.loads(deepmix("compare", *seeds, seeds[1] / "seed-0", "--metric", "elbo", "--json").stdout)["runs"]
+    first, second = (json.loads((folder / "summary.json").read_text())["elbo"] for folder in seeds)
+    assert [runs[0]["elbo"], runs[1]["elbo"]] == [first, second]
+    gaps = np.subtract(second["values"], first["values"])
+    assert runs[1]["difference"]["mean"] == pytest.approx(gaps.mean())
+    assert gaps.min() <= runs[1]["difference"]["low"] < gaps.mean() < runs[1]["difference"]["high"] <= gaps.max()
+    assert runs[2]["difference"]["low"] is None
+
+
+@pytest.fixture(scope="module")
+def exported_models(place) -> dict[str, Path]:
+    """Return runs of models whose q(y|x) is computed in different ways."""
+    models = {"mvae-emv2": place / "run"}
+    for model in ("mvae", "k-dvae", "vade"):
+        models[model] = place / f"export-{model}"
+        with contextlib.suppress(FileExistsError):
+            train("--dataset", place / "rows.npy", "--components", 3, "--model", model, "--out", models[model])
+    return models
+
+
+@pytest.mark.parametrize("model", ["mvae-emv2", "mvae", "k-dvae", "vade"])
+def test_export_gives_the_original_on_rows_as_they_are(deepmix, place, exported_models, tmp_path, model):
+    done = deepmix("export", exported_models[model], "--format", "torch-export", "-o", "m.pt2", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["largest_difference"] < 1e-3
+    rows = np.load(place / "rows.npy").astype(np.float32)
+    log_q, latent = torch.export.load(tmp_path / "m.pt2").module()(torch.from_numpy(rows))
+    run = load(exported_models[model])
+    inference = run.infer(run.prepare(rows))
+    assert log_q.detach().numpy() == pytest.approx(inference.log_q_NK, rel=1e-4, abs=1e-3)
+    assert latent.detach().numpy() == pytest.approx(inference.latent_NM, rel=1e-4, abs=1e-4)
+    with zipfile.ZipFile(tmp_path / "m.pt2") as archive:  # the only place where torch would put a pickle
+        assert [info.file_size for info in archive.infolist() if "sample_inputs" in info.filename] == [0]
+
+
+@pytest.mark.parametrize("model", ["mvae-emv2", "k-dvae"])
+def test_export_to_onnx(deepmix, place, exported_models, tmp_path, model):
+    for name in ONNX_MODULES:
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed")
+    import onnxruntime
+
+    done = deepmix("export", exported_models[model], "--format", "onnx", "-o", "m.onnx")
+    assert done.returncode == 0, done.stderr
+    rows = np.load(place / "rows.npy").astype(np.float32)
+    log_q, _ = onnxruntime.InferenceSession(tmp_path / "m.onnx").run(None, {"x": rows})
+    run = load(exported_models[model])
+    assert np.array_equal(log_q.argmax(axis=1), run.infer(run.prepare(rows)).map_N)
+    refuses(deepmix("export", exported_models[model], "--format", "onnx", "-o", "m.onnx"), 2, "exists")
+
+
+def test_an_export_that_differs_is_not_kept(deepmix, place, tmp_path, monkeypatch):
+    right = Exported.forward
+    monkeypatch.setattr(Exported, "forward", lambda self, x: (right(self, x)[0], right(self, x)[1] + 0.01))
+    done = deepmix("export", place / "run", "--format", "torch-export", "-o", "m.pt2")
+    refuses(done, 1, "differ from the original's by", "not kept")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_onnx_says_what_it_needs(deepmix, place, monkeypatch):
+    monkeypatch.setattr("deepmix.exporting.ONNX_MODULES", ("onnx_of_tomorrow",))
+    done = deepmix("export", place / "run", "--format", "onnx", "-o", "m.onnx")
+    refuses(done, 2, "onnx_of_tomorrow", "pip install 'deepmix[onnx]'")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(deepmix, shell):
+    done = deepmix("completion", shell)
+    assert done.returncode == 0
+    assert f"_DEEPMIX_COMPLETE={shell}_complete" in done.stdout
+    assert json.loads(deepmix("completion", shell, "--json").stdout)["script"] in done.stdout
+
+
+def test_completion_completes(command):
+    done = command(env={"_DEEPMIX_COMPLETE": "bash_complete", "COMP_WORDS": "deepmix pre", "COMP_CWORD": "1"})
+    assert done.stdout.split() == ["plain,predict"]
