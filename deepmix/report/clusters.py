@@ -16,6 +16,8 @@ from deepmix.types import Array
 
 MOST_LABELS = 60
 """Labels that are listed; others are counted together."""
+CELL_LENGTH = 40
+"""Characters of a label in a table; the cards of the clusters have all of it."""
 MOST_IN_LEGEND = 12
 """Entries of a legend that stands open."""
 CERTAINTIES = (
@@ -49,7 +51,7 @@ def sizes(material: Material) -> Section:
             row.append(fixed(float(material.confidence_N[inside].mean()), 2) if inside.any() else "-")
         if material.label_N is not None:
             name = material.meaning.get(k)
-            row.append("-" if name is None else str(name))
+            row.append("-" if name is None else plots.short(name, CELL_LENGTH))
             row.append("-" if name is None else percent(float((material.label_N[inside] == name).mean())))
         rows.append(row)
     listed = table(

@@ -65,9 +65,9 @@ class Scale:
         return round(self.start + share * (self.end - self.start), 1)
 
 
-def short(text: str) -> str:
+def short(text: str, length: int = LABEL_LENGTH) -> str:
     """Return a name that fits into a chart."""
-    return text if len(text) <= LABEL_LENGTH else text[: LABEL_LENGTH - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    return text if len(text) <= length else text[: length - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def ticks(low: float, high: float, n_most: int = 5, *, whole: bool = False) -> list[float]:
