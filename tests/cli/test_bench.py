@@ -19,12 +19,14 @@ KEYS = {"op", "device", "dtype", "pass", "N", "K", "M"} | TIMES | FIGURES
 
 @pytest.mark.filterwarnings("ignore:plain PyTorch runs")
 def test_bench_writes_every_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib", reason="--plot needs matplotlib")
     if kernels.load().path == "reference":
         pytest.skip(f"no kernels to time: {kernels.load().reason}")
     monkeypatch.setattr(bench, "QUICK_SECONDS", 0.01)
-    file = tmp_path / "bench.json"
-    result = CliRunner().invoke(main, ["bench", "--quick", "--json", str(file)])
+    file, picture = tmp_path / "bench.json", tmp_path / "bench.png"
+    result = CliRunner().invoke(main, ["bench", "--quick", "--json", str(file), "--plot", str(picture)])
     assert result.exit_code == 0, result.output
+    assert picture.read_bytes().startswith(b"\x89PNG")
     (measured,) = json.loads(file.read_text())
     rows: list[dict[str, Any]] = measured["rows"]
     assert {row["op"] for row in rows} == {
