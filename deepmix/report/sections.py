@@ -165,7 +165,7 @@ def again(material: Material) -> Section:
         ("fingerprint of the data", data["fingerprint"]),
         ("model", f"{config['model']}, {resolved['n_parameters']:,} parameters"),
         ("likelihood", resolved["model"].get("likelihood")),
-        ("initial clustering", config.get("init")),
+        ("initial clustering", config.get("init") or resolved["parts"].get("initializer")),
         ("seed", config["seed"]),
         (
             "time",

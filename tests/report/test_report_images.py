@@ -6,7 +6,9 @@ import zlib
 import numpy as np
 import pytest
 
-from deepmix.report import images
+from deepmix.preparation import Preparation
+from deepmix.report import images, writing
+from deepmix.types import Split
 
 
 def decoded(content: bytes) -> np.ndarray:
@@ -42,3 +44,26 @@ def test_strip_sets_images_side_by_side_with_a_clear_gap():
 def test_large_images_are_thinned_and_colours_kept():
     assert images.thinned(np.zeros((2, 100, 60, 3))).shape == (2, 25, 15, 3)
     assert images.thinned(np.zeros((2, 32, 32))).shape == (2, 32, 32)
+
+
+def split_of(x: np.ndarray, **facts: object) -> Split:
+    rows = np.arange(len(x))
+    return Split(x, rows[:-1], rows[-1:], None, str(facts.pop("likelihood", "bernoulli")), "", (), Preparation(**facts))
+
+
+@pytest.mark.parametrize(
+    ("facts", "from_file", "shape"),
+    [
+        ({"row_shape": (2, 8)}, True, (2, 8)),
+        ({"row_shape": (4, 4, 1)}, True, (4, 4, 1)),
+        ({"row_shape": (2, 2, 4)}, True, None),  # four channels are no colours
+        ({"scale": "bytes"}, True, (4, 4)),
+        ({}, False, (4, 4)),
+        ({}, True, None),  # 0..1 in a file may be anything
+        ({"likelihood": "gaussian"}, False, None),
+        ({"scale": "bytes", "columns": tuple("abcdefghijklmnop")}, True, None),
+    ],
+)
+def test_rows_are_images_only_where_that_is_known(facts, from_file, shape):
+    split = split_of(np.zeros((3, 16), dtype=np.float32), **facts)
+    assert writing.image_shape(split, from_file=from_file) == shape
