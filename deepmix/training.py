@@ -27,9 +27,11 @@ from deepmix.types import Array, Inference
 Stage = Literal["pretrain", "train"]
 STAGES: tuple[Stage, ...] = ("pretrain", "train")
 
-MIN_EPOCHS, MIN_UPDATES = 30, 1000
+MIN_EPOCHS, MIN_UPDATES = 30, 500
 """An automatic number of epochs is at least this many, and enough for this many updates: large data
 need the one, small data the other."""
+CHECKPOINT_SECONDS = 5.0
+"""A checkpoint is written at the end of a stage, and of the first epoch to end this long after the last one."""
 EVALUATION_ROWS = 1024
 """Rows a batch where no gradients are kept."""
 IN_USE_SHARE = 0.1
@@ -46,13 +48,13 @@ class TrainingOptions:
     """How long and how fast to train."""
 
     epochs: int | None = field(
-        default=None, metadata={"help": "epochs of training; auto: at least 30, and at least 1000 updates"}
+        default=None, metadata={"help": "epochs of training; auto: at least 30, and at least 500 updates"}
     )
     pretrain_epochs: int | None = field(
         default=None, metadata={"help": "epochs of autoencoder pretraining; auto as for epochs"}
     )
     batch_size: int = field(default=128, metadata={"help": "rows an update (VaDE takes 100; a power of 2 near it)"})
-    lr: float = field(default=1e-3, metadata={"help": "learning rate at the start of each stage (Adam's own default)"})
+    lr: float = field(default=2e-3, metadata={"help": "learning rate at the start of each stage (VaDE's)"})
     lr_decay: float = field(
         default=0.1,
         metadata={
@@ -115,6 +117,7 @@ class Trainer:
         self.epoch = 0
         self.n_lines = 0
         self.started, self.earlier_seconds = time.perf_counter(), 0.0
+        self.saved = self.started
         self.best_elbo, self.stale_epochs = -math.inf, 0
         self.labels_N: Tensor | None = None
         self.optimizer = self._new_optimizer()
@@ -153,8 +156,10 @@ class Trainer:
                 self.stale_epochs = 0 if row["elbo"] > self.best_elbo else self.stale_epochs + 1
                 self.best_elbo = max(row["elbo"], self.best_elbo)
             self.folder.append_epoch(row)
-            self.save()
+            if time.perf_counter() - self.saved > CHECKPOINT_SECONDS:
+                self.save()
             self.reporter.epoch(self.stage, row)
+        self.save()
 
     def _run_epoch(
         self, step: Callable[[Tensor, torch.Generator, int], dict[str, Tensor]], n_epochs: int
@@ -244,6 +249,7 @@ class Trainer:
             "seconds": self.seconds,
         }
         self.folder.write_tensors(CHECKPOINT, tensors, meta)
+        self.saved = time.perf_counter()
 
     def restore(self) -> None:
         """Take up the state of the run folder's checkpoint; without one, start from the beginning."""

@@ -84,7 +84,7 @@ class TrainCommand(click.Command):
 @click.option("--epochs", type=int, help="Epochs of training.  [default: by the size of the data]")
 @click.option("--pretrain-epochs", type=int, help="Epochs of autoencoder pretraining.  [default: likewise]")
 @click.option("--batch-size", type=int, help="Rows an update.  [default: 128]")
-@click.option("--lr", type=float, help="Learning rate.  [default: 0.001]")
+@click.option("--lr", type=float, help="Learning rate.  [default: 0.002]")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other option; may be repeated.")
 @click.option("--seed", type=int, help="Seed of one run.  [default: 0]")
 @click.option("--seeds", type=click.IntRange(min=1), help="Do this many runs, seeds 0, 1, ...")

@@ -49,7 +49,7 @@ def test_initializer(name):
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (3, 1), (40, 1), (5, 80)], ids=str)
-@pytest.mark.parametrize("embedding", ["tsne", "spectral"])
+@pytest.mark.parametrize("embedding", ["tsne", "umap", "spectral"])
 def test_graph_initializer_takes_data_of_any_shape(shape, embedding):
     graph = plugins.load("initializers", "graph")
     rows = np.random.default_rng(0).normal(size=shape).astype(np.float32)

@@ -143,7 +143,7 @@ def test_bf16_trains(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("n_rows", "epochs"), [(1527, 84), (128, 1000), (60000, 30)], ids=["Digits", "one batch", "MNIST"]
+    ("n_rows", "epochs"), [(1527, 42), (128, 500), (60000, 30)], ids=["Digits", "one batch", "MNIST"]
 )
 def test_automatic_epochs_give_enough_of_both(n_rows, epochs):
     assert TrainingOptions().n_epochs("train", n_rows) == epochs
