@@ -101,7 +101,12 @@ DEEPMIX_INLINE Vec<T> keep(Vec<T> value, typename VectorOf<T>::Bits mask) {
 /// Sums of the pairs of neighbours of two vectors, the first vector's in the lower half.
 template <class T, std::size_t... I>
 DEEPMIX_INLINE Vec<T> sum_pairs(Vec<T> a, Vec<T> b, std::index_sequence<I...>) {
+#if defined(__clang__)
   return __builtin_shufflevector(a, b, (2 * I)...) + __builtin_shufflevector(a, b, (2 * I + 1)...);
+#else  // gcc has that one only from version 12 on
+  using Bits = typename VectorOf<T>::Bits;
+  return __builtin_shuffle(a, b, Bits{(2 * I)...}) + __builtin_shuffle(a, b, Bits{(2 * I + 1)...});
+#endif
 }
 
 /// Lane s is the sum of the lanes of vectors[s], of which there are LANES: pairs of lanes, then pairs of those.

@@ -126,7 +126,7 @@ def image_shape(split: Split, *, from_file: bool) -> tuple[int, ...] | None:
     """
     if not isinstance(split.x, np.ndarray):
         return None
-    shape: tuple[int, ...] | None = getattr(split, "image_shape", None) or split.preparation.row_shape
+    shape: tuple[int, ...] | None = split.image_shape
     side = math.isqrt(split.x.shape[1])
     if shape is not None:
         colours = len(shape) == 3 and (shape[0] in (1, 3) or shape[2] in (1, 3))
