@@ -19,8 +19,10 @@ import torch
 from torch import Tensor
 
 from deepmix import configuration, kernels, ops
+from deepmix.adam import Adam
 from deepmix.bench_forms import Form, component_forms, kl_forms, mixture_forms
 from deepmix.configuration import ExperimentConfig
+from deepmix.training import TrainingOptions
 from deepmix.types import Split
 
 Shape = tuple[int, int, int]
@@ -208,13 +210,13 @@ def _training_step(name: str, split: Split, device: torch.device) -> Callable[[]
     config = ExperimentConfig(model=name)
     n_components = 1 if name == "vae" else 10
     model = configuration.build_model(configuration.resolve(config), split, n_components, seed=0).to(device)
-    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    optimizer = Adam(model.parameters(), lr=TrainingOptions().lr)
     generator = torch.Generator(device).manual_seed(0)
     x_ND = torch.from_numpy(split.x).to(device)
     labels_N = (torch.arange(len(split.x)) % n_components).to(device)
 
     def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         elbo = model.elbo(x_ND, generator, beta=1.0, anchor=1.0, labels_N=labels_N)
         (-elbo.objective_N.mean()).backward()
         optimizer.step()

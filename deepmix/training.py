@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deepmix.adam import Adam
 from deepmix.data import Rows
 from deepmix.errors import DeepmixError, UsageError
 from deepmix.interfaces import Model
@@ -131,7 +132,7 @@ class Trainer:
         self.best_elbo, self.stale_epochs = -math.inf, 0
         self.labels_N: Tensor | None = None
         self.neighbours_NJ: Tensor | None = None
-        self.optimizer = self._new_optimizer()
+        self.optimizer = Adam(model.parameters(), options.lr)
 
     @property
     def seconds(self) -> float:
@@ -191,12 +192,11 @@ class Trainer:
         device = self.rows.device
         generator = torch.Generator(device).manual_seed(epoch_seed(self.seed, self.stage, self.epoch))
         lr = self.options.lr * self.options.lr_decay ** (self.epoch / n_epochs)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        self.optimizer.lr = lr
         sums: dict[str, Tensor] = {}
         order = torch.randperm(self.rows.n_rows, generator=generator, device=device)
         for chosen in order.split(min(self.options.batch_size, self.rows.n_rows)):
-            self.optimizer.zero_grad(set_to_none=True)
+            self.optimizer.zero_grad()
             for name, value in step(chosen, generator, n_epochs).items():
                 sums[name] = sums[name] + value if name in sums else value
             self.optimizer.step()
@@ -255,17 +255,14 @@ class Trainer:
         labels = torch.from_numpy(initial_labels(code_NM.cpu().numpy()))
         self.labels_N = labels.to(self.rows.device, torch.long)
         self.model.place(code_NM, squared_error_N, self.labels_N)
-        self.optimizer = self._new_optimizer()
+        self.optimizer = Adam(self.model.parameters(), self.options.lr)
         self.stage, self.epoch = "train", 0
         self.save()
-
-    def _new_optimizer(self) -> torch.optim.Adam:
-        return torch.optim.Adam(self.model.parameters(), lr=self.options.lr, fused=True)
 
     def save(self) -> None:
         """Write the whole training state, atomically."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
+        for index, state in self.optimizer.state.items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
         if self.labels_N is not None:
             tensors["labels"] = self.labels_N
@@ -295,12 +292,10 @@ class Trainer:
             raise DeepmixError(
                 f"the checkpoint in '{self.folder.path}' does not fit its config.json; train again with --overwrite"
             ) from error
-        states: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             if name.startswith("optimizer."):
                 _, index, key = name.split(".")
-                states.setdefault(int(index), {})[key] = value
-        self.optimizer.load_state_dict({"state": states, "param_groups": self.optimizer.state_dict()["param_groups"]})
+                self.optimizer.state.setdefault(int(index), {})[key] = value.to(device)
         self.labels_N = tensors["labels"].to(device) if "labels" in tensors else None
         self.stage, self.epoch = meta["stage"], meta["epoch"]
         self.best_elbo = -math.inf if meta["best_elbo"] is None else meta["best_elbo"]
