@@ -174,16 +174,7 @@ class MixtureVAE(Model):
         if neighbour_ND is not None:
             log_neighbour_NK = self._log_q(neighbour_ND, self._latents(neighbour_ND, generator))
             objective_N = objective_N - self.options.graph_weight * jensen_shannon(log_q_NK, log_neighbour_NK)
-        elbo_N = (reconstruction_N - kl_latent_N - kl_assignment_N).detach()
-        return Elbo(
-            objective_N,
-            elbo_N,
-            reconstruction_N.detach(),
-            kl_latent_N.detach(),
-            kl_assignment_N.detach(),
-            dropped_N,
-            log_q_NK.detach(),
-        )
+        return Elbo.of(objective_N, reconstruction_N, kl_latent_N, kl_assignment_N, log_q_NK, dropped_N)
 
     @torch.no_grad()
     def infer(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:

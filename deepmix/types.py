@@ -112,6 +112,28 @@ class Elbo:
     """Mass of q(y|x) that was not decoded (below `decode_threshold`)."""
     log_q_NK: Tensor
 
+    @classmethod
+    def of(
+        cls,
+        objective_N: Tensor,
+        reconstruction_N: Tensor,
+        kl_latent_N: Tensor,
+        kl_assignment_N: Tensor,
+        log_q_NK: Tensor,
+        dropped_N: Tensor | None = None,
+    ) -> Elbo:
+        """Return the bound its parts make; only the objective keeps its gradient."""
+        elbo_N = (reconstruction_N - kl_latent_N - kl_assignment_N).detach()
+        return cls(
+            objective_N,
+            elbo_N,
+            reconstruction_N.detach(),
+            kl_latent_N.detach(),
+            kl_assignment_N.detach(),
+            torch.zeros_like(elbo_N) if dropped_N is None else dropped_N,
+            log_q_NK.detach(),
+        )
+
 
 @dataclass(frozen=True)
 class Inference:

@@ -181,16 +181,7 @@ class Gmvae(Model):
             if labels_N is None:
                 raise ValueError("anchor needs the initial labels: pass labels_N")
             objective_N = objective_N - anchor * functional.nll_loss(log_q_NK, labels_N, reduction="none")
-        elbo_N = (reconstruction_N - kl_latent_N - kl_assignment_N).detach()
-        return Elbo(
-            objective_N,
-            elbo_N,
-            reconstruction_N.detach(),
-            kl_latent_N.detach(),
-            kl_assignment_N.detach(),
-            torch.zeros_like(elbo_N),
-            log_q_NK.detach(),
-        )
+        return Elbo.of(objective_N, reconstruction_N, kl_latent_N, kl_assignment_N, log_q_NK)
 
     @torch.no_grad()
     def infer(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:

@@ -147,16 +147,7 @@ class M2(Model):
         if labels_N is not None:
             weight = self.options.alpha / self.label_share if semi_supervised else anchor
             objective_N = objective_N - weight * label_loss(log_q_NK, labels_N)
-        elbo_N = (reconstruction_N - kl_latent_N - kl_assignment_N).detach()
-        return Elbo(
-            objective_N,
-            elbo_N,
-            reconstruction_N.detach(),
-            kl_latent_N.detach(),
-            kl_assignment_N.detach(),
-            torch.zeros_like(elbo_N),
-            log_q_NK.detach(),
-        )
+        return Elbo.of(objective_N, reconstruction_N, kl_latent_N, kl_assignment_N, log_q_NK)
 
     @torch.no_grad()
     def infer(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
