@@ -120,17 +120,14 @@ def render(material: Material) -> str:
 def image_shape(split: Split, *, from_file: bool) -> tuple[int, ...] | None:
     """Return the shape of rows that are images, or None.
 
-    They are where each row was an array of two dimensions, or three of which one counts 1 or 3 colours. Rows that
-    came flat, without column names, are taken for square images if they were bytes, or belong to a data set known
-    by name and lie in 0..1.
+    They are where the data's image shape is known and has 1 or 3 colours. Rows that came flat, without column names,
+    are taken for square images if they were bytes, or belong to a data set known by name and lie in 0..1.
     """
     if not isinstance(split.x, np.ndarray):
         return None
-    shape: tuple[int, ...] | None = split.image_shape
+    if split.image_shape is not None:
+        return split.image_shape if split.image_shape[2] in (1, 3) else None
     side = math.isqrt(split.x.shape[1])
-    if shape is not None:
-        colours = len(shape) == 3 and (shape[0] in (1, 3) or shape[2] in (1, 3))
-        return shape if len(shape) == 2 or colours else None
     known = split.preparation.scale == "bytes" or (not from_file and split.likelihood == "bernoulli")
     square = side * side == split.x.shape[1] >= FEWEST_PIXELS
     return (side, side) if known and square and split.preparation.columns is None else None

@@ -144,6 +144,7 @@ def test_interrupted_run_is_readable_and_resumes_bit_identically(deepmix, tmp_pa
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells have the background ignore it
     )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:

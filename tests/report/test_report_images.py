@@ -48,15 +48,23 @@ def test_large_images_are_thinned_and_colours_kept():
 
 def split_of(x: np.ndarray, **facts: object) -> Split:
     rows = np.arange(len(x))
-    return Split(x, rows[:-1], rows[-1:], None, str(facts.pop("likelihood", "bernoulli")), "", (), Preparation(**facts))
+    return Split(
+        x,
+        rows[:-1],
+        rows[-1:],
+        None,
+        str(facts.pop("likelihood", "bernoulli")),
+        "",
+        image_shape=facts.pop("image_shape", None),
+        preparation=Preparation(**facts),
+    )
 
 
 @pytest.mark.parametrize(
     ("facts", "from_file", "shape"),
     [
-        ({"row_shape": (2, 8)}, True, (2, 8)),
-        ({"row_shape": (4, 4, 1)}, True, (4, 4, 1)),
-        ({"row_shape": (2, 2, 4)}, True, None),  # four channels are no colours
+        ({"image_shape": (2, 8, 1)}, True, (2, 8, 1)),
+        ({"image_shape": (2, 2, 4)}, True, None),  # four channels are no colours
         ({"scale": "bytes"}, True, (4, 4)),
         ({}, False, (4, 4)),
         ({}, True, None),  # 0..1 in a file may be anything

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepmix import experiment
+from deepmix import experiment, training
 from deepmix.configuration import ExperimentConfig, resolve
 from deepmix.errors import DeepmixError, UsageError
 from deepmix.experiment import Experiment
@@ -64,7 +64,9 @@ def run(folder: Path, of: Experiment, *, resume: bool = False, stop_after: int |
 
 @pytest.mark.parametrize("settings", [{}, {"patience": "1"}], ids=["plain", "patience"])
 @pytest.mark.parametrize("stops", [(1,), (2,), (3,), (5,), (1, 3)], ids=str)
-def test_resumed_run_has_the_bits_of_the_whole_one(tmp_path, stops, settings):
+@pytest.mark.parametrize("seconds", [-1.0, 60.0], ids=["checkpoint each epoch", "checkpoint each stage"])
+def test_resumed_run_has_the_bits_of_the_whole_one(tmp_path, monkeypatch, stops, settings, seconds):
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", seconds)
     of = small_experiment(**settings)
     run(tmp_path / "whole", of)
     for index, stop in enumerate(stops):
