@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 TESTED = re.compile(r"^<!-- test -->\n```(bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
@@ -31,11 +32,21 @@ def test_links_lead_somewhere(page):
 def test_tutorial_runs(tmp_path):
     blocks = TESTED.findall((ROOT / "docs" / "tutorial.md").read_text("utf-8"))
     assert len(blocks) >= 5
+    run_blocks(blocks, tmp_path)
+
+
+def test_readme_python_runs(tmp_path):
+    blocks = PYTHON.findall((ROOT / "README.md").read_text("utf-8"))
+    assert len(blocks) == 1
+    run_blocks([("python", block) for block in blocks], tmp_path)
+
+
+def run_blocks(blocks, folder):
     binaries = str(Path(sys.executable).parent)
     outer = {key: value for key, value in os.environ.items() if key != "DEEPMIX_DATA"}
     env = outer | {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "DEEPMIX_BUILD": "none"}
     env["OMP_NUM_THREADS"] = "1"
     for language, block in blocks:
         command = ["bash", "-euc", block] if language == "bash" else [sys.executable, "-c", block]
-        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{block}\n{done.stderr}"
