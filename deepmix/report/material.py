@@ -53,7 +53,7 @@ class Material:
     columns: Sequence[str] | None = None
     """Names of the D columns, or None."""
     image_shape: tuple[int, ...] | None = None
-    """(height, width), (height, width, colours) or (colours, height, width) where rows are images."""
+    """(height, width), or (height, width, colours), where rows are images."""
     with_umap: bool = False
     """Whether the map is drawn by UMAP too, which takes ten seconds or more."""
 

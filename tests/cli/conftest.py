@@ -18,6 +18,8 @@ TINY = ("--init", "kmeans", "--epochs", "2", "--pretrain-epochs", "2", "--quiet"
 WITH_REPORT = TINY[:-1]
 """The same for a run that ends with its report."""
 
+COLUMNS = ["a", "b", "c", "d", "e", "f"]
+HEADS = ("--head", "posterior", "--head", "gmm")
 Done = subprocess.CompletedProcess[str]
 
 
@@ -62,3 +64,37 @@ def blobs(tmp_path: Path) -> Path:
     path = tmp_path / "blobs.csv"
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def refuses(done, status: int, *words: str) -> None:
+    """Assert that a command failed with one sentence that holds the words."""
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in " ".join(done.stderr.split())
+
+
+def train(*args: object) -> None:
+    result = CliRunner().invoke(main, ["train", *map(str, args), *TINY], catch_exceptions=False)
+    assert result.exit_code == 0, result.stderr
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """Return a folder with a CSV of three groups, with labels, and a run on it."""
+    folder = tmp_path_factory.mktemp("after")
+    random = np.random.default_rng(0)
+    rows = np.eye(3, 6)[np.arange(120) % 3] * 12.0 + random.normal(size=(120, 6))
+    lines = [",".join([*map(repr, row), ["ant", "bee", "cat"][i % 3]]) for i, row in enumerate(rows.tolist())]
+    (folder / "rows.csv").write_text("\n".join([",".join([*COLUMNS, "kind"]), *lines]) + "\n")
+    np.save(folder / "rows.npy", rows)
+    train("--dataset", folder / "rows.csv", "--label-column", "kind", *HEADS, "--out", folder / "run")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def seeds(place) -> tuple[Path, Path]:
+    """Return two folders of three seeds each, on Digits."""
+    for model in ("vade", "k-dvae-shared"):
+        train("--model", model, "--seeds", 3, "--set", "encoder.hidden=16", "--out", place / model)
+    return place / "vade", place / "k-dvae-shared"
