@@ -11,17 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from .conftest import TINY
-
-
-def refuses(done, status: int, *words: str) -> None:
-    """Assert that a command failed with one sentence that holds the words."""
-    assert done.returncode == status, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    message = " ".join(done.stderr.split())
-    for word in words:
-        assert word in message
-
+from .conftest import TINY, refuses
 
 WRONG_OPTIONS = [
     (("--model", "mvea"), ("unknown model 'mvea'", "mvae-emv2", "k-dvae")),
