@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepmix import configuration, kernels, ops
+from deepmix import configuration, kernels, memory, ops
 from deepmix.adam import Adam
 from deepmix.bench_forms import Form, component_forms, kl_forms, mixture_forms
 from deepmix.configuration import ExperimentConfig
@@ -51,6 +51,7 @@ class Timing:
 def run(device: str, *, quick: bool, seconds: float | None = None) -> dict[str, Any]:
     """Run both parts on one device and return the machine, the rows and the training steps."""
     seconds = seconds or (QUICK_SECONDS if quick else SECONDS)
+    memory.keep_freed_memory()  # for the plain forms too: a system's clearing of pages says nothing of either
     target = torch.device(device)
     rows = list(kernel_rows(target, quick, seconds))
     steps = list(training_rows(target, quick, seconds))
@@ -67,6 +68,7 @@ def machine(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
         "load_after": os.getloadavg()[0],
+        "freed_memory_kept": memory.keep_freed_memory(),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "kernels": loaded.path,
@@ -160,7 +162,10 @@ def _call(function: Callable[..., Any], form: Form, backward: bool) -> Callable[
                 return function(*form.inputs)
 
         return forward
-    return lambda: torch.autograd.grad(function(*form.inputs), form.inputs, form.upstream)
+    # torch.autograd.grad but for its symbolic comparison of shapes: 50 us that a training step, whose loss is a
+    # scalar, does not pay.
+    engine = torch.autograd.Variable._execution_engine
+    return lambda: engine.run_backward(function(*form.inputs), form.upstream, False, False, form.inputs)
 
 
 def _error(form: Form, backward: bool, name: str = "kernel") -> float:

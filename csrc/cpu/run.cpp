@@ -6,10 +6,6 @@
 #include <numeric>
 #include <type_traits>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #include "kernels.h"
 
 namespace deepmix::cpu {
@@ -115,17 +111,6 @@ class Partials {
   Buffer<double> data_;
 };
 
-/// Ask for huge pages where a result is large: fresh memory is otherwise mapped 4 KiB at a time, as it is written.
-template <class T>
-void prefer_huge_pages([[maybe_unused]] T* data, [[maybe_unused]] int64_t size) {
-#if defined(__linux__)
-  constexpr std::uintptr_t HUGE_PAGE = std::uintptr_t{2} << 20;
-  const auto start = (reinterpret_cast<std::uintptr_t>(data) + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
-  const auto end = reinterpret_cast<std::uintptr_t>(data + size) / HUGE_PAGE * HUGE_PAGE;
-  if (data != nullptr && start < end) madvise(reinterpret_cast<void*>(start), end - start, MADV_HUGEPAGE);
-#endif
-}
-
 constexpr int64_t BLOCK = 64;  // rows a task is a multiple of where lanes are rows
 
 bool per_head(const int64_t H, const int64_t K, bool has_posterior) { return has_posterior && H == K; }
@@ -152,9 +137,6 @@ void mixture_backward(const MixtureInputs<T>& in, const MixtureUpstream<T>& up, 
   const auto prior = kernels<T>().prepare(in.prior_mean, in.prior_log_var, in.K, in.M, tile);
   const Tasks tasks(in.N, heads ? tile.rows : BLOCK, in.L * in.K * in.M, ROWS_PER_PARTIAL);
   const Partials partials(tasks.count, in.K * in.M, in.K * in.M, in.K);
-  prefer_huge_pages(out.z, in.L * in.N * in.H * in.M);
-  prefer_huge_pages(out.mean, in.N * in.H * in.M);
-  prefer_huge_pages(out.log_var, in.N * in.H * in.M);
   tasks.run(in.N, parallel, [&](int64_t task, int64_t begin, int64_t end) {
     kernels<T>().mixture_backward(in, prior, up, out, partials.of(task), begin, end);
   });
@@ -197,8 +179,6 @@ void kl_backward(const KlInputs<T>& in, const T* by_kl, const KlGradients<T>& ou
   const auto prior = kernels<T>().prepare(in.prior_mean, in.prior_log_var, in.K, in.M, tile);
   const Tasks tasks(in.N, heads ? tile.rows : BLOCK, in.K * in.M, ROWS_PER_PARTIAL);
   const Partials partials(tasks.count, in.K * in.M, in.K * in.M, 0);
-  prefer_huge_pages(out.mean, in.N * in.H * in.M);
-  prefer_huge_pages(out.log_var, in.N * in.H * in.M);
   tasks.run(in.N, parallel, [&](int64_t task, int64_t begin, int64_t end) {
     kernels<T>().kl_backward(in, prior, by_kl, out, partials.of(task), begin, end);
   });

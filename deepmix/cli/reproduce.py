@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from deepmix import plugins
+from deepmix import memory, plugins
 from deepmix.cli.progress import make_reporter
 from deepmix.errors import UsageError
 from deepmix.reproduce import Request, load_tables
@@ -72,6 +72,7 @@ def reproduce(
         if not quiet:
             click.echo(text, err=True)
 
+    memory.keep_freed_memory()
     try:
         content, paths = run_table(request, lambda: make_reporter(quiet), say)
     except (KeyboardInterrupt, OSError):

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deepmix import configuration, experiment, plugins, runs
+from deepmix import configuration, experiment, memory, plugins, runs
 from deepmix.cli.progress import UNWRAPPED, make_reporter
 from deepmix.configuration import SHORTHANDS, ExperimentConfig
 from deepmix.errors import DeepmixError, UsageError
@@ -147,6 +147,7 @@ def _run(
     prepared: Experiment, folder: runs.RunFolder, quiet: bool, *, resume: bool = False, whole: Path | None = None
 ) -> dict[str, Any]:
     """Do one run; if it is stopped, say where it, or the `whole` it is part of, can be taken up."""
+    memory.keep_freed_memory()
     reporter = make_reporter(quiet)
     try:
         return experiment.run(prepared, folder, reporter, resume=resume)
