@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from deepmix import plugins
@@ -224,6 +225,11 @@ def n_labelled(parts: Parts) -> int:
     return int(getattr(parts.options["model"], "labelled", 0))
 
 
+def known_labels(parts: Parts, labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Return which labels are classes, (N,): all, unless the model learns from labels and takes -1 for unknown."""
+    return np.ones(len(labels), dtype=bool) if n_labelled(parts) == 0 else labels.astype(str) != UNKNOWN_LABEL
+
+
 def with_known_labels(parts: Parts, split: Split) -> Split:
     """Return the split with its unknown labels marked, where the model learns from the others.
 
@@ -235,7 +241,7 @@ def with_known_labels(parts: Parts, split: Split) -> Split:
         return split
     if split.labels is None:
         raise UsageError("there are no labels to learn from; name them with --label-column, or leave out 'labelled'")
-    known = split.labels.astype(str) != UNKNOWN_LABEL
+    known = known_labels(parts, split.labels)
     n_classes = len(np.unique(split.labels[split.train][known[split.train]]))
     asked = parts.options["size"].components
     if n_classes == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from deepmix.experiment import fingerprint
 from deepmix.heads import make_head
 from deepmix.interfaces import ClusteringHead
 from deepmix.loading import LoadedRun
-from deepmix.types import Inference, Split
+from deepmix.types import Array, Inference, Split
 
 
 def evaluate_run(
@@ -63,16 +64,18 @@ def evaluate_run(
     results: dict[str, Any] = {"heads": {}, "elbo": elbo}
     for name in names:
         results["heads"][name] = {
-            side: metrics.measure(
-                inferences[side].latent_NM,
-                fitted[name].predict(inferences[side]),
-                labels,
-                run.n_components,
-                run.config.seed,
-            )
+            side: _measure(run, inferences[side], fitted[name].predict(inferences[side]), labels)
             for side, (_, labels) in sides.items()
         }
     return results
+
+
+def _measure(run: LoadedRun, inference: Inference, clusters: Array, labels: Any) -> dict[str, Any]:
+    """Return one side's metrics; rows whose class is unknown are not scored."""
+    measure = partial(metrics.measure, inference.latent_NM, clusters, n_clusters=run.n_components, seed=run.config.seed)
+    if labels is not None and (scored := configuration.known_labels(run.parts, labels)).any():
+        return measure(labels=labels, scored=scored)
+    return measure(labels=None)
 
 
 def own_data(run: LoadedRun, data_dir: str | None = None) -> Split:

@@ -259,11 +259,32 @@ class LoadedRun:
         else:
             counts_K = np.where(np.arange(self.model.n_components) == component, n_rows, 0)
         generator = torch.Generator(self.device).manual_seed(seed)
-        drawn = [self._draw(int(count), k, generator, minimum_posterior) for k, count in enumerate(counts_K) if count]
+        drawn = []
+        for k in np.flatnonzero(counts_K).tolist():
+            x, largest = self.draw(counts_K[k], k, generator, minimum_posterior)
+            if len(x) < counts_K[k]:
+                raise UsageError(
+                    f"component {k} gave {len(x)} of {counts_K[k]} rows with q(y|x) of at least {minimum_posterior:g} "
+                    f"in {MAX_TRIALS} trials, the largest {largest:.4g}; ask for a smaller minimum"
+                )
+            drawn.append(x)
         return self.preparation.undo(np.concatenate(drawn)).astype(np.float32)
 
-    def _draw(self, n_rows: int, component: int, generator: torch.Generator, minimum_posterior: float) -> Array:
-        """Return prepared rows of one component whose q(y|x) is large enough."""
+    def draw(
+        self, n_rows: int, component: int, generator: torch.Generator, minimum_posterior: float = 0.0
+    ) -> tuple[Array, float]:
+        """Generate rows of one component until there are enough or a hundred trials were made.
+
+        Args:
+            n_rows: how many.
+            component: of which component.
+            generator: what z is drawn with.
+            minimum_posterior: rows to which the model gives the component a smaller q(y|x) are left out.
+
+        Returns:
+            At most (n_rows, D) prepared rows, and the largest q(y|x) that was seen (0 where none was asked for).
+
+        """
         found: list[Array] = []
         missing, largest = n_rows, 0.0
         for _ in range(MAX_TRIALS):
@@ -274,11 +295,8 @@ class LoadedRun:
             found.append(x[:missing])
             missing -= len(found[-1])
             if not missing:
-                return np.concatenate(found)
-        raise UsageError(
-            f"component {component} gave {n_rows - missing} of {n_rows} rows with q(y|x) of at least "
-            f"{minimum_posterior:g} in {MAX_TRIALS} trials, the largest {largest:.4g}; ask for a smaller minimum"
-        )
+                break
+        return np.concatenate(found), largest
 
     def head(self, name: str | None = None) -> ClusteringHead:
         """Return a fitted head; the run's first if none is named.

@@ -16,7 +16,7 @@ from sklearn.metrics.cluster import contingency_matrix
 
 from deepmix import loading
 from deepmix.errors import DeepmixError
-from deepmix.loading import LoadedRun
+from deepmix.loading import MAX_TRIALS, LoadedRun
 from deepmix.reproduce.book import OURS, PAPER, Cell, Table
 from deepmix.reproduce.cells import Job, Outcome, measure
 from deepmix.reproduce.markdown import NAMES
@@ -31,8 +31,6 @@ SURE = 0.999
 """VaDE's rule: the least posterior of a generated row that is shown (k-DVAE section 4.4)."""
 EMBEDDED_ROWS = 2000
 """VaDE section 4.5."""
-MAX_TRIALS = 100
-"""Batches drawn before a component that gives no rows of that posterior is given up."""
 DPI = 120
 RIGHT, WRONG = "#2a9d4a", "#d1342f"
 
@@ -145,22 +143,14 @@ def _generated(
     found, few = [], []
     for component in components:
         rows = np.full((n_rows, run.n_features), np.nan, dtype=np.float32)
-        n_found = 0
-        for _ in range(MAX_TRIALS):
-            x = run.model.sample(n_rows, component, generator).cpu().numpy()
-            if least > 0.0:
-                x = x[np.exp(run.infer(x).log_q_NK[:, component]) >= least]
-            new = x[: n_rows - n_found]
-            rows[n_found : n_found + len(new)] = new
-            n_found += len(new)
-            if n_found == n_rows:
-                break
-        else:
-            few.append(f"{component} ({n_found})")
+        x, _ = run.draw(n_rows, component, generator, least)
+        rows[: len(x)] = x
+        if len(x) < n_rows:
+            few.append(f"{component} ({len(x)})")
         found.append(run.preparation.undo(rows))
     if few:
         remarks.append(
-            f"{title}: fewer than {n_rows} of {MAX_TRIALS * n_rows} generated rows had that posterior in components "
+            f"{title}: in {MAX_TRIALS} trials these components gave fewer than {n_rows} rows of that posterior: "
             f"{', '.join(few)}."
         )
     return np.stack(found).reshape(-1, COLUMNS, run.n_features)

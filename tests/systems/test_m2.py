@@ -11,10 +11,11 @@ import torch
 from deepmix_builtins.m2 import M2Options, known_or_inferred, label_loss
 from torch.distributions import Bernoulli, Categorical, Normal, kl_divergence
 
-from deepmix import experiment
+from deepmix import experiment, loading
 from deepmix.configuration import ExperimentConfig
 from deepmix.data import revealed_labels
 from deepmix.errors import UsageError
+from deepmix.evaluation import evaluate_run
 
 N, K, M = 8, 4, 2
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}
@@ -141,6 +142,8 @@ def test_unknown_labels_are_neither_a_class_nor_scored(train, tmp_path, half_lab
     assert "initial_labels" not in results
     config = json.loads((tmp_path / "run-1" / "config.json").read_text())
     assert config["resolved"]["model"]["labelled"] == 60
+    again = evaluate_run(loading.load(tmp_path / "run-1"))
+    assert again["heads"]["posterior"] == results["heads"]["posterior"]
 
 
 @pytest.mark.parametrize(
