@@ -15,6 +15,7 @@ from sklearn.metrics import pairwise_distances_argmin
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KNeighborsClassifier, kneighbors_graph
 
+from deepmix import metrics
 from deepmix.errors import UsageError
 from deepmix.interfaces import Initializer, NoOptions
 from deepmix.types import Array
@@ -48,8 +49,12 @@ class GraphOptions:
         default="auto",
         metadata={"help": "layout of the neighbourhood graph before it is cut; auto: tsne up to 5,000 rows, else umap"},
     )
-    space: Literal["data", "codes"] = field(
-        default="data", metadata={"help": "where neighbours are looked for: the data or the pretrained codes"}
+    space: Literal["auto", "data", "codes", "both"] = field(
+        default="auto",
+        metadata={
+            "help": "where neighbours are looked for: the data, the pretrained codes, or both, keeping those that are "
+            "neighbours in both; auto: data by tsne and spectral, by umap what gives the largest silhouette"
+        },
     )
     max_rows: int | None = field(
         default=None,
@@ -59,6 +64,8 @@ class GraphOptions:
     def __post_init__(self) -> None:
         if self.max_rows is not None and self.max_rows < 2:
             raise UsageError(f"max_rows must be at least 2, got {self.max_rows}")
+        if self.space == "both" and self.embedding in ("tsne", "spectral"):
+            raise UsageError(f"space=both is for embedding=umap, not for {self.embedding}")
 
 
 @final
@@ -72,22 +79,35 @@ class GraphInitializer(Initializer):
 
     def initial_labels(self, x_ND: Any, code_NM: Array, n_components: int, seed: int) -> Array:
         """Return the labels; rows beyond `max_rows` take those of their neighbours among the rows laid out."""
-        rows = code_NM if self.options.space == "codes" else x_ND
-        n_rows = rows.shape[0]
+        n_rows = len(code_NM)
         embedding = self.options.embedding
         if embedding == "auto":
-            embedding = "umap" if n_rows > TSNE_ROWS else "tsne"
+            embedding = "umap" if n_rows > TSNE_ROWS or self.options.space == "both" else "tsne"
         max_rows = max(self.options.max_rows or (UMAP_ROWS if embedding == "umap" else TSNE_ROWS), n_components)
         chosen = np.arange(n_rows)
         if n_rows > max_rows:
             chosen = np.sort(np.random.default_rng(seed).choice(n_rows, max_rows, replace=False))
-        labels = _cut(embedding, _narrow(rows[chosen], seed), n_components, seed)
+        labels = self._cut(embedding, x_ND[chosen], code_NM[chosen], n_components, seed)
         if len(chosen) == n_rows:
             return labels.astype(np.int64)
+        rows = code_NM if self.options.space == "codes" else x_ND
         neighbours = KNeighborsClassifier(min(CARRYING_NEIGHBOURS, len(chosen))).fit(rows[chosen], labels)
         carried = neighbours.predict(rows)
         carried[chosen] = labels
         return carried.astype(np.int64)
+
+    def _cut(self, embedding: str, x_ND: Any, code_NM: Array, n_components: int, seed: int) -> Array:
+        """Lay the rows out and cut the layout into K clusters."""
+        space, n_rows = self.options.space, len(code_NM)
+        features = [code_NM] if space == "codes" else [_narrow(x_ND, seed)]
+        if features[0].shape[1] < TSNE_DIMENSIONS or n_rows <= max(n_components, 2 * TSNE_DIMENSIONS):
+            tree = AgglomerativeClustering(n_components)  # too narrow, or too few rows, to lay out
+            return np.asarray(tree.fit_predict(features[0]))
+        if embedding != "umap":
+            return _tree_clusters(embedding, features[0], n_components, seed)
+        if space in ("auto", "both"):
+            features.append(code_NM)
+        return _umap_clusters(features, n_components, seed, alone=space != "both")
 
 
 def _narrow(rows: Any, seed: int) -> Array:
@@ -98,14 +118,9 @@ def _narrow(rows: Any, seed: int) -> Array:
     return np.asarray(rows.toarray() if sparse.issparse(rows) else rows)
 
 
-def _cut(embedding: str, features: Array, n_components: int, seed: int) -> Array:
-    """Lay out the rows and cut the layout into K clusters."""
-    n_rows = len(features)
-    tree = AgglomerativeClustering(n_components)
-    if features.shape[1] < TSNE_DIMENSIONS or n_rows <= max(n_components, 2 * TSNE_DIMENSIONS):
-        return np.asarray(tree.fit_predict(features))  # too narrow, or too few rows, to lay out
-    if embedding == "umap":
-        return _umap_clusters(features, n_components, seed)
+def _tree_clusters(embedding: str, features: Array, n_components: int, seed: int) -> Array:
+    """Cut the layout of t-SNE, or the spectral one, by Ward's method."""
+    n_rows, tree = len(features), AgglomerativeClustering(n_components)
     if embedding == "spectral":
         graph = kneighbors_graph(features, min(SPECTRAL_NEIGHBOURS, n_rows - 1))
         layout = spectral_embedding(
@@ -117,21 +132,44 @@ def _cut(embedding: str, features: Array, n_components: int, seed: int) -> Array
     return np.asarray(tree.fit_predict(tsne.fit_transform(features)))
 
 
-def _umap_clusters(features: Array, n_components: int, seed: int) -> Array:
-    """Cut UMAP's layout by a Gaussian mixture with full covariances."""
+def _umap_clusters(features: list[Array], n_components: int, seed: int, *, alone: bool) -> Array:
+    """Cut UMAP's layouts by a Gaussian mixture with full covariances; return the clusters of largest silhouette.
+
+    Args:
+        features: of the same rows, one array or two.
+        n_components: K.
+        seed: makes the result reproducible.
+        alone: whether each array is laid out by itself, besides the two's common neighbours.
+
+    """
     with warnings.catch_warnings(action="ignore", category=ImportWarning):  # of a variant that needs TensorFlow
         from umap import UMAP  # here, because its import compiles for seconds and small data do without
 
-    n_rows = len(features)
-    layout = UMAP(
-        n_components=min(UMAP_DIMENSIONS, n_rows - 2),
-        n_neighbors=min(UMAP_NEIGHBOURS, n_rows - 1),
-        min_dist=UMAP_MIN_DIST,
-        random_state=seed,
-        n_jobs=1,  # what a fixed seed allows
-    ).fit_transform(features)
-    mixture = GaussianMixture(n_components, n_init=UMAP_RESTARTS, random_state=seed, reg_covar=UMAP_REGULARIZATION)
-    return np.asarray(mixture.fit_predict(layout.astype(np.float64)))
+    n_rows = len(features[0])
+    maps = [
+        UMAP(
+            n_components=min(UMAP_DIMENSIONS, n_rows - 2),
+            n_neighbors=min(UMAP_NEIGHBOURS, n_rows - 1),
+            min_dist=UMAP_MIN_DIST,
+            random_state=seed,
+            n_jobs=1,  # what a fixed seed allows
+            transform_mode="embedding" if alone else "graph",
+        ).fit(array)
+        for array in features
+    ]
+    layouts = [fitted.embedding_ for fitted in maps] if alone else []
+    if len(maps) == 2:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Combined graph is not connected")  # then it starts at random
+            layouts.append((maps[0] * maps[1]).embedding_)
+    best, best_silhouette = np.zeros(n_rows, dtype=np.int64), -np.inf
+    for layout in layouts:
+        mixture = GaussianMixture(n_components, n_init=UMAP_RESTARTS, random_state=seed, reg_covar=UMAP_REGULARIZATION)
+        labels = np.asarray(mixture.fit_predict(layout.astype(np.float64)))
+        silhouette = metrics.without_labels(layout, labels, n_components, seed)["silhouette"] or -1.0
+        if silhouette > best_silhouette:
+            best, best_silhouette = labels, silhouette
+    return best
 
 
 @dataclass(frozen=True)

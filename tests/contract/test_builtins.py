@@ -11,6 +11,7 @@ from scipy import sparse
 
 from deepmix import plugins, testing
 from deepmix.configuration import ExperimentConfig, build_model, resolve
+from deepmix.errors import UsageError
 from deepmix.files import find_prepared
 from deepmix.metrics import clustering_accuracy
 from deepmix.mixture_vae import Recipe
@@ -52,11 +53,13 @@ def test_initializer(name, monkeypatch):
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (3, 1), (40, 1), (5, 80)], ids=str)
-@pytest.mark.parametrize("embedding", ["tsne", "umap", "spectral"])
-def test_graph_initializer_takes_data_of_any_shape(shape, embedding):
+@pytest.mark.parametrize(
+    ("embedding", "space"), [("tsne", "auto"), ("umap", "auto"), ("umap", "both"), ("spectral", "codes")]
+)
+def test_graph_initializer_takes_data_of_any_shape(shape, embedding, space):
     graph = plugins.load("initializers", "graph")
     rows = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    labels = graph(graph.Options(embedding=embedding)).initial_labels(rows, rows, 2, seed=0)
+    labels = graph(graph.Options(embedding=embedding, space=space)).initial_labels(rows, rows, 2, seed=0)
     assert set(labels) == {0, 1}
 
 
@@ -67,6 +70,23 @@ def test_graph_initializer_carries_labels_from_a_subsample():
     for x in (rows.astype(np.float32), sparse.csr_matrix(rows.clip(0.0))):
         labels = graph(graph.Options(max_rows=90)).initial_labels(x, rows, 3, seed=1)
         assert clustering_accuracy(truth, labels) == 1.0
+
+
+def test_graph_initializer_looks_for_neighbours_where_the_clusters_are():
+    graph = plugins.load("initializers", "graph")
+    random, truth = np.random.default_rng(0), np.arange(240) % 3
+    clustered = (np.eye(3, 4)[truth] * 20.0 + random.normal(size=(240, 4))).astype(np.float32)
+    noise = random.normal(size=(240, 4)).astype(np.float32)
+
+    def accuracy(x, code, space):
+        options = graph.Options(embedding="umap", space=space)
+        return clustering_accuracy(truth, graph(options).initial_labels(x, code, 3, seed=0))
+
+    assert accuracy(clustered, noise, "auto") == accuracy(noise, clustered, "auto") == 1.0
+    assert accuracy(clustered, clustered, "both") == 1.0
+    assert accuracy(clustered, noise, "codes") < 0.6
+    with pytest.raises(UsageError, match="space=both is for embedding=umap"):
+        graph.Options(embedding="tsne", space="both")
 
 
 @pytest.mark.parametrize("name", every("heads"))
