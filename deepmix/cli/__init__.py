@@ -1,41 +1,57 @@
-"""The `deepmix` command: one file a command."""
+"""The `deepmix` command: one file a command, named as it."""
 
 from __future__ import annotations
 
+import importlib
+
 import click
+from click.shell_completion import CompletionItem
 
-from deepmix.cli.bench import bench
-from deepmix.cli.compare import compare
-from deepmix.cli.completion import completion
-from deepmix.cli.doctor import doctor
-from deepmix.cli.embed import embed
 from deepmix.cli.errors import Group
-from deepmix.cli.evaluate import evaluate
-from deepmix.cli.export import export
-from deepmix.cli.plugins import plugins
-from deepmix.cli.predict import predict
-from deepmix.cli.report import report
-from deepmix.cli.reproduce import reproduce
-from deepmix.cli.sample import sample
-from deepmix.cli.train import train
+
+COMMANDS = {
+    "train": "Train a model on a data set and cluster it.",
+    "predict": "Give each row of new data its cluster.",
+    "embed": "Give each row of new data its latent.",
+    "sample": "Generate rows of a run's components.",
+    "evaluate": "Measure a finished run on its data or others.",
+    "compare": "Compare finished runs, with intervals.",
+    "export": "Export a run's model for use without deepmix.",
+    "report": "Write a run's report.html anew.",
+    "plugins": "List what is installed.",
+    "bench": "Time the kernels against plain PyTorch.",
+    "doctor": "Show whether the kernels run here, and why.",
+    "completion": "Print a shell's completion script.",
+    "reproduce": "Run the papers' tables and figures.",
+}
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class Commands(Group):
+    """Imports a command when it is called for: torch and scikit-learn take seconds, --help and completion none."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands, in the order one meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, or None if there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"deepmix.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands and what they do."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the commands and options that begin so."""
+        commands = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return commands + click.Command.shell_complete(self, ctx, incomplete)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="deepmix")
 def main() -> None:
     """Deep clustering with mixtures of variational autoencoders."""
-
-
-main.add_command(train)
-main.add_command(predict)
-main.add_command(embed)
-main.add_command(sample)
-main.add_command(evaluate)
-main.add_command(compare)
-main.add_command(export)
-main.add_command(report)
-main.add_command(plugins)
-main.add_command(bench)
-main.add_command(doctor)
-main.add_command(completion)
-main.add_command(reproduce)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import sys
@@ -36,7 +37,7 @@ class TrainCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Remember which parts were named, so that --help may come before or after them."""
         named: dict[str, str] = ctx.meta.setdefault("deepmix.named", {})
-        for word, after in zip(args, [*args[1:], ""], strict=True):
+        for word, after in itertools.pairwise([*args, ""]):
             flag, equals, value = word.removeprefix("--").partition("=")
             if word.startswith("--") and flag in NAMING_FLAGS:
                 named[flag] = value if equals else after

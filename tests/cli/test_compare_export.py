@@ -1,4 +1,4 @@
-"""What compare and export do with finished runs, and completion."""
+"""What compare and export do with finished runs."""
 
 from __future__ import annotations
 
@@ -115,16 +115,3 @@ def test_onnx_says_what_it_needs(deepmix, place, monkeypatch):
     monkeypatch.setattr("deepmix.exporting.ONNX_MODULES", ("onnx_of_tomorrow",))
     done = deepmix("export", place / "run", "--format", "onnx", "-o", "m.onnx")
     refuses(done, 2, "onnx_of_tomorrow", "pip install 'deepmix[onnx]'")
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion(deepmix, shell):
-    done = deepmix("completion", shell)
-    assert done.returncode == 0
-    assert f"_DEEPMIX_COMPLETE={shell}_complete" in done.stdout
-    assert json.loads(deepmix("completion", shell, "--json").stdout)["script"] in done.stdout
-
-
-def test_completion_completes(command):
-    done = command(env={"_DEEPMIX_COMPLETE": "bash_complete", "COMP_WORDS": "deepmix pre", "COMP_CWORD": "1"})
-    assert done.stdout.split() == ["plain,predict"]

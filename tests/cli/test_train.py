@@ -203,3 +203,13 @@ def test_prepared_archive_is_found_by_name_in_the_data_folder(deepmix, tmp_path)
     data = json.loads((Path(tmp_path) / "run" / "config.json").read_text())["resolved"]["data"]
     assert data["rows"] == {"train": 60, "test": 30}
     assert data["preprocessing"] == "divided by 255"
+
+
+def test_no_options_at_all(deepmix, tmp_path, monkeypatch):
+    monkeypatch.setattr("deepmix.training.MIN_EPOCHS", 1)
+    monkeypatch.setattr("deepmix.training.MIN_UPDATES", 1)
+    done = deepmix("train")
+    assert done.returncode == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    config = json.loads((run / "config.json").read_text())
+    assert (config["dataset"], config["model"]) == ("digits", "mvae-emv2")
