@@ -11,13 +11,14 @@ struct MixtureInputs {
   int64_t L, N, H, K, M;
   bool use_posterior;         // divide by q(z|y,x)
   bool product;               // multiply over samples instead of taking their geometric mean
-  const T* z;                 // (L, N, H, M)
+  const T* source;            // (L, N, H, M): z, or the noise it is drawn with
   const T* mean;              // (N, H, M), or null: there is no q(z|y,x)
   const T* log_var;           // (N, H, M), or null
   const T* prior_mean;        // (K, M), or null: N(0, I)
   const T* prior_log_var;     // (K, M), or null
   const T* log_weight;        // (K)
   const T* log_likelihood;    // (L, N, K), or null
+  bool is_drawn = false;      // z = mean + exp(log_var / 2) noise, to be computed
 };
 
 template <class T>
@@ -26,6 +27,7 @@ struct MixtureOutputs {
   T* log_posterior;   // (N, H), mean over samples; null without q(z|y,x)
   T* log_q;           // (N, K)
   T* log_normalizer;  // (N)
+  T* z = nullptr;     // (L, N, H, M) where it is drawn
 };
 
 /// Upstream gradients of the outputs, each null where it is zero, and the saved output log_q.
@@ -36,11 +38,12 @@ struct MixtureUpstream {
   const T* by_log_q;
   const T* log_normalizer;
   const T* log_q;
+  const T* z = nullptr;  // where it is drawn
 };
 
 template <class T>
 struct MixtureGradients {
-  T* z;
+  T* z;               // null where it is drawn: noise has no gradient
   T* mean;            // null without q(z|y,x)
   T* log_var;
   T* prior_mean;      // null for N(0, I)

@@ -38,6 +38,63 @@ DEEPMIX_INLINE DensityGradient<V> log_density_gradient(V weight, V z, V mean, V 
   return {weight * scaled, T(0.5) * weight * (difference * scaled - T(1))};
 }
 
+/// Derivatives of all that depends on z: by z itself, by q(z|y,x)'s mean and by its log-variance.
+template <class V>
+struct LatentGradient {
+  V z, mean, log_var;
+};
+
+/// Where a latent comes from: it is given, and so is q(z|y,x). `source` is z, `spread` = exp(exponent(log_var)) the
+/// precision of q(z|y,x).
+template <class T>
+struct Given {
+  static constexpr bool IS_DRAWN = false;
+
+  template <class V>
+  static DEEPMIX_INLINE V exponent(V log_var) {
+    return -log_var;
+  }
+  template <class V>
+  static DEEPMIX_INLINE V z(V source, V, V) {
+    return source;
+  }
+  /// (z - mean)^2 / variance.
+  template <class V>
+  static DEEPMIX_INLINE V distance(V source, V mean, V spread) {
+    return scaled_distance(source, mean, spread);
+  }
+  /// `weight` is what log q(z|y,x) gets from above, `by_z` what z gets from elsewhere.
+  template <class V>
+  static DEEPMIX_INLINE LatentGradient<V> gradient(V weight, V source, V mean, V spread, V by_z) {
+    const auto density = log_density_gradient<T>(weight, source, mean, spread);
+    return {by_z - density.mean, density.mean, density.log_var};
+  }
+};
+
+/// Or it is drawn from q(z|y,x), as z = mean + spread source (VaDE eq. 14): `source` is standard normal noise, `spread`
+/// the standard deviation. log q(z|y,x) = -1/2 (source^2 + log_var + log 2 pi) then depends on the log-variance alone.
+template <class T>
+struct Drawn {
+  static constexpr bool IS_DRAWN = true;
+
+  template <class V>
+  static DEEPMIX_INLINE V exponent(V log_var) {
+    return T(0.5) * log_var;
+  }
+  template <class V>
+  static DEEPMIX_INLINE V z(V source, V mean, V spread) {
+    return mean + spread * source;
+  }
+  template <class V>
+  static DEEPMIX_INLINE V distance(V source, V, V) {
+    return source * source;
+  }
+  template <class V>
+  static DEEPMIX_INLINE LatentGradient<V> gradient(V weight, V source, V, V spread, V by_z) {
+    return {by_z, by_z, T(0.5) * (by_z * spread * source - weight)};
+  }
+};
+
 /// Twice one dimension's KL(N(mean, exp(log_var)) || N(prior_mean, 1 / prior_precision)).
 /// `variance_ratio` is exp(log_ratio), log_ratio = log_var - prior_log_var; 1 is taken off it first, exactly near 1.
 template <class T, class V>

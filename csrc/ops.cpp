@@ -7,6 +7,9 @@
 #define DEEPMIX_MIXTURE                                                                    \
   "Tensor z, Tensor mean, Tensor log_var, Tensor? prior_mean, Tensor? prior_log_var, "     \
   "Tensor log_weight, Tensor? log_likelihood, bool use_posterior, bool product"
+#define DEEPMIX_SAMPLED                                                                    \
+  "Tensor noise, Tensor mean, Tensor log_var, Tensor? prior_mean, Tensor? prior_log_var, " \
+  "Tensor log_weight, bool use_posterior, bool product"
 #define DEEPMIX_COMPONENTS "Tensor z, Tensor mean, Tensor spread, Tensor log_weight"
 #define DEEPMIX_COMPONENTS_BACKWARD \
   DEEPMIX_COMPONENTS ", Tensor log_q, Tensor? by_log_prob, Tensor? by_log_q, Tensor? by_log_normalizer"
@@ -17,6 +20,10 @@ STABLE_TORCH_LIBRARY(deepmix, library) {
   library.def("mixture_posterior_backward(" DEEPMIX_MIXTURE
               ", Tensor log_q, Tensor? by_log_prior, Tensor? by_log_posterior, Tensor? by_log_q, "
               "Tensor? by_log_normalizer) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  library.def("sampled_mixture_posterior(" DEEPMIX_SAMPLED ") -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+  library.def("sampled_mixture_posterior_backward(" DEEPMIX_SAMPLED
+              ", Tensor log_q, Tensor? by_z, Tensor? by_log_prior, Tensor? by_log_posterior, Tensor? by_log_q, "
+              "Tensor? by_log_normalizer) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   library.def("component_log_prob(" DEEPMIX_COMPONENTS ") -> (Tensor, Tensor, Tensor)");
   library.def("component_log_prob_backward(" DEEPMIX_COMPONENTS_BACKWARD ") -> (Tensor, Tensor, Tensor, Tensor)");
   library.def("component_log_prob_full(" DEEPMIX_COMPONENTS ") -> (Tensor, Tensor, Tensor)");

@@ -83,19 +83,22 @@ inline void check_rank(const char* name, const Tensor& tensor, int64_t rank) {
 
 struct MixtureTensors {
   int64_t L, N, H, K, M;
-  Input z, mean, log_var, prior_mean, prior_log_var, log_weight, log_likelihood;
+  bool is_drawn;
+  Input source, mean, log_var, prior_mean, prior_log_var, log_weight, log_likelihood;
 
-  MixtureTensors(const Tensor& z_LNHM, const MaybeTensor& mean_NHM, const MaybeTensor& log_var_NHM,
+  /// `source` is z, or the noise to draw it with.
+  MixtureTensors(const Tensor& source_LNHM, const MaybeTensor& mean_NHM, const MaybeTensor& log_var_NHM,
                  const MaybeTensor& prior_mean_KM, const MaybeTensor& prior_log_var_KM, const Tensor& log_weight_K,
-                 const MaybeTensor& log_likelihood_LNK)
-      : L(z_LNHM.size(0)), N(z_LNHM.size(1)), H(z_LNHM.size(2)), K(log_weight_K.size(0)), M(z_LNHM.size(3)),
-        z("z", z_LNHM, {L, N, H, M}, z_LNHM),
-        mean("the posterior's mean", mean_NHM, {N, H, M}, z_LNHM),
-        log_var("the posterior's log-variance", log_var_NHM, {N, H, M}, z_LNHM),
-        prior_mean("the prior's mean", prior_mean_KM, {K, M}, z_LNHM),
-        prior_log_var("the prior's log-variance", prior_log_var_KM, {K, M}, z_LNHM),
-        log_weight("the log-weight", log_weight_K, {K}, z_LNHM),
-        log_likelihood("the log-likelihood", log_likelihood_LNK, {L, N, K}, z_LNHM) {
+                 const MaybeTensor& log_likelihood_LNK, bool is_drawn = false)
+      : L(source_LNHM.size(0)), N(source_LNHM.size(1)), H(source_LNHM.size(2)), K(log_weight_K.size(0)),
+        M(source_LNHM.size(3)), is_drawn(is_drawn),
+        source(is_drawn ? "the noise" : "z", source_LNHM, {L, N, H, M}, source_LNHM),
+        mean("the posterior's mean", mean_NHM, {N, H, M}, source_LNHM),
+        log_var("the posterior's log-variance", log_var_NHM, {N, H, M}, source_LNHM),
+        prior_mean("the prior's mean", prior_mean_KM, {K, M}, source_LNHM),
+        prior_log_var("the prior's log-variance", prior_log_var_KM, {K, M}, source_LNHM),
+        log_weight("the log-weight", log_weight_K, {K}, source_LNHM),
+        log_likelihood("the log-likelihood", log_likelihood_LNK, {L, N, K}, source_LNHM) {
     STD_TORCH_CHECK(H == 1 || H == K, "deepmix: z needs one head, or one for each component");
     STD_TORCH_CHECK(L >= 1 && K >= 1 && M >= 1, "deepmix: samples, components and latent dimensions can't be 0");
     STD_TORCH_CHECK(prior_mean_KM.has_value() == prior_log_var_KM.has_value(),
@@ -104,8 +107,39 @@ struct MixtureTensors {
 
   template <class T>
   MixtureInputs<T> get(bool use_posterior, bool product) const {
-    return {L, N, H, K, M, use_posterior, product, z.get<T>(), mean.get<T>(), log_var.get<T>(), prior_mean.get<T>(),
-            prior_log_var.get<T>(), log_weight.get<T>(), log_likelihood.get<T>()};
+    return {L, N, H, K, M, use_posterior, product, source.get<T>(), mean.get<T>(), log_var.get<T>(),
+            prior_mean.get<T>(), prior_log_var.get<T>(), log_weight.get<T>(), log_likelihood.get<T>(), is_drawn};
+  }
+};
+
+/// New tensors for what both operators of q(y|x) from samples return.
+struct MixtureResults {
+  Tensor log_prior, log_posterior, log_q, log_normalizer;
+
+  MixtureResults(const Tensor& like, const MixtureTensors& in)
+      : log_prior(allocate(like, {in.N, in.K})), log_posterior(allocate(like, {in.N, in.H})),
+        log_q(allocate(like, {in.N, in.K})), log_normalizer(allocate(like, {in.N})) {}
+
+  template <class T>
+  MixtureOutputs<T> get(T* z = nullptr) const {
+    return {data<T>(log_prior), data<T>(log_posterior), data<T>(log_q), data<T>(log_normalizer), z};
+  }
+};
+
+/// And for the gradients that both have.
+struct MixtureGradientResults {
+  bool has_prior;
+  Tensor mean, log_var, prior_mean, prior_log_var, log_weight;
+
+  MixtureGradientResults(const Tensor& like, const MixtureTensors& in, bool has_prior)
+      : has_prior(has_prior), mean(allocate(like, {in.N, in.H, in.M})), log_var(allocate(like, {in.N, in.H, in.M})),
+        prior_mean(allocate(like, {in.K, in.M}, has_prior)), prior_log_var(allocate(like, {in.K, in.M}, has_prior)),
+        log_weight(allocate(like, {in.K})) {}
+
+  template <class T>
+  MixtureGradients<T> get(T* z = nullptr, T* log_likelihood = nullptr) const {
+    return {z, data<T>(mean), data<T>(log_var), data<T>(prior_mean, has_prior), data<T>(prior_log_var, has_prior),
+            data<T>(log_weight), log_likelihood};
   }
 };
 
@@ -117,15 +151,29 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> mixture_posterior(
   check_rank("z", z, 4);
   check_rank("the log-weight", log_weight, 1);
   const MixtureTensors in(z, mean, log_var, prior_mean, prior_log_var, log_weight, log_likelihood);
-  const Tensor log_prior = allocate(z, {in.N, in.K}), log_posterior = allocate(z, {in.N, in.H});
-  const Tensor log_q = allocate(z, {in.N, in.K}), log_normalizer = allocate(z, {in.N});
+  const MixtureResults out(z, in);
   with_scalar(z, [&](auto scalar) {
     using T = decltype(scalar);
-    Device::template mixture<T>(
-        z, in.get<T>(use_posterior, product),
-        {data<T>(log_prior), data<T>(log_posterior), data<T>(log_q), data<T>(log_normalizer)});
+    Device::template mixture<T>(z, in.get<T>(use_posterior, product), out.get<T>());
   });
-  return {log_prior, log_posterior, log_q, log_normalizer};
+  return {out.log_prior, out.log_posterior, out.log_q, out.log_normalizer};
+}
+
+/// As mixture_posterior, with z = mean + exp(log_var / 2) noise drawn on the way.
+template <class Device>
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> sampled_mixture_posterior(
+    const Tensor& noise, const Tensor& mean, const Tensor& log_var, const MaybeTensor& prior_mean,
+    const MaybeTensor& prior_log_var, const Tensor& log_weight, bool use_posterior, bool product) {
+  check_rank("the noise", noise, 4);
+  check_rank("the log-weight", log_weight, 1);
+  const MixtureTensors in(noise, mean, log_var, prior_mean, prior_log_var, log_weight, std::nullopt, true);
+  const Tensor z = allocate(noise, {in.L, in.N, in.H, in.M});
+  const MixtureResults out(noise, in);
+  with_scalar(noise, [&](auto scalar) {
+    using T = decltype(scalar);
+    Device::template mixture<T>(noise, in.get<T>(use_posterior, product), out.get<T>(data<T>(z)));
+  });
+  return {z, out.log_prior, out.log_posterior, out.log_q, out.log_normalizer};
 }
 
 /// What `mixture_posterior` saved and what flows into it from above.
@@ -142,8 +190,9 @@ struct UpstreamTensors {
         log_q("log q(y|x)", log_q_NK, {N, K}, like) {}
 
   template <class T>
-  MixtureUpstream<T> get() const {
-    return {log_prior.get<T>(), log_posterior.get<T>(), by_log_q.get<T>(), log_normalizer.get<T>(), log_q.get<T>()};
+  MixtureUpstream<T> get(const T* z = nullptr) const {
+    return {log_prior.get<T>(),      log_posterior.get<T>(), by_log_q.get<T>(),
+            log_normalizer.get<T>(), log_q.get<T>(),         z};
   }
 };
 
@@ -157,21 +206,37 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> mixture_poste
   check_rank("the log-weight", log_weight, 1);
   const MixtureTensors in(z, mean, log_var, prior_mean, prior_log_var, log_weight, log_likelihood);
   const UpstreamTensors up(z, in.N, in.H, in.K, log_q, by_log_prior, by_log_posterior, by_log_q, by_log_normalizer);
-  const bool has_prior = prior_mean.has_value(), has_likelihood = log_likelihood.has_value();
+  const bool has_likelihood = log_likelihood.has_value();
   const Tensor d_z = allocate(z, {in.L, in.N, in.H, in.M});
-  const Tensor d_mean = allocate(z, {in.N, in.H, in.M}), d_log_var = allocate(z, {in.N, in.H, in.M});
-  const Tensor d_prior_mean = allocate(z, {in.K, in.M}, has_prior);
-  const Tensor d_prior_log_var = allocate(z, {in.K, in.M}, has_prior);
-  const Tensor d_log_weight = allocate(z, {in.K});
+  const MixtureGradientResults d(z, in, prior_mean.has_value());
   const Tensor d_log_likelihood = allocate(z, {in.L, in.N, in.K}, has_likelihood);
   with_scalar(z, [&](auto scalar) {
     using T = decltype(scalar);
-    Device::template mixture_backward<T>(
-        z, in.get<T>(use_posterior, product), up.get<T>(),
-        {data<T>(d_z), data<T>(d_mean), data<T>(d_log_var), data<T>(d_prior_mean, has_prior),
-         data<T>(d_prior_log_var, has_prior), data<T>(d_log_weight), data<T>(d_log_likelihood, has_likelihood)});
+    Device::template mixture_backward<T>(z, in.get<T>(use_posterior, product), up.get<T>(),
+                                         d.get<T>(data<T>(d_z), data<T>(d_log_likelihood, has_likelihood)));
   });
-  return {d_z, d_mean, d_log_var, d_prior_mean, d_prior_log_var, d_log_weight, d_log_likelihood};
+  return {d_z, d.mean, d.log_var, d.prior_mean, d.prior_log_var, d.log_weight, d_log_likelihood};
+}
+
+template <class Device>
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> sampled_mixture_posterior_backward(
+    const Tensor& noise, const Tensor& mean, const Tensor& log_var, const MaybeTensor& prior_mean,
+    const MaybeTensor& prior_log_var, const Tensor& log_weight, bool use_posterior, bool product, const Tensor& log_q,
+    const MaybeTensor& by_z_LNHM, const MaybeTensor& by_log_prior, const MaybeTensor& by_log_posterior,
+    const MaybeTensor& by_log_q, const MaybeTensor& by_log_normalizer) {
+  check_rank("the noise", noise, 4);
+  check_rank("the log-weight", log_weight, 1);
+  const MixtureTensors in(noise, mean, log_var, prior_mean, prior_log_var, log_weight, std::nullopt, true);
+  const UpstreamTensors up(noise, in.N, in.H, in.K, log_q, by_log_prior, by_log_posterior, by_log_q,
+                           by_log_normalizer);
+  const Input by_z("the gradient of z", by_z_LNHM, {in.L, in.N, in.H, in.M}, noise);
+  const MixtureGradientResults d(noise, in, prior_mean.has_value());
+  with_scalar(noise, [&](auto scalar) {
+    using T = decltype(scalar);
+    Device::template mixture_backward<T>(noise, in.get<T>(use_posterior, product), up.get<T>(by_z.get<T>()),
+                                         d.get<T>());
+  });
+  return {d.mean, d.log_var, d.prior_mean, d.prior_log_var, d.log_weight};
 }
 
 /// component_log_prob with diagonal covariances is mixture_posterior with one shared latent and no q(z|y,x).
@@ -330,6 +395,8 @@ template <class Device, class Library>
 void implement(Library& library) {
   library.impl("mixture_posterior", TORCH_BOX(&mixture_posterior<Device>));
   library.impl("mixture_posterior_backward", TORCH_BOX(&mixture_posterior_backward<Device>));
+  library.impl("sampled_mixture_posterior", TORCH_BOX(&sampled_mixture_posterior<Device>));
+  library.impl("sampled_mixture_posterior_backward", TORCH_BOX(&sampled_mixture_posterior_backward<Device>));
   library.impl("component_log_prob", TORCH_BOX(&component_log_prob<Device>));
   library.impl("component_log_prob_backward", TORCH_BOX(&component_log_prob_backward<Device>));
   library.impl("component_log_prob_full", TORCH_BOX(&component_log_prob_full<Device>));

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from deepmix import configuration, kernels, memory, ops
 from deepmix.adam import Adam
-from deepmix.bench_forms import Form, component_forms, kl_forms, mixture_forms
+from deepmix.bench_forms import Form, component_forms, kl_forms, mixture_forms, sampled_forms
 from deepmix.configuration import ExperimentConfig
 from deepmix.training import TrainingOptions
 from deepmix.types import Split
@@ -112,6 +112,7 @@ def kernel_rows(device: torch.device, quick: bool, seconds: float) -> Iterator[d
     components = QUICK_SHAPES if quick else COMPONENT_SHAPES
     for op, make, shapes in (
         ("mixture_posterior", mixture_forms, mixtures),
+        ("sampled_mixture_posterior", sampled_forms, mixtures),
         ("component_kl", kl_forms, mixtures[:3]),
         ("component_log_prob", component_forms(full=False), components),
         ("component_log_prob_full", component_forms(full=True), components),
@@ -164,8 +165,8 @@ def _call(function: Callable[..., Any], form: Form, backward: bool) -> Callable[
         return forward
     # torch.autograd.grad but for its symbolic comparison of shapes: 50 us that a training step, whose loss is a
     # scalar, does not pay.
-    engine = torch.autograd.Variable._execution_engine
-    return lambda: engine.run_backward(function(*form.inputs), form.upstream, False, False, form.inputs)
+    engine, upstream, inputs = torch.autograd.Variable._execution_engine, tuple(form.upstream), tuple(form.inputs)
+    return lambda: engine.run_backward(function(*inputs), upstream, False, False, inputs)
 
 
 def _error(form: Form, backward: bool, name: str = "kernel") -> float:

@@ -29,12 +29,15 @@ class Form:
     functions: dict[str, Callable[..., Outputs]]
     inputs: list[Tensor]
     upstream: list[Tensor]
+    constants: tuple[Tensor, ...] = ()
+    """Read like inputs, without a gradient."""
 
     def bytes_moved(self, backward: bool) -> int:
         """Return the bytes a pass can't avoid: inputs once a pass, outputs and gradients once."""
         inputs = sum(tensor.nbytes for tensor in self.inputs)
         outputs = sum(tensor.nbytes for tensor in self.upstream)
-        return 3 * inputs + 2 * outputs if backward else inputs + outputs
+        constants = sum(tensor.nbytes for tensor in self.constants)
+        return 3 * inputs + 2 * (outputs + constants) if backward else inputs + outputs + constants
 
 
 def _random(device: torch.device, *shapes: tuple[int, ...]) -> list[Tensor]:
@@ -42,13 +45,13 @@ def _random(device: torch.device, *shapes: tuple[int, ...]) -> list[Tensor]:
     return [torch.randn(shape, generator=generator).to(device).requires_grad_() for shape in shapes]
 
 
-def _form(functions: dict[str, Callable[..., Outputs]], inputs: list[Tensor]) -> Form:
+def _form(functions: dict[str, Callable[..., Outputs]], inputs: list[Tensor], *constants: Tensor) -> Form:
     ops.load()
     with torch.no_grad():
         outputs = functions["kernel"](*inputs)
     generator = torch.Generator().manual_seed(1)
     upstream = [torch.randn(output.shape, generator=generator).to(output.device) for output in outputs]
-    return Form(functions, inputs, upstream)
+    return Form(functions, inputs, upstream, constants)
 
 
 def mixture_forms(shape: tuple[int, int, int], device: torch.device, *, compiled: bool) -> Form:
@@ -77,6 +80,35 @@ def mixture_forms(shape: tuple[int, int, int], device: torch.device, *, compiled
     if compiled:
         functions["compiled"] = torch.compile(eager, dynamic=False)
     return _form(functions, inputs)
+
+
+def sampled_forms(shape: tuple[int, int, int], device: torch.device, *, compiled: bool) -> Form:
+    """Eq. 15 with one sample, drawn on the way; gradients to the posterior's and the prior's mean and log-variance."""
+    N, K, M = shape
+    noise, *inputs = _random(device, (1, N, K, M), (N, K, M), (N, K, M), (K, M), (K, M))
+    noise = noise.detach()
+    log_weight_K = torch.full((K,), -math.log(K), device=device)
+
+    def kernel(*parameters: Tensor) -> Outputs:
+        outputs: Outputs = operators.call("sampled_mixture_posterior", noise, *parameters, log_weight_K, True, False)
+        return outputs
+
+    def eager(mean: Tensor, log_var: Tensor, prior_mean: Tensor, prior_log_var: Tensor) -> Outputs:
+        parameters = (mean, log_var, prior_mean, prior_log_var, _like(log_weight_K, mean))
+        return reference.sampled_mixture_posterior(_like(noise, mean), *parameters, True, False)
+
+    def distributions(mean: Tensor, log_var: Tensor, prior_mean: Tensor, prior_log_var: Tensor) -> Outputs:
+        posterior = Normal(mean, (0.5 * log_var).exp(), validate_args=False)
+        z = posterior.loc + posterior.scale * noise  # rsample, on the noise given
+        log_prior = Normal(prior_mean, (0.5 * prior_log_var).exp(), validate_args=False).log_prob(z).sum(-1)
+        log_posterior = posterior.log_prob(z).sum(-1)
+        found = reference.normalize_log((log_weight_K + log_prior - log_posterior).mean(0))
+        return z, log_prior.mean(0), log_posterior.mean(0), *found
+
+    functions: dict[str, Callable[..., Outputs]] = {"kernel": kernel, "eager": eager, "distributions": distributions}
+    if compiled:
+        functions["compiled"] = torch.compile(eager, dynamic=False)
+    return _form(functions, inputs, noise)
 
 
 def kl_forms(shape: tuple[int, int, int], device: torch.device, *, compiled: bool) -> Form:

@@ -8,7 +8,6 @@ A recipe names the four parts. See `deepmix.types` for the shape legend.
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,8 +20,8 @@ from deepmix.errors import UsageError
 from deepmix.interfaces import Decoder, Encoder, Model, PosteriorEstimator, Prior
 from deepmix.likelihoods import Likelihood
 from deepmix.objective import ObjectiveOptions
-from deepmix.reference import jensen_shannon
-from deepmix.types import Dims, Elbo, Gaussian, Latents
+from deepmix.reference import jensen_shannon, reparameterise
+from deepmix.types import Dims, Elbo, Gaussian, Latents, Responsibilities
 
 INITIAL_LOG_VAR = 2.0 * math.log(0.2)
 """log-variance heads start from: posteriors a fifth as wide as the codes' unit spread."""
@@ -152,8 +151,9 @@ class MixtureVAE(Model):
         k-DVAE): the encoder and the prior follow the initial labels and the neighbours, the decoder only reconstructs.
         """
         latents = self._latents(x_ND, generator)
-        with nullcontext() if anchor > 0.0 or neighbour_ND is not None else torch.no_grad():
-            log_q_NK = self._log_q(x_ND, latents)
+        found = self._e_step(x_ND, latents)
+        log_q_NK = found.log_q_NK
+        z_LNHM = latents.z_LNHM if found.z_LNHM is None else found.z_LNHM
         if hold:
             if labels_N is None:
                 raise ValueError("hold needs the initial labels: pass labels_N")
@@ -162,7 +162,7 @@ class MixtureVAE(Model):
             weight_NK = assignment_weights(log_q_NK.detach(), self.options.assignment)
         weight_NK, dropped_N = drop_negligible(weight_NK, self.options.decode_threshold)
 
-        log_likelihood_NK = self._decode_kept(x_ND, latents, weight_NK > 0.0)
+        log_likelihood_NK = self._decode_kept(x_ND, z_LNHM, weight_NK > 0.0)
         reconstruction_N = (weight_NK * log_likelihood_NK).sum(-1)
         kl_latent_N = (weight_NK * latents.kl_NK).sum(-1)
         kl_assignment_N = categorical_kl(weight_NK, latents.prior.log_weight_K)
@@ -172,7 +172,7 @@ class MixtureVAE(Model):
                 raise ValueError("anchor needs the initial labels: pass labels_N")
             objective_N = objective_N - anchor * functional.nll_loss(log_q_NK, labels_N, reduction="none")
         if neighbour_ND is not None:
-            log_neighbour_NK = self._log_q(neighbour_ND, self._latents(neighbour_ND, generator))
+            log_neighbour_NK = self._e_step(neighbour_ND, self._latents(neighbour_ND, generator)).log_q_NK
             objective_N = objective_N - self.options.graph_weight * jensen_shannon(log_q_NK, log_neighbour_NK)
         return Elbo.of(objective_N, reconstruction_N, kl_latent_N, kl_assignment_N, log_q_NK, dropped_N)
 
@@ -180,7 +180,7 @@ class MixtureVAE(Model):
     def infer(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
         """Return log q(y|x) and the MAP component's posterior mean, both at the means (k-DVAE eq. 8)."""
         latents = self._latents(x_ND, None)
-        log_q_NK = self._log_q(x_ND, latents)
+        log_q_NK = self._e_step(x_ND, latents).log_q_NK
         n_rows = x_ND.shape[0]  # not len(), which torch.export takes for a constant
         head_N = log_q_NK.argmax(-1) if self.n_heads > 1 else log_q_NK.new_zeros(n_rows, dtype=torch.long)
         return log_q_NK, latents.posterior.mean[torch.arange(n_rows, device=x_ND.device), head_N]
@@ -194,7 +194,7 @@ class MixtureVAE(Model):
         z_RM = torch.randn(shape, generator=generator, device=like.device, dtype=like.dtype)
         if prior.components is not None:
             mean_M, log_var_M = prior.components.mean[component], prior.components.log_var[component]
-            z_RM = torch.addcmul(mean_M, z_RM, torch.exp(0.5 * log_var_M))
+            z_RM = reparameterise(z_RM, mean_M, log_var_M)
         counts_H = [0] * self.n_heads
         counts_H[component if self.n_heads > 1 else 0] = n_rows
         return self.likelihood.mean(at_least_float32(self.decoder(z_RM, counts_H)))
@@ -204,18 +204,21 @@ class MixtureVAE(Model):
         posterior = Gaussian(at_least_float32(posterior.mean), at_least_float32(posterior.log_var))
         prior = self.prior()
         kl_NK = ops.component_kl(posterior, prior)
+        noise_LNHM = posterior.noise(self.options.samples, generator if self.options.noise else None)
         return Latents(
-            z_LNHM=posterior.sample(self.options.samples, generator if self.options.noise else None),
+            noise_LNHM=noise_LNHM,
             posterior=posterior,
             prior=prior,
             kl_NK=kl_NK if self.options.noise else torch.zeros_like(kl_NK),
             at_mean=generator is None,
+            drawn_LNHM=posterior.at(noise_LNHM) if self.posterior.needs_likelihood else None,  # to be decoded first
         )
 
-    def _log_q(self, x_ND: Tensor, latents: Latents) -> Tensor:
-        """Return the E-step's log q(y|x), (N, K)."""
+    def _e_step(self, x_ND: Tensor, latents: Latents) -> Responsibilities:
+        """Return q(y|x), and z where it was drawn with it."""
         all_LNK = self._decode_all(x_ND, latents) if self.posterior.needs_likelihood else None
-        return self.posterior(latents, all_LNK).log_q_NK
+        found: Responsibilities = self.posterior(latents, all_LNK)
+        return found
 
     @torch.no_grad()
     def _decode_all(self, x_ND: Tensor, latents: Latents) -> Tensor:
@@ -227,10 +230,10 @@ class MixtureVAE(Model):
         log_likelihood_HLN = self.likelihood.log_prob(x_RD, outputs_RP).view(n_heads, n_samples, n_rows)
         return log_likelihood_HLN.permute(1, 2, 0).expand(n_samples, n_rows, self.n_components)
 
-    def _decode_kept(self, x_ND: Tensor, latents: Latents, keep_NK: Tensor) -> Tensor:
+    def _decode_kept(self, x_ND: Tensor, z_LNHM: Tensor, keep_NK: Tensor) -> Tensor:
         """Return log p(x|z_k), mean over samples, (N, K), of the kept components; 0 elsewhere."""
         keep_NH = keep_NK if self.n_heads > 1 else keep_NK.any(-1, keepdim=True)
-        return self._log_likelihood(x_ND, latents.z_LNHM, keep_NH).mean(0).expand(keep_NK.shape)
+        return self._log_likelihood(x_ND, z_LNHM, keep_NH).mean(0).expand(keep_NK.shape)
 
     def _log_likelihood(self, x_ND: Tensor, z_LNHM: Tensor, keep_NH: Tensor) -> Tensor:
         """Decode the kept (row, head) pairs in one packed call; (L, N, H) with 0 where not kept."""

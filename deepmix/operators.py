@@ -21,6 +21,8 @@ def register() -> None:
     fakes: dict[str, Callable[..., Any]] = {
         "mixture_posterior": _mixture_posterior_fake,
         "mixture_posterior_backward": _mixture_posterior_backward_fake,
+        "sampled_mixture_posterior": _sampled_mixture_posterior_fake,
+        "sampled_mixture_posterior_backward": _sampled_mixture_posterior_backward_fake,
         "component_log_prob": _component_log_prob_fake,
         "component_log_prob_backward": _component_log_prob_backward_fake,
         "component_log_prob_full": _component_log_prob_fake,
@@ -34,6 +36,7 @@ def register() -> None:
         torch.library.register_vmap(f"deepmix::{name}", _one_by_one(operator))
     for name, save, backward in (
         ("mixture_posterior", _save_mixture_posterior, _mixture_posterior_backward),
+        ("sampled_mixture_posterior", _save_sampled_mixture_posterior, _sampled_mixture_posterior_backward),
         ("component_log_prob", _save_component_log_prob, _component_log_prob_backward),
         ("component_log_prob_full", _save_component_log_prob, _component_log_prob_full_backward),
         ("component_kl", _save_component_kl, _component_kl_backward),
@@ -125,6 +128,50 @@ def _mixture_posterior_backward(ctx: Any, *upstream: MaybeTensor) -> tuple[Maybe
         *inputs, *ctx.switches, log_q_NK, by_log_prior, by_log_posterior, by_log_q, by_log_normalizer
     )
     return (*(None if given is None else d for given, d in zip(inputs, gradients, strict=True)), None, None)
+
+
+def _sampled_mixture_posterior_fake(
+    noise: Tensor,
+    mean: Tensor,
+    log_var: Tensor,
+    prior_mean: MaybeTensor,
+    prior_log_var: MaybeTensor,
+    log_weight: Tensor,
+    use_posterior: bool,
+    product: bool,
+) -> tuple[Tensor, ...]:
+    inputs = (noise, mean, log_var, prior_mean, prior_log_var, log_weight)
+    return _new(noise, *noise.shape), *_mixture_posterior_fake(*inputs, None, use_posterior, product)
+
+
+def _sampled_mixture_posterior_backward_fake(
+    noise: Tensor,
+    mean: Tensor,
+    log_var: Tensor,
+    prior_mean: MaybeTensor,
+    prior_log_var: MaybeTensor,
+    log_weight: Tensor,
+    use_posterior: bool,
+    product: bool,
+    *saved_and_upstream: MaybeTensor,
+) -> tuple[Tensor, ...]:
+    return tuple(_none_like(given, noise) for given in (mean, log_var, prior_mean, prior_log_var, log_weight))
+
+
+def _save_sampled_mixture_posterior(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*inputs[:6], output[3])
+    ctx.switches = inputs[6:]
+
+
+def _sampled_mixture_posterior_backward(ctx: Any, *upstream: MaybeTensor) -> tuple[MaybeTensor, ...]:
+    *inputs, log_q_NK = ctx.saved_tensors
+    gradients = torch.ops.deepmix.sampled_mixture_posterior_backward.default(
+        *inputs, *ctx.switches, log_q_NK, *upstream
+    )
+    noise_has_none = None
+    by_inputs = (None if given is None else d for given, d in zip(inputs[1:], gradients, strict=True))
+    return (noise_has_none, *by_inputs, None, None)
 
 
 def _component_log_prob_fake(z: Tensor, mean: Tensor, spread: Tensor, log_weight: Tensor) -> tuple[Tensor, ...]:

@@ -45,8 +45,9 @@ def mixture_posterior(
     """Return q(y|x) from samples: eqs. 5, 10, 15 and 16 of the supplement are one formula with two switches.
 
     Args:
-        latents: the batch; `z_LNHM` are the samples.
-        log_likelihood_LNK: log p(x|z_k) where it enters (eq. 5), else None.
+        latents: the batch.
+        log_likelihood_LNK: log p(x|z_k) where it enters (eq. 5), else None. Samples not yet drawn then are, in the
+            same pass, and come with the result.
         use_posterior: divide by q(z_k|y_k,x) (eqs. 5 and 15).
         product: multiply over the L samples as printed instead of taking their geometric mean.
 
@@ -55,34 +56,23 @@ def mixture_posterior(
 
     """
     n_components = _check_mixture(latents.posterior, latents.prior)
-    z_shape, q_shape = tuple(latents.z_LNHM.shape), tuple(latents.posterior.mean.shape)
-    if len(z_shape) != 4 or z_shape[0] == 0 or z_shape[1:] != q_shape:
-        raise ValueError(f"z must be (L, N, H, M) over q(z|y,x) of shape {q_shape}, got {z_shape}")
+    _check_samples("the noise", latents.noise_LNHM, latents.posterior)
+    _check_samples("z", latents.drawn_LNHM, latents.posterior)
+    terms = latents.posterior.mean, latents.posterior.log_var, *_components(latents.prior), latents.prior.log_weight_K
+    if latents.noise_LNHM is not None and latents.drawn_LNHM is None and log_likelihood_LNK is None:
+        inputs = _one_dtype(latents.noise_LNHM, *terms)
+        z_LNHM, _, _, log_q_NK, log_normalizer_N = _compute(
+            "sampled_mixture_posterior", *inputs, use_posterior, product
+        )
+        return Responsibilities(log_q_NK, log_normalizer_N, z_LNHM)
+    z_LNHM = latents.z_LNHM
     if log_likelihood_LNK is not None:
-        got, rows = tuple(log_likelihood_LNK.shape), z_shape[:2]
+        got, rows = tuple(log_likelihood_LNK.shape), tuple(z_LNHM.shape[:2])
         if got not in ((*rows, n_components), (*rows, 1)):  # no set: sizes torch.export traces have no hash
             raise ValueError(f"log p(x|z) must be (L, N, K) = {(*rows, n_components)}, got {got}")
         log_likelihood_LNK = log_likelihood_LNK.expand(*rows, n_components)
-    z_LNHM, mean, log_var, prior_mean, prior_log_var, log_weight_K, log_likelihood_LNK = _one_dtype(
-        latents.z_LNHM,
-        latents.posterior.mean,
-        latents.posterior.log_var,
-        *_components(latents.prior),
-        latents.prior.log_weight_K,
-        log_likelihood_LNK,
-    )
-    _, _, log_q_NK, log_normalizer_N = _compute(
-        "mixture_posterior",
-        z_LNHM,
-        mean,
-        log_var,
-        prior_mean,
-        prior_log_var,
-        log_weight_K,
-        log_likelihood_LNK,
-        use_posterior,
-        product,
-    )
+    inputs = _one_dtype(z_LNHM, *terms, log_likelihood_LNK)
+    _, _, log_q_NK, log_normalizer_N = _compute("mixture_posterior", *inputs, use_posterior, product)
     return Responsibilities(log_q_NK, log_normalizer_N)
 
 
@@ -207,6 +197,14 @@ def _point_shape(z_NM: Tensor) -> tuple[int, int]:
 def _check_shape(name: str, tensor: Tensor, expected: tuple[int, ...]) -> None:
     if tuple(tensor.shape) != expected:
         raise ValueError(f"the components' {name} must be {expected}, got {tuple(tensor.shape)}")
+
+
+def _check_samples(name: str, samples_LNHM: Tensor | None, posterior: Gaussian) -> None:
+    if samples_LNHM is None:
+        return
+    got, expected = tuple(samples_LNHM.shape), tuple(posterior.mean.shape)
+    if len(got) != 4 or got[0] == 0 or got[1:] != expected:
+        raise ValueError(f"{name} must be (L, N, H, M) over q(z|y,x) of shape {expected}, got {got}")
 
 
 def _check_mixture(posterior: Gaussian, prior: MixtureParameters) -> int:

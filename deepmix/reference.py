@@ -21,6 +21,11 @@ def gaussian_log_prob(z: Tensor, mean: Tensor | None, log_var: Tensor | None) ->
     return -0.5 * (LOG_2PI + log_var + (z - mean).square() * torch.exp(-log_var)).sum(-1)
 
 
+def reparameterise(noise: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
+    """Return mean + exp(log_var / 2) noise: standard normal noise as a sample of N(mean, exp(log_var))."""
+    return torch.addcmul(mean, noise, torch.exp(0.5 * log_var))
+
+
 def gaussian_entropy(log_var: Tensor) -> Tensor:
     """Return the entropy of a diagonal Gaussian, summed over the last axis."""
     return 0.5 * (1.0 + LOG_2PI + log_var).sum(-1)
@@ -71,6 +76,25 @@ def mixture_posterior(
     log_q_NK, log_normalizer_N = normalize_log(log_ratio_NK)
     log_posterior_NK = log_posterior_LNH.mean(0).expand(log_ratio_NK.shape)
     return log_prior_LNK.mean(0), log_posterior_NK, log_q_NK, log_normalizer_N
+
+
+def sampled_mixture_posterior(
+    noise_LNHM: Tensor,
+    mean_NHM: Tensor,
+    log_var_NHM: Tensor,
+    prior_mean_KM: Tensor | None,
+    prior_log_var_KM: Tensor | None,
+    log_weight_K: Tensor,
+    use_posterior: bool,
+    product: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return z = mean + exp(log_var / 2) noise, VaDE eq. 14, and what `mixture_posterior` makes of it.
+
+    The noise is a constant: no gradient flows into it.
+    """
+    z_LNHM = reparameterise(noise_LNHM.detach(), mean_NHM, log_var_NHM)
+    rest = (mean_NHM, log_var_NHM, prior_mean_KM, prior_log_var_KM, log_weight_K, None, use_posterior, product)
+    return z_LNHM, *mixture_posterior(z_LNHM, *rest)
 
 
 def component_log_prob(

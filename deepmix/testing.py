@@ -218,8 +218,8 @@ def _latents(dims: Dims, *, n_samples: int, at_mean: bool) -> Latents:
     posterior = Gaussian(torch.randn(shape, generator=generator), torch.zeros(shape) - 1.0)
     prior = MixtureParameters(None, torch.full((dims.n_components,), 1.0 / dims.n_components).log())
     kl_NK = torch.rand(N_ROWS, dims.n_components, generator=generator) * 5.0
-    z_LNHM = posterior.sample(n_samples, None if at_mean else generator)
-    return Latents(z_LNHM, posterior, prior, kl_NK, at_mean)
+    noise_LNHM = posterior.noise(n_samples, None if at_mean else generator)
+    return Latents(noise_LNHM, posterior, prior, kl_NK, at_mean)
 
 
 def _same_shape(what: str, tensor: Tensor, shape: tuple[int, ...]) -> None:

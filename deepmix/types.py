@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from deepmix.preparation import Preparation
+from deepmix.reference import reparameterise
 
 Array = npt.NDArray[Any]
 """A dense NumPy array."""
@@ -50,17 +51,20 @@ class Gaussian:
     mean: Tensor
     log_var: Tensor
 
-    def sample(self, n_samples: int, generator: torch.Generator | None) -> Tensor:
-        """Draw (L, ..., M) reparameterised samples, VaDE eq. 14; `None` returns the mean, L = 1."""
+    def noise(self, n_samples: int, generator: torch.Generator | None) -> Tensor | None:
+        """Draw what samples are made of, standard normal, (L, ..., M); `None` gives none."""
         if generator is None:
-            return self.mean.unsqueeze(0)
-        noise = torch.randn(
-            (n_samples, *self.mean.shape),
-            generator=generator,
-            dtype=self.mean.dtype,
-            device=self.mean.device,
-        )
-        return torch.addcmul(self.mean, noise, torch.exp(0.5 * self.log_var))
+            return None
+        shape = (n_samples, *self.mean.shape)
+        return torch.randn(shape, generator=generator, dtype=self.mean.dtype, device=self.mean.device)
+
+    def at(self, noise: Tensor | None) -> Tensor:
+        """Return the reparameterised samples of some noise, VaDE eq. 14; without any the mean, L = 1."""
+        return self.mean.unsqueeze(0) if noise is None else reparameterise(noise, self.mean, self.log_var)
+
+    def sample(self, n_samples: int, generator: torch.Generator | None) -> Tensor:
+        """Draw (L, ..., M) samples; `None` returns the mean, L = 1."""
+        return self.at(self.noise(n_samples, generator))
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,8 @@ class MixtureParameters:
 class Latents:
     """What an E-step sees of one batch."""
 
-    z_LNHM: Tensor
-    """Samples of q(z|y,x), or its mean where `at_mean`."""
+    noise_LNHM: Tensor | None
+    """Standard normal, what z is drawn with, (L, N, H, M); None where z is the mean of q(z|y,x)."""
     posterior: Gaussian
     """q(z|y,x), shape (N, H, M)."""
     prior: MixtureParameters
@@ -87,6 +91,13 @@ class Latents:
     """KL(q(z|y_k,x) || p(z|y_k)), nats."""
     at_mean: bool
     """True outside training: z is the posterior mean and nothing is random."""
+    drawn_LNHM: Tensor | None = None
+    """The samples where they are at hand; elsewhere a kernel may draw them on its way."""
+
+    @property
+    def z_LNHM(self) -> Tensor:
+        """Samples of q(z|y,x), or its mean."""
+        return self.posterior.at(self.noise_LNHM) if self.drawn_LNHM is None else self.drawn_LNHM
 
 
 @dataclass(frozen=True)
@@ -95,6 +106,8 @@ class Responsibilities:
 
     log_q_NK: Tensor
     log_normalizer_N: Tensor
+    z_LNHM: Tensor | None = None
+    """The latents' samples, where the E-step drew them on its way."""
 
 
 @dataclass(frozen=True)

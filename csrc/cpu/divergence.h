@@ -28,7 +28,7 @@ void heads_kl_backward(const KlInputs<T> in, const PriorTable<T>& prior, const T
   const Tile tile = prior.tile;
   const Buffer<T> weight(tile.pairs * M + PADDING);
   TileSums<T> sums(tile, K, M);
-  const bool large = 2 * in.N * K * M * static_cast<int64_t>(sizeof(T)) > STREAMING_BYTES;
+  const bool large = is_large<T>(2, in.N * K * M);
 
   for (int64_t row = begin; row < end; row += tile.rows) {
     const int64_t n_pairs = std::min(tile.rows, end - row) * K;
@@ -46,10 +46,7 @@ void heads_kl_backward(const KlInputs<T> in, const PriorTable<T>& prior, const T
         cached.store(sums.mean() + offset + i, load(sums.mean() + offset + i) - gradient.mean);
         cached.store(sums.log_var() + offset + i, load(sums.log_var() + offset + i) + gradient.prior_log_var);
       };
-      if (can_stream(out.mean + at, large) && can_stream(out.log_var + at, large))
-        over_vectors<T, Streaming>(pairs * M, element);
-      else
-        over_vectors<T>(pairs * M, element);
+      over_vectors_to<T>(pairs * M, large && can_stream(out.mean + at) && can_stream(out.log_var + at), element);
     }
     sums.end_tile(partial);
   }

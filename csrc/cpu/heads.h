@@ -7,8 +7,22 @@ constexpr int64_t PADDING = 64;  // elements kernels may read or write past the 
 constexpr int64_t STREAMING_BYTES = int64_t{8} << 20;
 
 template <class T>
-bool can_stream(const T* to, bool large) {
-  return large && reinterpret_cast<std::uintptr_t>(to) % DEEPMIX_VECTOR_BYTES == 0;
+bool is_large(int64_t arrays, int64_t size) {
+  return arrays * size * static_cast<int64_t>(sizeof(T)) > STREAMING_BYTES;
+}
+
+template <class T>
+bool can_stream(const T* to) {
+  return reinterpret_cast<std::uintptr_t>(to) % DEEPMIX_VECTOR_BYTES == 0;
+}
+
+/// Call body for every vector of results, which are stored past the caches where `streamed`.
+template <class T, class Body>
+DEEPMIX_INLINE void over_vectors_to(int64_t n, bool streamed, const Body& body) {
+  if (streamed)
+    over_vectors<T, Streaming>(n, body);
+  else
+    over_vectors<T>(n, body);
 }
 
 /// Sums of n consecutive segments of M elements each, for a short M the compiler knows: two sums side by side.
@@ -84,7 +98,7 @@ void normalize_rows(T* log_q, T* log_normalizer, int64_t rows, int64_t K, T* scr
     for (int64_t k = 0; k < K; ++k) log_q[row * K + k] -= scratch[row];
 }
 
-template <class T>
+template <class Origin, class T>
 void heads_forward(const MixtureInputs<T> in, const PriorTable<T>& prior, const MixtureOutputs<T> out, int64_t begin,
                    int64_t end) {
   const int64_t L = in.L, K = in.K, M = in.M, sample_stride = in.N * K * M;
@@ -92,25 +106,29 @@ void heads_forward(const MixtureInputs<T> in, const PriorTable<T>& prior, const 
   const int64_t scratch_size = std::max(tile.pairs * M, tile.rows * K) + PADDING;
   const Buffer<T> prior_terms(scratch_size), posterior_terms(scratch_size);
   const T mean_weight = T(1) / T(L), ratio_weight = in.product ? T(L) : T(1);
+  const bool large = Origin::IS_DRAWN && L == 1 && is_large<T>(1, sample_stride);
 
   for (int64_t row = begin; row < end; row += tile.rows) {
     const int64_t rows = std::min(tile.rows, end - row), n_pairs = rows * K;
     for (int64_t first = 0; first < n_pairs; first += tile.pairs) {
       const int64_t pairs = std::min(tile.pairs, n_pairs - first), pair = row * K + first, at = pair * M;
       const T *prior_mean = prior.mean.get() + first * M, *prior_precision = prior.precision.get() + first * M;
-      over_vectors<T>(pairs * M, [&](int64_t i, auto access) {
+      const auto element = [&](int64_t i, auto access) __attribute__((always_inline)) {
         const Vec<T> mean = access.load(in.mean + at + i), log_var = access.load(in.log_var + at + i);
-        const Vec<T> precision = exponential<T>(-log_var), p_mean = load(prior_mean + i);
+        const Vec<T> spread = exponential<T>(Origin::exponent(log_var)), p_mean = load(prior_mean + i);
         const Vec<T> p_precision = load(prior_precision + i);
         Vec<T> by_prior{}, by_posterior{};
         for (int64_t l = 0; l < L; ++l) {
-          const Vec<T> z = access.load(in.z + l * sample_stride + at + i);
+          const int64_t sample = l * sample_stride + at + i;
+          const Vec<T> source = access.load(in.source + sample), z = Origin::z(source, mean, spread);
+          if constexpr (Origin::IS_DRAWN) access.store(out.z + sample, z);
           by_prior += scaled_distance(z, p_mean, p_precision);
-          by_posterior += scaled_distance(z, mean, precision);
+          by_posterior += Origin::distance(source, mean, spread);
         }
         store(prior_terms.get() + i, by_prior);
         store(posterior_terms.get() + i, by_posterior * mean_weight + log_var);
-      });
+      };
+      over_vectors_to<T>(pairs * M, large && can_stream(out.z + at), element);
       sum_segments(prior_terms.get(), pairs, M, prior_terms.get());
       sum_segments(posterior_terms.get(), pairs, M, posterior_terms.get());
       for (int64_t p = 0, k = first; p < pairs; ++p, ++k) {
@@ -133,6 +151,7 @@ void heads_forward(const MixtureInputs<T> in, const PriorTable<T>& prior, const 
     }
     normalize_rows(out.log_q + row * K, out.log_normalizer + row, rows, K, prior_terms.get());
   }
+  if (large) finish_streaming();
 }
 
 /// Upstream gradients carried back through the normalisation: what each pair's log-ratio gets, and what
@@ -212,7 +231,7 @@ class TileSums {
   int tiles_ = 0;
 };
 
-template <class T>
+template <class Origin, class T>
 void heads_backward(const MixtureInputs<T> in, const PriorTable<T>& prior, const MixtureUpstream<T> up,
                     const MixtureGradients<T> out, const Partial& partial, int64_t begin, int64_t end) {
   const int64_t L = in.L, K = in.K, M = in.M, sample_stride = in.N * K * M;
@@ -221,7 +240,7 @@ void heads_backward(const MixtureInputs<T> in, const PriorTable<T>& prior, const
   const PairWeights<T> weights{Buffer<T>(n_weights), Buffer<T>(n_weights), Buffer<T>(n_weights)};
   const Buffer<T> prior_weight(n_elements), posterior_weight(n_elements);
   TileSums<T> sums(tile, K, M);
-  const bool large = L == 1 && 3 * sample_stride * static_cast<int64_t>(sizeof(T)) > STREAMING_BYTES;
+  const bool large = L == 1 && is_large<T>(Origin::IS_DRAWN ? 2 : 3, sample_stride);
 
   for (int64_t row = begin; row < end; row += tile.rows) {
     const int64_t rows = std::min(tile.rows, end - row), n_pairs = rows * K;
@@ -239,18 +258,23 @@ void heads_backward(const MixtureInputs<T> in, const PriorTable<T>& prior, const
       repeat_each(weights.posterior.get() + first, pairs, M, posterior_weight.get());
       const auto element = [&](int64_t i, auto access) __attribute__((always_inline)) {
         const Vec<T> mean = access.load(in.mean + at + i), log_var = access.load(in.log_var + at + i);
-        const Vec<T> precision = exponential<T>(-log_var), p_mean = load(prior.mean.get() + offset + i);
+        const Vec<T> spread = exponential<T>(Origin::exponent(log_var)), p_mean = load(prior.mean.get() + offset + i);
         const Vec<T> p_precision = load(prior.precision.get() + offset + i);
         const Vec<T> by_prior = load(prior_weight.get() + i), by_posterior = load(posterior_weight.get() + i);
         Vec<T> d_mean{}, d_log_var{};
         Vec<T> d_prior_mean = load(sums.mean() + offset + i), d_prior_log_var = load(sums.log_var() + offset + i);
         for (int64_t l = 0; l < L; ++l) {
-          const Vec<T> z = access.load(in.z + l * sample_stride + at + i);
+          const int64_t sample = l * sample_stride + at + i;
+          const Vec<T> source = access.load(in.source + sample), z = Origin::z(source, mean, spread);
           const auto of_prior = log_density_gradient<T>(by_prior, z, p_mean, p_precision);
-          const auto of_posterior = log_density_gradient<T>(by_posterior, z, mean, precision);
-          access.store(out.z + l * sample_stride + at + i, -of_prior.mean - of_posterior.mean);
-          d_mean += of_posterior.mean;
-          d_log_var += of_posterior.log_var;
+          Vec<T> by_z = -of_prior.mean;
+          if constexpr (Origin::IS_DRAWN) {
+            if (up.z != nullptr) by_z += access.load(up.z + sample);
+          }
+          const auto gradient = Origin::gradient(by_posterior, source, mean, spread, by_z);
+          if constexpr (!Origin::IS_DRAWN) access.store(out.z + sample, gradient.z);
+          d_mean += gradient.mean;
+          d_log_var += gradient.log_var;
           d_prior_mean += of_prior.mean;
           d_prior_log_var += of_prior.log_var;
         }
@@ -259,10 +283,9 @@ void heads_backward(const MixtureInputs<T> in, const PriorTable<T>& prior, const
         in_cache(access).store(sums.mean() + offset + i, d_prior_mean);
         in_cache(access).store(sums.log_var() + offset + i, d_prior_log_var);
       };
-      if (can_stream(out.z + at, large) && can_stream(out.mean + at, large) && can_stream(out.log_var + at, large))
-        over_vectors<T, Streaming>(pairs * M, element);
-      else
-        over_vectors<T>(pairs * M, element);
+      const bool z_fits = Origin::IS_DRAWN || can_stream(out.z + at);
+      over_vectors_to<T>(pairs * M, large && z_fits && can_stream(out.mean + at) && can_stream(out.log_var + at),
+                         element);
     }
     sums.end_tile(partial);
   }

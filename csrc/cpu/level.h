@@ -27,6 +27,13 @@ bool is_shared(const MixtureInputs<T>& in) {
   return in.mean == nullptr || in.H < in.K;
 }
 
+/// Call body with where latents come from, as a type.
+template <class T, class Body>
+void with_origin(bool is_drawn, const Body& body) {
+  if (is_drawn) return body(Drawn<T>{});
+  body(Given<T>{});
+}
+
 template <class T>
 PriorTable<T> prepare(const T* mean, const T* log_var, int64_t K, int64_t M, Tile tile) {
   const int64_t size = K * M, total = tile.rows * size + PADDING;
@@ -57,18 +64,24 @@ PriorTable<T> prepare(const T* mean, const T* log_var, int64_t K, int64_t M, Til
 template <class T>
 void mixture(const MixtureInputs<T> in, const PriorTable<T>& prior, const MixtureOutputs<T> out, int64_t begin,
              int64_t end) {
-  if (!is_shared(in)) return heads_forward(in, prior, out, begin, end);
-  if (is_wide<T>(end - begin, in.K)) return shared_forward_blocks<T, WIDE>(in, prior, out, begin, end);
-  shared_forward_blocks<T, 1>(in, prior, out, begin, end);
+  with_origin<T>(in.is_drawn, [&](auto origin) {
+    using Origin = decltype(origin);
+    if (!is_shared(in)) return heads_forward<Origin>(in, prior, out, begin, end);
+    if (is_wide<T>(end - begin, in.K)) return shared_forward_blocks<Origin, T, WIDE>(in, prior, out, begin, end);
+    shared_forward_blocks<Origin, T, 1>(in, prior, out, begin, end);
+  });
 }
 
 template <class T>
 void mixture_backward(const MixtureInputs<T> in, const PriorTable<T>& prior, const MixtureUpstream<T> up,
                       const MixtureGradients<T> out, const Partial& partial, int64_t begin, int64_t end) {
-  if (!is_shared(in)) return heads_backward(in, prior, up, out, partial, begin, end);
-  if (is_wide<T>(end - begin, in.K))
-    return shared_backward_blocks<T, WIDE>(in, prior, up, out, partial, begin, end);
-  shared_backward_blocks<T, 1>(in, prior, up, out, partial, begin, end);
+  with_origin<T>(in.is_drawn, [&](auto origin) {
+    using Origin = decltype(origin);
+    if (!is_shared(in)) return heads_backward<Origin>(in, prior, up, out, partial, begin, end);
+    if (is_wide<T>(end - begin, in.K))
+      return shared_backward_blocks<Origin, T, WIDE>(in, prior, up, out, partial, begin, end);
+    shared_backward_blocks<Origin, T, 1>(in, prior, up, out, partial, begin, end);
+  });
 }
 
 template <class T>

@@ -1,6 +1,6 @@
 // One latent shared by all components (VaDE, and the Gaussian mixture's E-step with diagonal covariances).
 
-template <class T, int V>
+template <class Origin, class T, int V>
 void shared_forward_blocks(const MixtureInputs<T> in, const PriorTable<T>& prior, const MixtureOutputs<T> out,
                            int64_t begin, int64_t end) {
   constexpr int64_t B = ROWS<T, V>;
@@ -15,7 +15,7 @@ void shared_forward_blocks(const MixtureInputs<T> in, const PriorTable<T>& prior
   for (int64_t row = begin; row < end; row += B) {
     const int64_t count = block_rows<T, V>(row, end);
     T log_posterior[B] = {}, log_normalizer[B];
-    for (int64_t l = 0; l < L; ++l) transpose_in<T, V>(in.z + (l * in.N + row) * M, count, M, z + l * M * B);
+    for (int64_t l = 0; l < L; ++l) transpose_in<T, V>(in.source + (l * in.N + row) * M, count, M, z + l * M * B);
     if (has_posterior) {
       transpose_in<T, V>(in.mean + row * M, count, M, mean.get());
       transpose_in<T, V>(in.log_var + row * M, count, M, log_var.get());
@@ -23,14 +23,21 @@ void shared_forward_blocks(const MixtureInputs<T> in, const PriorTable<T>& prior
         Vec<T> sum{};
         for (int64_t i = r; i < M * B; i += B) {
           Vec<T> distance{};
-          const Vec<T> precision = exponential<T>(-load(log_var.get() + i));
-          for (int64_t l = 0; l < L; ++l)
-            distance += scaled_distance(load(z + l * M * B + i), load(mean.get() + i), precision);
+          const Vec<T> spread = exponential<T>(Origin::exponent(load(log_var.get() + i))), center = load(mean.get() + i);
+          for (int64_t l = 0; l < L; ++l) {
+            T* const latent = z + l * M * B + i;
+            const Vec<T> source = load(latent);
+            distance += Origin::distance(source, center, spread);
+            if constexpr (Origin::IS_DRAWN) store(latent, Origin::z(source, center, spread));
+          }
           sum += distance * mean_weight + load(log_var.get() + i);
         }
         store(log_posterior + r, log_density<T>(sum, T(M)));
       }
       std::copy_n(log_posterior, count, out.log_posterior + row);
+    }
+    if constexpr (Origin::IS_DRAWN) {
+      for (int64_t l = 0; l < L; ++l) transpose_out<T, V>(z + l * M * B, count, M, out.z + (l * in.N + row) * M);
     }
     for (int64_t k = 0; k < K; ++k) {
       Vec<T> distance[V] = {}, part[V] = {};
@@ -63,15 +70,16 @@ void shared_forward_blocks(const MixtureInputs<T> in, const PriorTable<T>& prior
   }
 }
 
-template <class T, int V>
+template <class Origin, class T, int V>
 void shared_backward_blocks(const MixtureInputs<T> in, const PriorTable<T>& prior, const MixtureUpstream<T> up,
                             const MixtureGradients<T> out, const Partial& partial, int64_t begin, int64_t end) {
   constexpr int64_t B = ROWS<T, V>;
   const int64_t L = in.L, K = in.K, M = in.M;
   const bool has_posterior = in.mean != nullptr;
   const BlockWeights<T> weights(K * B);
-  const Buffer<T> z(M * B), d_z(M * B);
-  const Buffer<T> mean(M * B), precision(M * B), d_mean(M * B), d_log_var(M * B);
+  const Buffer<T> source(M * B), drawn(Origin::IS_DRAWN ? M * B : 0), d_z(M * B);
+  const Buffer<T> mean(M * B), spread(M * B), d_mean(M * B), d_log_var(M * B);
+  const T* const z = Origin::IS_DRAWN ? drawn.get() : source.get();
   Cascade<T> z_sums(M * B, K);
   const T mean_weight = T(1) / T(L), sample_weight = in.product ? T(1) : mean_weight;
 
@@ -92,22 +100,20 @@ void shared_backward_blocks(const MixtureInputs<T> in, const PriorTable<T>& prio
         posterior_weight[r] = mean_weight * by_output - (in.use_posterior ? sample_weight * posterior_weight[r] : T(0));
       }
       transpose_in<T, V>(in.mean + row * M, count, M, mean.get());
-      transpose_in<T, V>(in.log_var + row * M, count, M, precision.get());
+      transpose_in<T, V>(in.log_var + row * M, count, M, spread.get());
       for (int64_t i = 0; i < M * B; i += LANES<T>)
-        store(precision.get() + i, exponential<T>(-load(precision.get() + i)));
+        store(spread.get() + i, exponential<T>(Origin::exponent(load(spread.get() + i))));
       std::fill_n(d_mean.get(), M * B, T(0));
       std::fill_n(d_log_var.get(), M * B, T(0));
     }
     for (int64_t l = 0; l < L; ++l) {
-      transpose_in<T, V>(in.z + (l * in.N + row) * M, count, M, z.get());
-      if (has_posterior) {
-        for (int64_t i = 0; i < M * B; i += LANES<T>) {
-          const auto gradient = log_density_gradient<T>(load(posterior_weight + i % B), load(z.get() + i),
-                                                        load(mean.get() + i), load(precision.get() + i));
-          store(z_sums.part() + i, -gradient.mean);
-          store(d_mean.get() + i, load(d_mean.get() + i) + gradient.mean);
-          store(d_log_var.get() + i, load(d_log_var.get() + i) + gradient.log_var);
-        }
+      const int64_t at = (l * in.N + row) * M;
+      transpose_in<T, V>(in.source + at, count, M, source.get());
+      if constexpr (Origin::IS_DRAWN) {
+        for (int64_t i = 0; i < M * B; i += LANES<T>)
+          store(drawn.get() + i,
+                Origin::z(load(source.get() + i), load(mean.get() + i), load(spread.get() + i)));
+        if (up.z != nullptr) transpose_in<T, V>(up.z + at, count, M, z_sums.part());
       }
       for (int64_t k = 0; k < K; ++k) {
         for (int64_t m = 0; m < M; ++m) {
@@ -115,8 +121,8 @@ void shared_backward_blocks(const MixtureInputs<T> in, const PriorTable<T>& prio
           Vec<T> by_mean{}, by_log_var{};
           for (int64_t r = 0; r < B; r += LANES<T>) {
             const int64_t i = m * B + r;
-            const auto gradient = log_density_gradient<T>(load(weights.prior.get() + k * B + r), load(z.get() + i),
-                                                          p_mean, p_precision);
+            const auto gradient = log_density_gradient<T>(load(weights.prior.get() + k * B + r), load(z + i), p_mean,
+                                                          p_precision);
             store(z_sums.part() + i, load(z_sums.part() + i) - gradient.mean);
             by_mean += gradient.mean;
             by_log_var += gradient.log_var;
@@ -127,7 +133,16 @@ void shared_backward_blocks(const MixtureInputs<T> in, const PriorTable<T>& prio
         z_sums.end_term();
       }
       z_sums.finish(d_z.get());
-      transpose_out<T, V>(d_z.get(), count, M, out.z + (l * in.N + row) * M);
+      if (has_posterior) {
+        for (int64_t i = 0; i < M * B; i += LANES<T>) {
+          const auto gradient = Origin::gradient(load(posterior_weight + i % B), load(source.get() + i),
+                                                 load(mean.get() + i), load(spread.get() + i), load(d_z.get() + i));
+          store(d_z.get() + i, gradient.z);
+          store(d_mean.get() + i, load(d_mean.get() + i) + gradient.mean);
+          store(d_log_var.get() + i, load(d_log_var.get() + i) + gradient.log_var);
+        }
+      }
+      if constexpr (!Origin::IS_DRAWN) transpose_out<T, V>(d_z.get(), count, M, out.z + at);
     }
     if (has_posterior) {
       transpose_out<T, V>(d_mean.get(), count, M, out.mean + row * M);

@@ -6,7 +6,7 @@ namespace deepmix::cuda {
 namespace {
 
 /// One thread a (row, component) pair; M is FIXED_M where that is not 0, so that short loops unroll.
-template <class T, int FIXED_M>
+template <class Origin, int FIXED_M, class T>
 __global__ void pair_terms(MixtureInputs<T> in, MixtureOutputs<T> out) {
   const int64_t M = FIXED_M > 0 ? FIXED_M : in.M;
   const T mean_weight = T(1) / T(in.L);
@@ -21,11 +21,15 @@ __global__ void pair_terms(MixtureInputs<T> in, MixtureOutputs<T> out) {
         mean = in.mean[head * M + m];
         log_var = in.log_var[head * M + m];
       }
-      const T precision = precise_exp(-log_var);
+      const T spread = precise_exp(Origin::exponent(log_var));
       for (int64_t l = 0; l < in.L; ++l) {
-        const T z = in.z[(l * in.N * in.H + head) * M + m];
+        const int64_t sample = (l * in.N * in.H + head) * M + m;
+        const T source = in.source[sample], z = Origin::z(source, mean, spread);
+        if constexpr (Origin::IS_DRAWN) {
+          if (in.H == in.K || k == 0) out.z[sample] = z;
+        }
         by_prior += scaled_distance(z, p_mean, p_precision);
-        by_posterior += scaled_distance(z, mean, precision);
+        by_posterior += Origin::distance(source, mean, spread);
       }
       prior_sum += mean_weight * by_prior + p_log_var;
       posterior_sum += mean_weight * by_posterior + log_var;
@@ -42,7 +46,7 @@ __global__ void pair_terms(MixtureInputs<T> in, MixtureOutputs<T> out) {
 }
 
 /// One thread a latent (row, head, dimension): the gradients by z, mean and log-variance.
-template <class T>
+template <class Origin, class T>
 __global__ void latent_gradient(MixtureInputs<T> in, MixtureUpstream<T> up, MixtureGradients<T> out,
                                 const T* ratio_weight, const T* prior_weight) {
   const int64_t M = in.M, total = in.N * in.H * M;
@@ -51,29 +55,29 @@ __global__ void latent_gradient(MixtureInputs<T> in, MixtureUpstream<T> up, Mixt
     const int64_t m = i % M, head = i / M, row = head / in.H, h = head % in.H;
     const int64_t first = in.H == in.K ? h : 0, last = in.H == in.K ? h + 1 : in.K;
     const bool has_posterior = in.mean != nullptr;
-    T by_posterior = 0, mean = 0, precision = 0, d_mean = 0, d_log_var = 0;
+    T by_posterior = 0, mean = 0, spread = 0, d_mean = 0, d_log_var = 0;
     if (has_posterior) {
       for (int64_t k = first; k < last; ++k) by_posterior -= ratio_weight[row * in.K + k];
       by_posterior = (in.use_posterior ? sample_weight * by_posterior : T(0)) +
                      mean_weight * prior_value(up.log_posterior, head);
       mean = in.mean[i];
-      precision = precise_exp(-in.log_var[i]);
+      spread = precise_exp(Origin::exponent(in.log_var[i]));
     }
     for (int64_t l = 0; l < in.L; ++l) {
-      const T z = in.z[l * total + i];
-      T d_z = 0;
+      const T source = in.source[l * total + i], z = Origin::z(source, mean, spread);
+      T d_z = prior_value(up.z, l * total + i);
       for (int64_t k = first; k < last; ++k) {
         const T p_mean = prior_value(in.prior_mean, k * M + m);
         const T p_precision = precise_exp(-prior_value(in.prior_log_var, k * M + m));
         d_z -= log_density_gradient<T>(prior_weight[row * in.K + k], z, p_mean, p_precision).mean;
       }
       if (has_posterior) {
-        const auto gradient = log_density_gradient<T>(by_posterior, z, mean, precision);
-        d_z -= gradient.mean;
+        const auto gradient = Origin::gradient(by_posterior, source, mean, spread, d_z);
+        d_z = gradient.z;
         d_mean += gradient.mean;
         d_log_var += gradient.log_var;
       }
-      out.z[l * total + i] = d_z;
+      if constexpr (!Origin::IS_DRAWN) out.z[l * total + i] = d_z;
     }
     if (has_posterior) {
       out.mean[i] = d_mean;
@@ -83,7 +87,7 @@ __global__ void latent_gradient(MixtureInputs<T> in, MixtureUpstream<T> up, Mixt
 }
 
 /// One thread a (task, component, dimension): the prior's gradients summed over the task's rows.
-template <class T>
+template <class Origin, class T>
 __global__ void prior_gradient(MixtureInputs<T> in, const T* prior_weight, int64_t tasks, T* mean_partial,
                                T* log_var_partial) {
   const int64_t M = in.M, size = in.K * M, rows = (in.N + tasks - 1) / tasks;
@@ -95,8 +99,13 @@ __global__ void prior_gradient(MixtureInputs<T> in, const T* prior_weight, int64
     for (int64_t row = task * rows; row < end; ++row) {
       const int64_t head = row * in.H + (in.H == in.K ? k : 0);
       const T weight = prior_weight[row * in.K + k];
+      T mean = 0, spread = 0;
+      if constexpr (Origin::IS_DRAWN) {
+        mean = in.mean[head * M + m];
+        spread = precise_exp(Origin::exponent(in.log_var[head * M + m]));
+      }
       for (int64_t l = 0; l < in.L; ++l) {
-        const T z = in.z[(l * in.N * in.H + head) * M + m];
+        const T z = Origin::z(in.source[(l * in.N * in.H + head) * M + m], mean, spread);
         const auto gradient = log_density_gradient<T>(weight, z, p_mean, p_precision);
         by_mean += gradient.mean;
         by_log_var += gradient.log_var;
@@ -112,18 +121,37 @@ __global__ void likelihood_gradient(const T* ratio_weight, int64_t pairs, int64_
   for (int64_t i = first_item(); i < L * pairs; i += item_stride()) out[i] = sample_weight * ratio_weight[i % pairs];
 }
 
+template <class Origin, class T>
+void launch_pair_terms(const MixtureInputs<T>& in, const MixtureOutputs<T>& out, cudaStream_t stream) {
+  const int64_t pairs = in.N * in.K;
+  switch (in.M) {
+    case 2: return launch(pair_terms<Origin, 2, T>, pairs, THREADS, stream, in, out);
+    case 8: return launch(pair_terms<Origin, 8, T>, pairs, THREADS, stream, in, out);
+    case 10: return launch(pair_terms<Origin, 10, T>, pairs, THREADS, stream, in, out);
+    case 16: return launch(pair_terms<Origin, 16, T>, pairs, THREADS, stream, in, out);
+    default: launch(pair_terms<Origin, 0, T>, pairs, THREADS, stream, in, out);
+  }
+}
+
+/// The gradients that need z: by latents and, where there is one, summed by tasks, by the prior.
+template <class Origin, class T>
+void launch_gradients(const MixtureInputs<T>& in, const MixtureUpstream<T>& up, const MixtureGradients<T>& out,
+                      const T* ratio, const T* prior, int64_t tasks, T* mean_partial, T* log_var_partial,
+                      cudaStream_t stream) {
+  launch(latent_gradient<Origin, T>, in.N * in.H * in.M, THREADS, stream, in, up, out, ratio, prior);
+  if (out.prior_mean != nullptr)
+    launch(prior_gradient<Origin, T>, tasks * in.K * in.M, THREADS, stream, in, prior, tasks, mean_partial,
+           log_var_partial);
+}
+
 }  // namespace
 
 template <class T>
 void mixture(const MixtureInputs<T>& in, const MixtureOutputs<T>& out, cudaStream_t stream) {
-  const int64_t pairs = in.N * in.K;
-  switch (in.M) {
-    case 2: launch(pair_terms<T, 2>, pairs, THREADS, stream, in, out); break;
-    case 8: launch(pair_terms<T, 8>, pairs, THREADS, stream, in, out); break;
-    case 10: launch(pair_terms<T, 10>, pairs, THREADS, stream, in, out); break;
-    case 16: launch(pair_terms<T, 16>, pairs, THREADS, stream, in, out); break;
-    default: launch(pair_terms<T, 0>, pairs, THREADS, stream, in, out);
-  }
+  if (in.is_drawn)
+    launch_pair_terms<Drawn<T>>(in, out, stream);
+  else
+    launch_pair_terms<Given<T>>(in, out, stream);
   launch(normalize_rows<T>, in.N, THREADS / WARP, stream, out.log_q, out.log_normalizer, in.N, in.K);
 }
 
@@ -137,15 +165,13 @@ void mixture_backward(const MixtureInputs<T>& in, const MixtureUpstream<T>& up, 
   T *mean_partial = weight_partial + tasks * in.K, *log_var_partial = mean_partial + tasks * size;
   const T mean_weight = T(1) / T(in.L), sample_weight = in.product ? T(1) : mean_weight;
   launch(pair_weights<T>, in.N, THREADS / WARP, stream, up, in.N, in.K, mean_weight, sample_weight, ratio, prior);
-  launch(latent_gradient<T>, in.N * in.H * in.M, THREADS, stream, in, up, out, static_cast<const T*>(ratio),
-         static_cast<const T*>(prior));
+  const auto launch_both = in.is_drawn ? launch_gradients<Drawn<T>, T> : launch_gradients<Given<T>, T>;
+  launch_both(in, up, out, ratio, prior, tasks, mean_partial, log_var_partial, stream);
   launch(sum_columns<T>, tasks * in.K, THREADS, stream, static_cast<const T*>(ratio), in.N, in.K, tasks,
          weight_partial);
   launch(sum_partials<T>, in.K, THREADS, stream, static_cast<const T*>(weight_partial), tasks, in.K,
          in.product ? T(in.L) : T(1), out.log_weight);
   if (out.prior_mean != nullptr) {
-    launch(prior_gradient<T>, tasks * size, THREADS, stream, in, static_cast<const T*>(prior), tasks, mean_partial,
-           log_var_partial);
     launch(sum_partials<T>, size, THREADS, stream, static_cast<const T*>(mean_partial), tasks, size, T(1),
            out.prior_mean);
     launch(sum_partials<T>, size, THREADS, stream, static_cast<const T*>(log_var_partial), tasks, size, T(1),

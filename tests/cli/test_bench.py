@@ -31,6 +31,7 @@ def test_bench_writes_every_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     rows: list[dict[str, Any]] = measured["rows"]
     assert {row["op"] for row in rows} == {
         "mixture_posterior",
+        "sampled_mixture_posterior",
         "component_kl",
         "component_log_prob",
         "component_log_prob_full",

@@ -73,6 +73,13 @@ def mixture_arguments(sizes: Sizes, switches: Switches, dtype: torch.dtype = tor
     return [z, mean, log_var, *prior, log_weight, log_likelihood, switches.use_posterior, switches.product]
 
 
+def sampled_arguments(sizes: Sizes, switches: Switches, dtype: torch.dtype = torch.float32, seed: int = 0) -> list[Any]:
+    """Return random arguments of sampled_mixture_posterior, in the operator's order."""
+    z, *parameters, _, use_posterior, product = mixture_arguments(sizes, switches, dtype, seed)
+    noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed + 1000), dtype=dtype)
+    return [noise, *parameters, use_posterior, product]
+
+
 def in_double(arguments: Sequence[Any]) -> list[Any]:
     """Return the arguments in float64."""
     return [argument.double() if isinstance(argument, Tensor) else argument for argument in arguments]
@@ -88,7 +95,7 @@ def outputs_and_gradients(
     outputs = tuple(o[:, : u.shape[1]] if o.dim() == 2 else o for o, u in zip(outputs, upstream, strict=True))
     wanted = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
     upstream = [u.to(o.dtype) for o, u in zip(outputs, upstream, strict=True)]
-    gradients = torch.autograd.grad(outputs, wanted, upstream)
+    gradients = torch.autograd.grad(outputs, wanted, upstream, materialize_grads=True)
     return [o.detach() for o in outputs] + list(gradients)
 
 

@@ -22,6 +22,7 @@ from tests.ops.oracle import (
     Switches,
     assert_as_exact_as_reference,
     mixture_arguments,
+    sampled_arguments,
 )
 
 GRID = [
@@ -135,12 +136,13 @@ def test_results_do_not_depend_on_threads(shared: bool) -> None:
 
 
 def test_typed_face_is_the_reference() -> None:
-    z, mean, log_var, prior_mean, prior_log_var, log_weight, *_ = mixture_arguments(Sizes(9, 4, 3, L=2), EQ_15)
+    noise, mean, log_var, prior_mean, prior_log_var, log_weight, *_ = sampled_arguments(Sizes(9, 4, 3, L=2), EQ_15)
     prior = MixtureParameters(Gaussian(prior_mean, prior_log_var), log_weight)
-    latents = Latents(z, Gaussian(mean, log_var), prior, torch.zeros(9, 4), at_mean=False)
+    latents = Latents(noise, Gaussian(mean, log_var), prior, torch.zeros(9, 4), at_mean=False)
     got = ops.mixture_posterior(latents, torch.zeros(2, 9, 1), use_posterior=True)
+    assert got.z_LNHM is None
     *_, log_q_NK, log_normalizer_N = reference.mixture_posterior(
-        z, mean, log_var, prior_mean, prior_log_var, log_weight, None, True, False
+        latents.z_LNHM, mean, log_var, prior_mean, prior_log_var, log_weight, None, True, False
     )
     torch.testing.assert_close(got.log_q_NK, log_q_NK)
     torch.testing.assert_close(got.log_normalizer_N, log_normalizer_N)
@@ -149,8 +151,9 @@ def test_typed_face_is_the_reference() -> None:
 def test_wrong_shapes_say_so() -> None:
     z, mean, log_var, *_, log_weight, _, _, _ = mixture_arguments(Sizes(9, 4, 3), STANDARD)
     latents = Latents(z[:, :8], Gaussian(mean, log_var), MixtureParameters(None, log_weight), mean[..., 0], False)
-    with pytest.raises(ValueError, match=r"z must be \(L, N, H, M\)"):
-        ops.mixture_posterior(latents, None, use_posterior=True)
+    for log_likelihood_LNK in (None, torch.zeros(1, 9, 4)):
+        with pytest.raises(ValueError, match=r"the noise must be \(L, N, H, M\)"):
+            ops.mixture_posterior(latents, log_likelihood_LNK, use_posterior=True)
     with pytest.raises(RuntimeError, match="mean has the wrong shape"):
         kernel(z, mean[:8], log_var, None, None, log_weight, None, True, False)
     with pytest.raises(RuntimeError, match="float32 and float64"):
@@ -162,6 +165,7 @@ def test_wrong_shapes_say_so() -> None:
 
 
 PEAK_MEMORY = """
+import sys
 import torch
 from deepmix import operators, ops
 
@@ -170,12 +174,13 @@ def peak():  # ru_maxrss would be no less than that of the process that started 
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 def forward_and_backward(N, K, M):
+    is_drawn = sys.argv[1] == "sampled_mixture_posterior"  # then z is an output, and the noise has no gradient
     shapes = [(1, N, K, M), (N, K, M), (N, K, M), (K, M), (K, M), (K,)]
     inputs = [torch.ones(shape).requires_grad_() for shape in shapes]
-    upstream = [torch.ones(shape) for shape in ((N, K), (N, K), (N, K), (N,))]
+    upstream = [torch.ones(shape) for shape in (*[shapes[0]] * is_drawn, (N, K), (N, K), (N, K), (N,))]
     before = peak()
-    outputs = operators.call("mixture_posterior", *inputs, None, True, False)
-    gradients = torch.autograd.grad(outputs, inputs, upstream)
+    outputs = operators.call(sys.argv[1], *inputs, *([] if is_drawn else [None]), True, False)
+    gradients = torch.autograd.grad(outputs, inputs[is_drawn:], upstream)
     used = [*inputs, *outputs, *gradients]
     return peak() - before, sum(t.nbytes for t in inputs), sum(t.nbytes for t in used)
 
@@ -186,8 +191,9 @@ print(*forward_and_backward(100_000, 10, 10))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process's memory is read as Linux tells it")
-def test_peak_memory_is_inputs_outputs_and_gradients() -> None:
-    done = subprocess.run([sys.executable, "-c", PEAK_MEMORY], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("name", ["mixture_posterior", "sampled_mixture_posterior"])
+def test_peak_memory_is_inputs_outputs_and_gradients(name: str) -> None:
+    done = subprocess.run([sys.executable, "-c", PEAK_MEMORY, name], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     grown, inputs, everything = (int(word) for word in done.stdout.split())
     assert grown > 0.5 * (everything - inputs)  # or the measure is blind

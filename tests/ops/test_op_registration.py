@@ -14,15 +14,29 @@ from torch import Tensor
 
 from deepmix import operators, ops
 from deepmix.types import Gaussian, Latents, MixtureParameters
-from tests.ops.oracle import EQ_5, EQ_10, PRODUCT, STANDARD, Sizes, mixture_arguments
+from tests.ops.oracle import (
+    EQ_5,
+    EQ_10,
+    EQ_15,
+    PRODUCT,
+    STANDARD,
+    Sizes,
+    Switches,
+    mixture_arguments,
+    sampled_arguments,
+)
 from tests.ops.test_op_component_log_prob import diagonal_arguments, full_arguments
 
 SMALL = [Sizes(5, 3, 2, L=2), Sizes(5, 3, 2, L=2, shared=True)]
+SAMPLED_SWITCHES = [EQ_10, EQ_15, STANDARD, Switches(product=True)]
 SWITCHES = [EQ_5, EQ_10, STANDARD, PRODUCT]
+SAMPLED = "sampled_mixture_posterior"
 
 
-def with_gradients(arguments: list[Any]) -> list[Any]:
-    return [a.requires_grad_() if isinstance(a, Tensor) else a for a in arguments]
+def with_gradients(arguments: list[Any], name: str = "") -> list[Any]:
+    """Return the arguments as leaves, but the noise, which has no gradient."""
+    first = 1 if name == SAMPLED else 0
+    return [a.requires_grad_() if isinstance(a, Tensor) and i >= first else a for i, a in enumerate(arguments)]
 
 
 def calls(dtype: torch.dtype) -> list[tuple[str, list[Any]]]:
@@ -30,6 +44,7 @@ def calls(dtype: torch.dtype) -> list[tuple[str, list[Any]]]:
     mixtures = [mixture_arguments(sizes, switches, dtype) for sizes in SMALL for switches in SWITCHES]
     return [
         *(("mixture_posterior", arguments) for arguments in mixtures),
+        *((SAMPLED, sampled_arguments(sizes, switches, dtype)) for sizes in SMALL for switches in SAMPLED_SWITCHES),
         *(("component_kl", arguments[1:5]) for arguments in mixtures),
         ("component_log_prob", diagonal_arguments(5, 3, 2, dtype)),
         ("component_log_prob_full", full_arguments(5, 3, 2, dtype)),
@@ -48,7 +63,7 @@ def names(call: tuple[str, list[Any]]) -> str:
 @pytest.mark.parametrize("number", range(len(calls(torch.float32))))
 def test_opcheck(number: int) -> None:
     name, arguments = calls(torch.float32)[number]
-    torch.library.opcheck(operator(name), with_gradients(arguments))
+    torch.library.opcheck(operator(name), with_gradients(arguments, name))
 
 
 @pytest.mark.parametrize("number", range(len(calls(torch.float64))))
@@ -60,13 +75,13 @@ def test_gradcheck(number: int) -> None:
             lambda *a: operator(name)(a[0], a[1], a[2].tril(), a[3]), with_gradients(arguments)
         )
     else:
-        assert torch.autograd.gradcheck(operator(name), with_gradients(arguments))
+        assert torch.autograd.gradcheck(operator(name), with_gradients(arguments, name))
 
 
 @pytest.mark.parametrize("number", range(len(calls(torch.float32))))
 def test_eager_gradients_are_the_operators_own(number: int) -> None:
     name, arguments = calls(torch.float32)[number]
-    leaves = [a for a in with_gradients(arguments) if isinstance(a, Tensor)]
+    leaves = [a for a in with_gradients(arguments, name) if isinstance(a, Tensor) and a.requires_grad]
     results = []
     for compute in (operator(name), lambda *a: operators.call(name, *a)):
         outputs = compute(*arguments)
@@ -77,19 +92,29 @@ def test_eager_gradients_are_the_operators_own(number: int) -> None:
         assert torch.equal(got, expected)
 
 
-def e_step(mean: Tensor, log_var: Tensor, z: Tensor, prior: Gaussian, log_weight: Tensor) -> Tensor:
+def e_step(mean: Tensor, log_var: Tensor, noise: Tensor, prior: Gaussian, log_weight: Tensor) -> Tensor:
     posterior, mixture = Gaussian(mean, log_var), MixtureParameters(prior, log_weight)
-    latents = Latents(z, posterior, mixture, ops.component_kl(posterior, mixture), at_mean=False)
-    return ops.mixture_posterior(latents, None, use_posterior=True).log_q_NK - latents.kl_NK
+    latents = Latents(noise, posterior, mixture, ops.component_kl(posterior, mixture), at_mean=False)
+    found = ops.mixture_posterior(latents, None, use_posterior=True)
+    assert found.z_LNHM is not None
+    return found.log_q_NK - latents.kl_NK + found.z_LNHM.square().mean()
+
+
+def e_step_of_samples(mean: Tensor, log_var: Tensor, noise: Tensor, prior: Gaussian, log_weight: Tensor) -> Tensor:
+    posterior, mixture = Gaussian(mean, log_var), MixtureParameters(prior, log_weight)
+    latents = Latents(noise, posterior, mixture, ops.component_kl(posterior, mixture), at_mean=False)
+    log_likelihood_LNK = latents.z_LNHM.square().mean((-2, -1)).unsqueeze(-1)
+    return ops.mixture_posterior(latents, log_likelihood_LNK, use_posterior=True).log_q_NK
 
 
 @pytest.mark.parametrize("sizes", SMALL, ids=str)
-def test_compiles_whole(sizes: Sizes) -> None:
-    z, mean, log_var, prior_mean, prior_log_var, log_weight, *_ = with_gradients(mixture_arguments(sizes, EQ_10))
-    arguments = (mean, log_var, z, Gaussian(prior_mean, prior_log_var), log_weight)
-    leaves = [mean, log_var, z, prior_mean, prior_log_var, log_weight]
-    compiled = torch.compile(e_step, fullgraph=True, backend="aot_eager")
-    got, expected = compiled(*arguments), e_step(*arguments)
+@pytest.mark.parametrize("compute", [e_step, e_step_of_samples])
+def test_compiles_whole(compute: Callable[..., Tensor], sizes: Sizes) -> None:
+    noise, mean, log_var, prior_mean, prior_log_var, log_weight, *_ = sampled_arguments(sizes, EQ_10)
+    leaves = with_gradients([mean, log_var, prior_mean, prior_log_var, log_weight])
+    arguments = (mean, log_var, noise, Gaussian(prior_mean, prior_log_var), log_weight)
+    compiled = torch.compile(compute, fullgraph=True, backend="aot_eager")
+    got, expected = compiled(*arguments), compute(*arguments)
     torch.testing.assert_close(got, expected)
     for one, other in zip(
         torch.autograd.grad(got.square().sum(), leaves),
@@ -126,16 +151,16 @@ def test_only_compiling_imports_the_compiler(what: str) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
-    z, mean, log_var, prior_mean, prior_log_var, log_weight, *_ = mixture_arguments(SMALL[0], EQ_10)
+    noise, mean, log_var, prior_mean, prior_log_var, log_weight, *_ = sampled_arguments(SMALL[0], EQ_10)
     prior = Gaussian(prior_mean, prior_log_var)
-    z, mean, log_var = z.to(dtype), mean.to(dtype).requires_grad_(), log_var.to(dtype)
+    noise, mean, log_var = noise.to(dtype), mean.to(dtype).requires_grad_(), log_var.to(dtype)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        log_q_NK = e_step(mean, log_var, z, prior, log_weight)
+        log_q_NK = e_step(mean, log_var, noise, prior, log_weight)
     assert log_q_NK.dtype == torch.float32
     log_q_NK.square().sum().backward()
     assert mean.grad is not None
     assert mean.grad.dtype == dtype
-    exact = e_step(mean.detach().float(), log_var.float(), z.float(), prior, log_weight)
+    exact = e_step(mean.detach().float(), log_var.float(), noise.float(), prior, log_weight)
     torch.testing.assert_close(log_q_NK.detach(), exact)
 
 
@@ -159,3 +184,17 @@ def test_gradients_through_vmap(compute: Callable[..., Any]) -> None:
     one_by_one = torch.stack([compute(means[:, i], log_var, prior_mean, prior_log_var) for i in range(2)])
     (expected,) = torch.autograd.grad(one_by_one.square().sum(), means)
     torch.testing.assert_close(got, expected)
+
+
+def test_vmap_over_noise() -> None:
+    noise, *parameters = sampled_arguments(SMALL[0], EQ_15)
+    leaves = [a for a in with_gradients(parameters) if isinstance(a, Tensor)]
+    noises = torch.stack([noise, -noise])
+    compute = operator(SAMPLED)
+    batched = torch.vmap(lambda one: compute(one, *parameters))(noises)
+    one_by_one = [torch.stack(outputs) for outputs in zip(*(compute(one, *parameters) for one in noises), strict=True)]
+    for got, expected in zip(batched, one_by_one, strict=True):
+        assert torch.equal(got, expected)
+    gradients = [torch.autograd.grad(sum(o.square().sum() for o in of), leaves) for of in (batched, one_by_one)]
+    for got, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(got, expected)

@@ -44,8 +44,9 @@ def random_latents(n_samples: int) -> tuple[Latents, Tensor, Tensor]:
     posterior = Gaussian(randn(N, K, M, seed=1), randn(N, K, M, seed=2))
     components = Gaussian(randn(K, M, seed=3), randn(K, M, seed=4))
     prior = MixtureParameters(components, randn(K, seed=5).log_softmax(0))
-    z = posterior.sample(n_samples, seeded(6))
-    latents = Latents(z, posterior, prior, ops.component_kl(posterior, prior), at_mean=False)
+    noise = posterior.noise(n_samples, seeded(6))
+    latents = Latents(noise, posterior, prior, ops.component_kl(posterior, prior), at_mean=False)
+    z = latents.z_LNHM
     log_likelihood = 2.0 * randn(n_samples, N, K, seed=8)
     log_prior = Normal(components.mean, torch.exp(0.5 * components.log_var)).log_prob(z).sum(-1)
     log_posterior = Normal(posterior.mean, torch.exp(0.5 * posterior.log_var)).log_prob(z).sum(-1)

@@ -32,10 +32,10 @@ def standard(n_components: int = K) -> MixtureParameters:
     return MixtureParameters(None, randn(n_components).log_softmax(0))
 
 
-def latents(n_heads: int = K, prior: MixtureParameters | None = None, z_shape: tuple[int, ...] = ()) -> Latents:
+def latents(n_heads: int = K, prior: MixtureParameters | None = None, shape: tuple[int, ...] = ()) -> Latents:
     posterior = gaussian(N, n_heads, M, seed=3)
-    z = randn(*(z_shape or (L, N, n_heads, M)), seed=9)
-    return Latents(z, posterior, prior or mixture(), torch.zeros(N, K, dtype=torch.float64), at_mean=False)
+    noise = randn(*(shape or (L, N, n_heads, M)), seed=9)
+    return Latents(noise, posterior, prior or mixture(), torch.zeros(N, K, dtype=torch.float64), at_mean=False)
 
 
 @pytest.mark.parametrize("prior", [mixture(), standard()], ids=["mixture", "standard"])
@@ -89,9 +89,9 @@ def test_component_kl_refuses_shapes_that_do_not_fit(
         ops.component_kl(posterior, prior)
 
 
-def test_mixture_posterior_refuses_samples_of_another_shape() -> None:
+def test_mixture_posterior_refuses_noise_of_another_shape() -> None:
     with pytest.raises(ValueError, match=re.escape("of shape (5, 3, 2), got (2, 5, 1, 2)")):
-        ops.mixture_posterior(latents(z_shape=(L, N, 1, M)), None, use_posterior=True)
+        ops.mixture_posterior(latents(shape=(L, N, 1, M)), None, use_posterior=True)
 
 
 @pytest.mark.parametrize("shape", [(N, K), (1, N, K), (L, N, 2)])

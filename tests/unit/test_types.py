@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepmix.types import Gaussian, Inference
+from deepmix.types import Gaussian, Inference, Latents, MixtureParameters
 
 
 def example() -> Gaussian:
@@ -43,6 +43,15 @@ def test_samples_carry_gradients_to_mean_and_log_variance() -> None:
     to_mean, to_log_var = torch.autograd.grad(z.sum(), (mean, log_var))
     torch.testing.assert_close(to_mean, torch.ones_like(mean), rtol=0.0, atol=0.0)
     torch.testing.assert_close(to_log_var, 0.5 * z[0].detach(), rtol=1e-14, atol=1e-14)  # d sigma / d log_var = 1/2
+
+
+def test_latents_are_drawn_from_their_noise_unless_they_are_at_hand() -> None:
+    prior, kl_NK = MixtureParameters(None, torch.zeros(1)), torch.zeros(1, 1)
+    noise = torch.ones(1, 1, 2, dtype=torch.float64)
+    drawn = Latents(noise, example(), prior, kl_NK, at_mean=False)
+    assert torch.equal(drawn.z_LNHM[0], example().mean + torch.exp(0.5 * example().log_var))
+    assert torch.equal(dataclasses.replace(drawn, noise_LNHM=None).z_LNHM, example().mean.unsqueeze(0))
+    assert dataclasses.replace(drawn, drawn_LNHM=noise).z_LNHM is noise
 
 
 def test_map_is_the_most_probable_component() -> None:
