@@ -166,11 +166,39 @@ DEEPMIX_INLINE Vec<T> exponential(Vec<T> x) {
 }
 
 template <class T>
+struct Logarithm;
+
+template <>
+struct Logarithm<float> {
+  static constexpr uint32_t ROOT_HALF = 0x3f3504f3, INTEGERS = 0x4b000000;  // bits of sqrt(1/2) and of 2^23
+  static constexpr int TERMS = 5;
+};
+
+template <>
+struct Logarithm<double> {
+  static constexpr uint64_t ROOT_HALF = 0x3fe6a09e667f3bcd, INTEGERS = 0x4330000000000000;  // and of 2^52
+  static constexpr int TERMS = 11;
+};
+
+/// log x to about two units in the last place, of what is not negative and not below the normal range.
+/// x = 2^n m with sqrt(1/2) <= m < sqrt(2); log m = 2 artanh s with s = (m - 1) / (m + 1), by its series.
+template <class T>
 DEEPMIX_INLINE Vec<T> logarithm(Vec<T> x) {
-  T lanes[LANES<T>];
-  store(lanes, x);
-  for (T& lane : lanes) lane = std::log(lane);
-  return load(lanes);
+  using E = Exponential<T>;
+  using L = Logarithm<T>;
+  using Bits = typename VectorOf<T>::Bits;
+  using Bit = decltype(L::ROOT_HALF);
+  const Bits bits = reinterpret_cast<Bits>(x);
+  const Bits biased = (bits + ((Bit{E::BIAS} << E::MANTISSA) - L::ROOT_HALF)) >> E::MANTISSA;  // n + BIAS
+  const Vec<T> n = reinterpret_cast<Vec<T>>(biased | L::INTEGERS) - (T(Bit{1} << E::MANTISSA) + E::BIAS);
+  const Vec<T> m = reinterpret_cast<Vec<T>>(bits - ((biased - E::BIAS) << E::MANTISSA));
+  const Vec<T> s = (m - T(1)) / (m + T(1)), square = s * s;
+  Vec<T> series = broadcast<T>(T(2) / (2 * L::TERMS + 1));
+  for (int i = L::TERMS - 1; i > 0; --i) series = series * square + T(2) / (2 * i + 1);
+  const Vec<T> value = n * E::LN2_HIGH + (n * E::LN2_LOW + s * square * series + T(2) * s);
+  const Vec<T> infinity = broadcast<T>(std::numeric_limits<T>::infinity());
+  const Vec<T> of_zero = x == Vec<T>{} ? -infinity : value;
+  return x < infinity ? of_zero : x;  // NaN stays NaN
 }
 
 /// How `over_vectors` reads and writes: whole vectors, and one part of a vector at the end.
