@@ -34,6 +34,11 @@ inline int64_t group_size(int64_t n) {
 
 constexpr int64_t DIMENSIONS_GROUP = 16;  // the same for a sum over M
 
+/// Where the group of dimension m ends.
+DEEPMIX_INLINE int64_t group_end(int64_t m, int64_t M) {
+  return std::min(M, (m / DIMENSIONS_GROUP + 1) * DIMENSIONS_GROUP);
+}
+
 /// Add some vectors to others and make them 0.
 template <class V>
 DEEPMIX_INLINE void move_vectors(V* from, int count, V* to) {

@@ -20,10 +20,11 @@ template <class T, int V>
 DEEPMIX_INLINE void project_block(const T* difference, const T* cholesky, int64_t j, int64_t M, Vec<T>* y) {
   Vec<T> part[V] = {};
   for (int v = 0; v < V; ++v) y[v] = Vec<T>{};
-  for (int64_t i = j; i < M; ++i) {
-    const Vec<T> factor = broadcast(cholesky[i * M + j]);
-    for (int v = 0; v < V; ++v) part[v] += factor * load(difference + i * ROWS<T, V> + v * LANES<T>);
-    if (i % DIMENSIONS_GROUP == DIMENSIONS_GROUP - 1 || i == M - 1) move_vectors(part, V, y);
+  for (int64_t i = j; i < M; move_vectors(part, V, y)) {
+    for (const int64_t end = group_end(i, M); i < end; ++i) {
+      const Vec<T> factor = broadcast(cholesky[i * M + j]);
+      for (int v = 0; v < V; ++v) part[v] += factor * load(difference + i * ROWS<T, V> + v * LANES<T>);
+    }
   }
 }
 
