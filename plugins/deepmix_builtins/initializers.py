@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
 import numpy as np
+import torch
 from scipy import sparse
 from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.decomposition import PCA
@@ -145,7 +146,7 @@ def _umap_clusters(features: list[Array], n_components: int, seed: int, *, alone
     with warnings.catch_warnings(action="ignore", category=ImportWarning):  # of a variant that needs TensorFlow
         from umap import UMAP  # here, because its import compiles for seconds and small data do without
 
-    n_rows = len(features[0])
+    n_rows, n_threads = len(features[0]), torch.get_num_threads()
     maps = [
         UMAP(
             n_components=min(UMAP_DIMENSIONS, n_rows - 2),
@@ -162,6 +163,7 @@ def _umap_clusters(features: list[Array], n_components: int, seed: int, *, alone
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Combined graph is not connected")  # then it starts at random
             layouts.append((maps[0] * maps[1]).embedding_)
+    torch.set_num_threads(n_threads)  # numba's threads, which UMAP starts, set the number for all of OpenMP
     best, best_silhouette = np.zeros(n_rows, dtype=np.int64), -np.inf
     for layout in layouts:
         mixture = GaussianMixture(n_components, n_init=UMAP_RESTARTS, random_state=seed, reg_covar=UMAP_REGULARIZATION)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import sparse
 
 from deepmix import plugins, testing
@@ -85,6 +86,7 @@ def test_graph_initializer_looks_for_neighbours_where_the_clusters_are():
     assert accuracy(clustered, noise, "auto") == accuracy(noise, clustered, "auto") == 1.0
     assert accuracy(clustered, clustered, "both") == 1.0
     assert accuracy(clustered, noise, "codes") < 0.6
+    assert torch.get_num_threads() == 1, "UMAP's threads have become torch's"
     with pytest.raises(UsageError, match="space=both is for embedding=umap"):
         graph.Options(embedding="tsne", space="both")
 
