@@ -17,7 +17,7 @@ def keep_freed_memory() -> bool:
     """Have the C library keep what it is given back, for the next array of that size, until the process ends.
 
     By default glibc maps an array of 32 MiB or more afresh and unmaps it when it is freed, and the system then
-    clears every page again as it is written: a training step on such arrays spends most of its time on that.
+    clears every page again as it is written: a backward pass on such arrays spends most of its time on that.
     The process keeps its peak of memory, so this is for `deepmix train` and its like, not for a library call.
 
     Returns:

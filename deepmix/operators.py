@@ -130,32 +130,14 @@ def _mixture_posterior_backward(ctx: Any, *upstream: MaybeTensor) -> tuple[Maybe
     return (*(None if given is None else d for given, d in zip(inputs, gradients, strict=True)), None, None)
 
 
-def _sampled_mixture_posterior_fake(
-    noise: Tensor,
-    mean: Tensor,
-    log_var: Tensor,
-    prior_mean: MaybeTensor,
-    prior_log_var: MaybeTensor,
-    log_weight: Tensor,
-    use_posterior: bool,
-    product: bool,
-) -> tuple[Tensor, ...]:
-    inputs = (noise, mean, log_var, prior_mean, prior_log_var, log_weight)
-    return _new(noise, *noise.shape), *_mixture_posterior_fake(*inputs, None, use_posterior, product)
+def _sampled_mixture_posterior_fake(noise: Tensor, *others: Any) -> tuple[Tensor, ...]:
+    no_likelihood = None
+    inputs = (noise, *others[:5], no_likelihood, *others[5:])
+    return _new(noise, *noise.shape), *_mixture_posterior_fake(*inputs)
 
 
-def _sampled_mixture_posterior_backward_fake(
-    noise: Tensor,
-    mean: Tensor,
-    log_var: Tensor,
-    prior_mean: MaybeTensor,
-    prior_log_var: MaybeTensor,
-    log_weight: Tensor,
-    use_posterior: bool,
-    product: bool,
-    *saved_and_upstream: MaybeTensor,
-) -> tuple[Tensor, ...]:
-    return tuple(_none_like(given, noise) for given in (mean, log_var, prior_mean, prior_log_var, log_weight))
+def _sampled_mixture_posterior_backward_fake(noise: Tensor, *others: Any) -> tuple[Tensor, ...]:
+    return tuple(_none_like(given, noise) for given in others[:5])
 
 
 def _save_sampled_mixture_posterior(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
