@@ -32,6 +32,8 @@ QUICK_SHAPES: tuple[Shape, ...] = ((128, 10, 10), (2048, 10, 10))
 MODELS = ("vae", "vade", "k-dvae", "k-dvae-shared", "mvae", "mvae-emv1", "mvae-emv2")
 SECONDS, QUICK_SECONDS = 2.0, 0.4
 """Time given to one row."""
+STEP_TIMES = 5
+"""As much more to a training step: long ones, to be told apart by hundredths."""
 WARM_UP = 3
 COPY_ELEMENTS = 1 << 24
 STEP_FEATURES, STEP_BATCH = 64, 128
@@ -54,7 +56,7 @@ def run(device: str, *, quick: bool, seconds: float | None = None) -> dict[str, 
     memory.keep_freed_memory()  # for the plain forms too: a system's clearing of pages says nothing of either
     target = torch.device(device)
     rows = list(kernel_rows(target, quick, seconds))
-    steps = list(training_rows(target, quick, seconds))
+    steps = list(training_rows(target, quick, STEP_TIMES * seconds))
     return {"machine": machine(target), "rows": rows, "training_steps": steps}
 
 

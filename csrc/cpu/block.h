@@ -10,21 +10,67 @@ DEEPMIX_INLINE int64_t block_rows(int64_t row, int64_t end) {
   return std::min(ROWS<T, V>, end - row);
 }
 
+/// Swap the upper of two halves of `a` with the lower of `b`, in every run of 2 D lanes.
+template <std::size_t D, class V, std::size_t... I>
+DEEPMIX_INLINE void swap_lanes(V& a, V& b, std::index_sequence<I...>) {
+  constexpr std::size_t S = sizeof...(I);
+  const V first = pick_lanes<((I & D) == 0 ? I : S + I - D)...>(a, b);
+  b = pick_lanes<((I & D) == 0 ? I + D : S + I)...>(a, b);
+  a = first;
+}
+
+/// Swap halves of a square of vectors, then halves of those: its transpose. Unrolled, so that it stays in registers.
+template <std::size_t D, std::size_t S, class V, std::size_t... I>
+DEEPMIX_INLINE void swap_halves(V (&square)[S], std::index_sequence<I...> all) {
+  if constexpr (D > 0) {
+    (((I & D) == 0 ? swap_lanes<D>(square[I], square[(I + D) % S], all) : void()), ...);
+    swap_halves<D / 2>(square, all);
+  }
+}
+
+template <class T, std::size_t... I>
+DEEPMIX_INLINE void transpose_square(const T* from, int64_t from_stride, T* to, int64_t to_stride,
+                                     std::index_sequence<I...> all) {
+  constexpr std::size_t S = sizeof...(I);
+  typedef T Square __attribute__((vector_size(S * sizeof(T))));
+  typedef Square Unaligned __attribute__((aligned(sizeof(T)), may_alias));
+  Square square[S] = {*reinterpret_cast<const Unaligned*>(from + I * from_stride)...};
+  swap_halves<S / 2>(square, all);
+  ((*reinterpret_cast<Unaligned*>(to + I * to_stride) = square[I]), ...);
+}
+
+/// (rows, columns) to (columns, rows), by squares of S elements a side; the last one of a side overlaps the one before.
+template <class T, int64_t S = LANES<T>>
+void transpose(const T* from, int64_t from_stride, int64_t rows, int64_t columns, T* to, int64_t to_stride) {
+  if constexpr (S == 1) {
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < columns; ++j) to[j * to_stride + i] = from[i * from_stride + j];
+  } else {
+    if (rows < S || columns < S)
+      return transpose<T, S / 2>(from, from_stride, rows, columns, to, to_stride);
+    for (int64_t next_row = 0; next_row < rows; next_row += S) {
+      const int64_t i = std::min(next_row, rows - S);
+      for (int64_t next_column = 0; next_column < columns; next_column += S) {
+        const int64_t j = std::min(next_column, columns - S);
+        transpose_square(from + i * from_stride + j, from_stride, to + j * to_stride + i, to_stride,
+                         std::make_index_sequence<S>());
+      }
+    }
+  }
+}
+
 /// (count, width) in memory to (width, B); rows that don't exist become 0.
 template <class T, int V>
 void transpose_in(const T* rows, int64_t count, int64_t width, T* block) {
   constexpr int64_t B = ROWS<T, V>;
   if (count < B) std::fill_n(block, width * B, T(0));
-  for (int64_t j = 0; j < width; ++j)
-    for (int64_t r = 0; r < count; ++r) block[j * B + r] = rows[r * width + j];
+  transpose(rows, width, count, width, block, B);
 }
 
 /// (width, B) to (count, width) in memory.
 template <class T, int V>
 void transpose_out(const T* block, int64_t count, int64_t width, T* rows) {
-  constexpr int64_t B = ROWS<T, V>;
-  for (int64_t r = 0; r < count; ++r)
-    for (int64_t j = 0; j < width; ++j) rows[r * width + j] = block[j * B + r];
+  transpose(block, ROWS<T, V>, width, count, rows, width);
 }
 
 /// How many terms are summed before they join a sum of n: two short sums round less than one long one.

@@ -98,15 +98,21 @@ DEEPMIX_INLINE Vec<T> keep(Vec<T> value, typename VectorOf<T>::Bits mask) {
   return reinterpret_cast<Vec<T>>(reinterpret_cast<typename VectorOf<T>::Bits>(value) & mask);
 }
 
+/// The lanes of a and then those of b, numbered through: those numbered I.
+template <std::size_t... I, class V>
+DEEPMIX_INLINE V pick_lanes(V a, V b) {
+#if defined(__clang__)
+  return __builtin_shufflevector(a, b, I...);
+#else  // gcc has that one only from version 12 on
+  using Bits = decltype(a < b);
+  return __builtin_shuffle(a, b, Bits{I...});
+#endif
+}
+
 /// Sums of the pairs of neighbours of two vectors, the first vector's in the lower half.
 template <class T, std::size_t... I>
 DEEPMIX_INLINE Vec<T> sum_pairs(Vec<T> a, Vec<T> b, std::index_sequence<I...>) {
-#if defined(__clang__)
-  return __builtin_shufflevector(a, b, (2 * I)...) + __builtin_shufflevector(a, b, (2 * I + 1)...);
-#else  // gcc has that one only from version 12 on
-  using Bits = typename VectorOf<T>::Bits;
-  return __builtin_shuffle(a, b, Bits{(2 * I)...}) + __builtin_shuffle(a, b, Bits{(2 * I + 1)...});
-#endif
+  return pick_lanes<(2 * I)...>(a, b) + pick_lanes<(2 * I + 1)...>(a, b);
 }
 
 /// Lane s is the sum of the lanes of vectors[s], of which there are LANES: pairs of lanes, then pairs of those.
