@@ -216,8 +216,8 @@ def load_data(config: ExperimentConfig, parts: Parts) -> Split:
     )
 
 
-UNKNOWN_LABEL = "-1"
-"""The label of rows whose class is unknown, where a model learns from labels."""
+UNKNOWN_LABEL = -1
+"""The label of rows whose class is unknown, where a model learns from labels; as a number or as text."""
 
 
 def n_labelled(parts: Parts) -> int:
@@ -227,7 +227,19 @@ def n_labelled(parts: Parts) -> int:
 
 def known_labels(parts: Parts, labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """Return which labels are classes, (N,): all, unless the model learns from labels and takes -1 for unknown."""
-    return np.ones(len(labels), dtype=bool) if n_labelled(parts) == 0 else labels.astype(str) != UNKNOWN_LABEL
+    if n_labelled(parts) == 0:
+        return np.ones(len(labels), dtype=bool)
+    values, places = np.unique(labels.astype(str), return_inverse=True)
+    known: npt.NDArray[np.bool_] = np.array([not _is_unknown(value) for value in values])[places]
+    return known
+
+
+def _is_unknown(label: str) -> bool:
+    """Whether a label is -1, however it is written."""
+    try:
+        return float(label) == UNKNOWN_LABEL
+    except ValueError:
+        return False
 
 
 def with_known_labels(parts: Parts, split: Split) -> Split:
@@ -240,7 +252,9 @@ def with_known_labels(parts: Parts, split: Split) -> Split:
     if n_labelled(parts) == 0:
         return split
     if split.labels is None:
-        raise UsageError("there are no labels to learn from; name them with --label-column, or leave out 'labelled'")
+        raise UsageError(
+            "there are no labels to learn from; name them with --label-column (y in Python), or leave out 'labelled'"
+        )
     known = known_labels(parts, split.labels)
     n_classes = len(np.unique(split.labels[split.train][known[split.train]]))
     asked = parts.options["size"].components

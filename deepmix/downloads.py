@@ -94,7 +94,7 @@ def obtain(collection: Collection, data_dir: Path, *, download: bool, prepared: 
         raise UsageError(
             f"the data folder '{data_dir}' can't be written ({error.strerror}); choose another with --data-dir"
         ) from error
-    if free < collection.n_bytes:
+    if free < collection.n_bytes - sum(path.stat().st_size for path in found.values()):
         raise UsageError(
             f"data set '{collection.name}' weighs {collection.size} and there are {free / MEGABYTE:,.1f} MB free in "
             f"'{data_dir}'; choose another folder with --data-dir"
@@ -162,7 +162,7 @@ def _stream(url: str, write: Callable[[bytes], Any], console: Console, name: str
             promised = response.headers.get("Content-Length")
             total = int(promised) if promised and promised.isdigit() else None
             task, received = bar.add_task(name, total=total), 0
-            while chunk := response.read(CHUNK_BYTES):
+            while chunk := _read(response):
                 write(chunk)
                 received += len(chunk)
                 bar.update(task, completed=received)
@@ -171,9 +171,21 @@ def _stream(url: str, write: Callable[[bytes], Any], console: Console, name: str
     except urllib.error.URLError as error:
         raise _RefusedError(str(error.reason)) from error
     except (http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as error:
-        raise _RefusedError(str(error) or type(error).__name__) from error
+        raise _RefusedError(_in_words(error)) from error
     if total is not None and received < total:
         raise _RefusedError(f"broke off after {received:,} of {total:,} bytes")
+
+
+def _read(response: http.client.HTTPResponse) -> bytes:
+    """Return the next bytes of a response."""
+    try:
+        return response.read(CHUNK_BYTES)
+    except OSError as error:  # here, because writing raises it too
+        raise _RefusedError(_in_words(error)) from error
+
+
+def _in_words(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _mismatch(path: Path, digest: str) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from deepmix import experiment, loading, runs
 from deepmix.configuration import MAX_SEED, ExperimentConfig, Parts
@@ -128,17 +128,20 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
 
         Args:
             X: (N, D) real numbers, dense, sparse or a data frame; at least 2 rows.
-            y: ignored.
+            y: (N,) labels, -1 where unknown, for a model that learns from labels (`m2` with the setting
+                'labelled'); else ignored.
 
         Raises:
             ValueError: a parameter or the rows can't be used; the message says why and what to do.
 
         """
         X = validate_data(self, X, accept_sparse="csr", dtype="numeric", ensure_min_samples=2)
+        labels = None if y is None else np.asarray(y)
+        check_consistent_length(X, labels)
         names = getattr(self, "feature_names_in_", None)
         store = runs.MemoryRun()
         with _usage_errors_as_value_errors():
-            prepared = experiment.prepare(self._config(), X, None if names is None else list(names))
+            prepared = experiment.prepare(self._config(), X, None if names is None else list(names), labels)
             results = experiment.run(prepared, store, LogReporter())
             self._take(loading.LoadedRun(store, self.device))
         for text in prepared.split.warnings:

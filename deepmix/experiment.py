@@ -65,13 +65,16 @@ class Experiment:
     """Whether a run in a folder ends with its report.html."""
 
 
-def prepare(config: ExperimentConfig, x: Any = None, columns: list[str] | None = None) -> Experiment:
+def prepare(
+    config: ExperimentConfig, x: Any = None, columns: list[str] | None = None, labels: Any = None
+) -> Experiment:
     """Check everything that can be checked before a run folder is made; nothing is written.
 
     Args:
         config: what to do.
         x: rows in memory, (N, D) dense or sparse, in place of the data set the configuration names.
         columns: their names, if they have any.
+        labels: their labels, (N,), read only by a model that learns from labels.
 
     Raises:
         UsageError: the configuration or the data can't be used.
@@ -87,11 +90,21 @@ def prepare(config: ExperimentConfig, x: Any = None, columns: list[str] | None =
     parts = resolve(config)
     device = choose_device(config.device)
     check_heads(config, parts)
-    split = load_data(config, parts) if x is None else arrange(x, None, parts.options["data"], columns=columns)
+    if x is None:
+        split = load_data(config, parts)
+    else:
+        split = arrange(x, labels if n_labelled(parts) else None, parts.options["data"], columns=columns)
     split = with_known_labels(parts, split)
     model_likelihood(parts, split)
     check_images(parts, split)
-    return Experiment(config, parts, split, n_clusters(parts, split), device)
+    n_components = n_clusters(parts, split)
+    for head in config.heads:
+        if getattr(parts.classes[f"head.{head}"], "fits_anew", False) and len(split.test) <= n_components:
+            raise UsageError(
+                f"head '{head}' fits {n_components} clusters to the test rows alone, here {len(split.test)}; "
+                "use --head gmm, which is fitted to the training rows"
+            )
+    return Experiment(config, parts, split, n_components, device)
 
 
 def run(
@@ -306,8 +319,8 @@ def _write_assignments(
     folder.write_table(runs.ASSIGNMENTS, header, zip(numbers, sides, *columns, strict=True))
 
 
-def describe(experiment: Experiment, model: Model) -> dict[str, Any]:
-    """Return what config.json holds: the configuration, every option resolved, and where it ran."""
+def resolved_options(experiment: Experiment, model: Model) -> dict[str, Any]:
+    """Return every option in force, and what the data decided."""
     parts, split = experiment.parts, experiment.split
     resolved: dict[str, Any] = {part: dataclasses.asdict(options) for part, options in parts.options.items()}
     resolved["size"]["components"] = experiment.n_components
@@ -326,6 +339,12 @@ def describe(experiment: Experiment, model: Model) -> dict[str, Any]:
     }
     resolved["parts"] = {part: f"{loaded.__module__}:{loaded.__qualname__}" for part, loaded in parts.classes.items()}
     resolved["n_parameters"] = count_parameters(model)
+    return resolved
+
+
+def describe(experiment: Experiment, model: Model) -> dict[str, Any]:
+    """Return what config.json holds: the configuration, every option resolved, and where it ran."""
+    resolved = resolved_options(experiment, model)
     environment = {
         "deepmix": metadata.version("deepmix"),
         "torch": torch.__version__,
@@ -371,11 +390,11 @@ def summarize(results: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def spread(values: list[Any], best: Any = max) -> dict[str, Any]:
-    """Return mean, standard deviation (of the sample), best and the values themselves."""
+    """Return mean, standard deviation (of the sample; None of fewer than two), best and the values themselves."""
     known = [value for value in values if value is not None]
     return {
         "mean": float(np.mean(known)) if known else None,
-        "std": float(np.std(known, ddof=1)) if len(known) > 1 else 0.0,
+        "std": float(np.std(known, ddof=1)) if len(known) > 1 else None,
         "best": best(known) if known else None,
         "values": values,
     }

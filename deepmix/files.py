@@ -7,6 +7,7 @@ import dataclasses
 import gzip
 import io
 import itertools
+import math
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -285,4 +286,5 @@ def load_prepared(
             f"the data folder '{data_dir}' has no {file_name}; put it there or choose another with --data-dir"
         )
     split = load_file(path, label_key, options)
-    return split if split.image_shape is not None else dataclasses.replace(split, image_shape=image_shape)
+    is_image = image_shape is not None and math.prod(image_shape) == split.x.shape[1]
+    return dataclasses.replace(split, image_shape=image_shape) if split.image_shape is None and is_image else split

@@ -227,6 +227,8 @@ class ClusteringHead(abc.ABC):
     Options: ClassVar[type] = NoOptions
     needs_mixture: ClassVar[bool] = False
     """Whether the head reads q(y|x) and so makes no sense with a model of one component."""
+    fits_anew: ClassVar[bool] = False
+    """Whether `predict` fits the very rows it is given, so that there must be more of them than clusters."""
 
     @abc.abstractmethod
     def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:

@@ -15,6 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from deepmix.cli.output import check_out
 from deepmix.cli.progress import UNWRAPPED
 from deepmix.errors import UsageError
 
@@ -33,9 +34,10 @@ def bench(device: str, quick: bool, json_file: Path | None, plot_file: Path | No
 
     if device != "cpu" and not torch.cuda.is_available():
         raise UsageError("this machine has no GPU that torch can use; measure with --device cpu")
-    for path in (json_file, plot_file):
-        if path is not None and not path.parent.is_dir():
-            raise UsageError(f"there is no folder '{path.parent}'; create it first")
+    if json_file is not None and not json_file.parent.is_dir():
+        raise UsageError(f"there is no folder '{json_file.parent}'; create it first")
+    if plot_file is not None:
+        check_out(plot_file, (".png",), overwrite=True)
     if plot_file is not None and importlib.util.find_spec("matplotlib") is None:
         raise UsageError("--plot needs matplotlib; install it with 'pip install matplotlib'")
     loaded = kernels.load()

@@ -179,8 +179,8 @@ def _mean(values: Sequence[float]) -> str:
     """Return mean ± standard deviation of the sample; '-' where there is no value."""
     if not values:
         return "-"
-    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-    return f"{number(float(np.mean(values)))} ± {number(deviation, 2)}"
+    mean = number(float(np.mean(values)))
+    return f"{mean} ± {number(float(np.std(values, ddof=1)), 2)}" if len(values) > 1 else mean
 
 
 def unstable(material: SeedMaterial) -> list[str]:

@@ -1,7 +1,7 @@
 """The papers' numbers, read from `papers/*.toml`: what each table holds and which run each cell stands for.
 
 A table, a column and a row each say a part of the run (`run = {...}`); a cell's run is the three laid over each
-other, settings key by key, and a row may change it further for the paper's protocol (`protocol_run = {...}`). A
+other, settings key by key, and a column or row may change it further for the paper's protocol (`protocol_run`). A
 row's values run through the columns and, within a column, through its measures.
 """
 
@@ -54,6 +54,8 @@ class Spec:
     missing: str = ""
     """Why deepmix has no such run, in words."""
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    quick: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Settings that --quick adds: how long an initial clustering is trained."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,9 @@ def read_table(paper: Mapping[str, Any], table: Mapping[str, Any]) -> Table:
                         column=column["label"],
                         measure=measure,
                         spec=spec_from(run),
-                        protocol_spec=spec_from(merge(run, row.get("protocol_run", {}))),
+                        protocol_spec=spec_from(
+                            merge(run, column.get("protocol_run", {}), row.get("protocol_run", {}))
+                        ),
                         value=None if given else number,
                         deviation=None if given else deviation,
                         given=f"M = {value}" if given else "",
@@ -174,7 +178,8 @@ def merge(*parts: Mapping[str, Any]) -> dict[str, Any]:
 
 def spec_from(run: Mapping[str, Any]) -> Spec:
     """Return a cell's run, its settings as text."""
-    return Spec(**{**run, "settings": {key: str(value) for key, value in run["settings"].items()}})
+    texts = {kind: {key: str(value) for key, value in run.get(kind, {}).items()} for kind in ("settings", "quick")}
+    return Spec(**{**run, **texts})
 
 
 def select(table: Table, datasets: Sequence[str], models: Sequence[str]) -> Table:
@@ -190,17 +195,22 @@ def select(table: Table, datasets: Sequence[str], models: Sequence[str]) -> Tabl
             raise UsageError(f"'{table.name}' is a figure of one data set; name one with --datasets")
         cells = [_elsewhere(cell, datasets[0]) for cell in cells]
     for option, chosen, of in (("--datasets", datasets, "dataset"), ("--models", models, "model")):
-        known = {getattr(cell.spec, of) for cell in table.cells} - {""}
+        known = {name for cell in table.cells for name in _named(cell, of)} - {""}
         unknown = [name for name in chosen if name not in known]
         if unknown and not (table.figure and of == "dataset"):
             listed = ", ".join(sorted(known))
             raise UsageError(f"'{table.name}' has no {of} '{unknown[0]}'; choose {option} among: {listed}")
         if chosen:
-            cells = [cell for cell in cells if getattr(cell.spec, of) in chosen]
+            cells = [cell for cell in cells if not _named(cell, of).isdisjoint(chosen)]
     cells = tuple(cells)
     if not cells:
         raise UsageError(f"'{table.name}' has no cell of those data sets and models; see deepmix reproduce --list")
     return dataclasses.replace(table, cells=cells)
+
+
+def _named(cell: Cell, of: str) -> set[str]:
+    """Return the data set or the models of a cell; the paper's protocol may have a model of its own."""
+    return {getattr(spec, of) for spec in (cell.spec, cell.protocol_spec)}
 
 
 def _elsewhere(cell: Cell, dataset: str) -> Cell:

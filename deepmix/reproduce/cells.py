@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from deepmix import experiment, metrics, plugins, runs
-from deepmix.configuration import ExperimentConfig
+from deepmix.configuration import ExperimentConfig, build_model
 from deepmix.errors import DeepmixError
 from deepmix.experiment import Experiment
 from deepmix.reproduce.book import Protocol, Spec
@@ -106,6 +106,7 @@ def job_of(
     if quick:
         for stage in ("epochs", "pretrain_epochs"):
             settings[stage] = str(min(QUICK_EPOCHS, int(settings.get(stage, QUICK_EPOCHS))))
+        settings |= spec.quick
     if not download and _can_download(spec.dataset):
         settings["data.download"] = "false"
     config = ExperimentConfig(
@@ -143,17 +144,18 @@ def run_job(
     except DeepmixError as error:
         outcome.gap = str(error)
         return outcome
-    fingerprint = experiment.fingerprint(prepared.split)
+    model = build_model(prepared.parts, prepared.split, prepared.n_components, prepared.config.seed)
+    resolved = _comparable(experiment.resolved_options(prepared, model))
     for seed in seeds:
         one = dataclasses.replace(prepared, config=dataclasses.replace(prepared.config, seed=seed))
         folder = outcome.seed_folder(seed)
-        finished = _finished(folder, fingerprint, trace=job.trace)
+        finished = _finished(folder, resolved, trace=job.trace)
         if finished is not None:
             outcome.results[seed] = finished
             continue
         say(f"{job.key}, seed {seed}")
         try:
-            outcome.results[seed] = _run(one, folder, fingerprint, reporter(), trace=job.trace)
+            outcome.results[seed] = _run(one, folder, resolved, reporter(), trace=job.trace)
         except OSError:
             raise
         except Exception as error:  # whatever stops one cell must not stop the table
@@ -163,29 +165,47 @@ def run_job(
     return outcome
 
 
-def _finished(path: Path, fingerprint: str, *, trace: bool) -> dict[str, Any] | None:
-    """Return metrics.json of a run that is finished and was made of these data."""
+def _finished(path: Path, resolved: Any, *, trace: bool) -> dict[str, Any] | None:
+    """Return metrics.json of a run that is finished and was made of these data with these options."""
     folder = runs.RunFolder(path)
-    if (
-        not folder.has(runs.METRICS)
-        or not _same_data(folder, fingerprint)
-        or (trace and not trace_path(path).is_file())
-    ):
+    if not _is_same(folder, resolved) or (trace and not trace_path(path).is_file()):
         return None
-    results: dict[str, Any] = folder.read_json(runs.METRICS)
+    try:
+        results: dict[str, Any] = folder.read_json(runs.METRICS)
+    except DeepmixError:  # missing, or damaged: it is done again
+        return None
     return results
 
 
-def _same_data(folder: runs.RunFolder, fingerprint: str) -> bool:
+def _comparable(resolved: Any) -> Any:
+    """Return a run's resolved options as config.json has them, without those that change no result."""
+    read = json.loads(json.dumps(resolved))
+    for key in OWN_SETTINGS:
+        part, name = key.split(".")
+        read[part].pop(name, None)
+    return read
+
+
+def _is_same(folder: runs.RunFolder, resolved: Any) -> bool:
+    """Whether the run is of these data and options, defaults included: they differ between versions of deepmix."""
     try:
-        return bool(folder.read_json(runs.CONFIG)["resolved"]["data"]["fingerprint"] == fingerprint)
-    except (DeepmixError, KeyError, TypeError):
+        return bool(_comparable(folder.read_json(runs.CONFIG)["resolved"]) == resolved)
+    except (DeepmixError, AttributeError, KeyError, TypeError):
         return False
 
 
-def _run(prepared: Experiment, path: Path, fingerprint: str, reporter: Any, *, trace: bool) -> dict[str, Any]:
+def _can_resume(folder: runs.RunFolder) -> bool:
+    """Whether a run was begun and its checkpoint can be read."""
+    try:
+        folder.read_tensors(runs.CHECKPOINT)
+    except DeepmixError:
+        return False
+    return not folder.has(runs.METRICS)
+
+
+def _run(prepared: Experiment, path: Path, resolved: Any, reporter: Any, *, trace: bool) -> dict[str, Any]:
     folder = runs.RunFolder(path)
-    resume = folder.has(runs.CONFIG) and not folder.has(runs.METRICS) and _same_data(folder, fingerprint)
+    resume = _is_same(folder, resolved) and _can_resume(folder)
     if not resume:
         folder = runs.RunFolder.create(path, overwrite=True)
         trace_path(path).unlink(missing_ok=True)

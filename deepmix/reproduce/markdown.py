@@ -26,7 +26,7 @@ def render(content: Mapping[str, Any]) -> str:
     lines += [
         "Per cent, but for seconds and counts. Best, mean and standard deviation over the seeds (their number in "
         "brackets where some are missing); initial: the accuracy (or NMI, ...) of the initial clustering alone, on the "
-        "training rows / carried to the test rows by five nearest neighbours; s: seconds of training a run.",
+        "training rows / carried to the test rows by five nearest neighbours; s: seconds a run takes.",
         "",
     ]
     idle = sum(not any(cell[name].get("values") for name in protocols) for cell in content["cells"])
@@ -80,7 +80,13 @@ def _other_heads(cells: Sequence[Mapping[str, Any]], protocols: Sequence[str]) -
 
 
 def _spread(found: Mapping[str, Any]) -> str:
-    return f"{found['best']:.2f}, {found['mean']:.2f} ± {found['std']:.2f}"
+    return f"{found['best']:.2f}, {_mean(found, 'acc')}"
+
+
+def _mean(found: Mapping[str, Any], measure: str) -> str:
+    """Return mean and deviation; one run has none."""
+    mean = _number(found["mean"], measure)
+    return mean if found["std"] is None or measure == "n_parameters" else f"{mean} ± {found['std']:.2f}"
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -114,12 +120,11 @@ def _ours(found: Mapping[str, Any], measure: str, n_seeds: int) -> list[str]:
     """Return the four cells of one protocol."""
     if found.get("best") is None:
         return ["failed" if found.get("failures") else "-", "-", "-", "-"]
-    best, mean = (_number(found[key], measure) for key in ("best", "mean"))
+    best, mean = _number(found["best"], measure), _mean(found, measure)
     few = f" ({len(found['values'])})" if len(found["values"]) != n_seeds else ""
-    spread = mean if measure == "n_parameters" else f"{mean} ± {found['std']:.2f}"
     initial = found["initial_labels"]
     baselines = "-" if initial["test"] is None else f"{initial['train']:.2f} / {initial['test']:.2f}"
-    return [best, f"{spread}{few}", baselines, f"{found['seconds']:.1f}"]
+    return [best, f"{mean}{few}", baselines, f"{found['seconds']:.1f}"]
 
 
 def _collect(cells: Sequence[Mapping[str, Any]], protocols: Sequence[str]) -> dict[str, list[str]]:

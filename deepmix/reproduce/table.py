@@ -46,7 +46,8 @@ class Request:
     @property
     def stem(self) -> str:
         """The name of the files written: a part of a table does not replace the whole, nor a quick one a full one."""
-        return "-".join([self.table, *self.datasets, *self.models, *(["quick"] if self.quick else [])])
+        data = (Path(name).name.replace(".", "-") for name in self.datasets)  # a figure's may be a file
+        return "-".join([self.table, *data, *self.models, *(["quick"] if self.quick else [])])
 
     @property
     def command(self) -> str:
@@ -251,5 +252,4 @@ def _over_seeds(cell: Cell, head: str, outcome: Outcome) -> tuple[dict[str, Any]
             gap = f"runs of this deepmix do not record {cell.measure} (or the data have no labels)"
     best = min if cell.measure in LOWER_IS_BETTER else max
     spread = experiment.spread(list(values.values()), best=best)
-    std = spread["std"] if values else None
-    return {"best": spread["best"], "mean": spread["mean"], "std": std, "values": values}, gap
+    return {"best": spread["best"], "mean": spread["mean"], "std": spread["std"], "values": values}, gap

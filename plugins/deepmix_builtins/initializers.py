@@ -102,8 +102,10 @@ class GraphInitializer(Initializer):
         space, n_rows = self.options.space, len(code_NM)
         features = [code_NM] if space == "codes" else [_narrow(x_ND, seed)]
         if features[0].shape[1] < TSNE_DIMENSIONS or n_rows <= max(n_components, 2 * TSNE_DIMENSIONS):
-            tree = AgglomerativeClustering(n_components)  # too narrow, or too few rows, to lay out
-            return np.asarray(tree.fit_predict(features[0]))
+            # too narrow, or too few rows, to lay out; Ward's method needs memory for all pairs
+            few = n_rows <= TSNE_ROWS
+            cut = AgglomerativeClustering(n_components) if few else KMeans(n_components, n_init=10, random_state=seed)
+            return np.asarray(cut.fit_predict(features[0]))
         if embedding != "umap":
             return _tree_clusters(embedding, features[0], n_components, seed)
         if space in ("auto", "both"):

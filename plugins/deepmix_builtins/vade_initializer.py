@@ -18,16 +18,19 @@ from deepmix.types import Array
 
 from .initializers import GmmInitializer, KMeansInitializer, RestartOptions
 
-AS_PRINTED = {"anchor": "0", "hold": "0"}
-"""VaDE's own training keeps nothing of its initial clustering (VaDE, section 4.2)."""
+AS_PRINTED = {"anchor": "0", "hold": "0", "batch_size": "100", "lr_decay": "0.73"}
+"""VaDE's training as printed (section 4.2): nothing is kept of the initial clustering, batches of 100, and the
+learning rate falls by 0.9 every ten of some thirty epochs."""
 
 
 @dataclass(frozen=True)
 class VadeOptions(RestartOptions):
     """Options of the VaDE that is trained, and of the k-means on its latents."""
 
-    epochs: int | None = field(default=None, metadata={"help": "epochs of VaDE, and of its pretraining; auto as usual"})
-    device: str = field(default="auto", metadata={"help": "where VaDE is trained; as for --device"})
+    vade_epochs: int | None = field(
+        default=None, metadata={"help": "epochs of VaDE, and of its pretraining; auto as for epochs"}
+    )
+    vade_device: str = field(default="auto", metadata={"help": "where VaDE is trained; as for --device"})
 
 
 class _Unheard:
@@ -55,11 +58,12 @@ class VadeInitializer(Initializer):
     def initial_labels(self, x_ND: Any, code_NM: Array, n_components: int, seed: int) -> Array:
         """Return the labels; the given codes serve only for their number of dimensions."""
         settings = {"latent_dim": str(code_NM.shape[1]), **AS_PRINTED}
-        if self.options.epochs is not None:
-            settings |= {"training.epochs": str(self.options.epochs), "pretrain_epochs": str(self.options.epochs)}
+        if self.options.vade_epochs is not None:
+            epochs = str(self.options.vade_epochs)
+            settings |= {"epochs": epochs, "pretrain_epochs": epochs}
         parts = resolve(ExperimentConfig(model="vade", settings=settings))
         split = prepare(x_ND, None, SplitOptions(scale="none"))
-        device = choose_device(self.options.device)
+        device = choose_device(self.options.vade_device)
         rows = Rows(split.x, np.arange(split.x.shape[0]), device)
         model = build_model(parts, split, n_components, seed).to(device)
         restarts = RestartOptions(self.options.n_init)

@@ -56,6 +56,12 @@ def test_bench_refuses_a_missing_folder(tmp_path: Path) -> None:
     assert "create it first" in result.output
 
 
+def test_bench_refuses_a_picture_of_another_kind(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["bench", "--plot", str(tmp_path / "bench.xyz")])
+    assert result.exit_code == 2
+    assert "use one of: .png" in result.output
+
+
 def test_doctor_says_which_path_and_why() -> None:
     result = CliRunner().invoke(main, ["doctor"])
     assert result.exit_code == 0, result.output

@@ -64,6 +64,18 @@ def test_graph_initializer_takes_data_of_any_shape(shape, embedding, space):
     assert set(labels) == {0, 1}
 
 
+def test_graph_initializer_needs_no_memory_for_all_pairs_of_one_column(monkeypatch):
+    def refuse(*args):
+        raise AssertionError("Ward's method holds all pairs")
+
+    graph = plugins.load("initializers", "graph")
+    monkeypatch.setattr("deepmix_builtins.initializers.AgglomerativeClustering", refuse)
+    truth = np.arange(6000) % 3
+    rows = (truth * 20.0 + np.random.default_rng(0).normal(size=6000)).astype(np.float32)[:, None]
+    labels = graph(graph.Options()).initial_labels(rows, rows, 3, seed=0)
+    assert clustering_accuracy(truth, labels) == 1.0
+
+
 def test_graph_initializer_carries_labels_from_a_subsample():
     graph = plugins.load("initializers", "graph")
     truth = np.arange(300) % 3

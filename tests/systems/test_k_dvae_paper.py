@@ -24,7 +24,7 @@ def test_vade_finds_clear_groups_whatever_the_codes():
     random = np.random.default_rng(0)
     truth = np.arange(150) % 3
     rows = (np.eye(3, 6)[truth] * 6.0 + random.normal(size=(150, 6))).astype(np.float32)
-    initializer = VadeInitializer(VadeOptions(epochs=40))
+    initializer = VadeInitializer(VadeOptions(vade_epochs=40))
     labels = initializer.initial_labels(rows, np.zeros((150, 2), np.float32), 3, seed=0)
     assert clustering_accuracy(truth, labels) >= 0.95
 
@@ -50,7 +50,7 @@ def test_clusters_are_equation_8s(small_model):
 
 def test_digits(train):
     """Few updates of VaDE, then of ten small autoencoders; a guess gets 0.1."""
-    settings = {"training.epochs": "5", "pretrain_epochs": "6", "initializer.epochs": "12"}
+    settings = {"epochs": "5", "pretrain_epochs": "6", "vade_epochs": "12"}
     settings |= {"encoder.hidden": "64-32", "decoder.hidden": "64-32"}
     results = train("k-dvae-paper", settings=settings)
     assert results["initial_labels"]["test"]["acc"] >= 0.5

@@ -11,7 +11,7 @@ import torch
 from deepmix_builtins.m2 import M2Options, known_or_inferred, label_loss
 from torch.distributions import Bernoulli, Categorical, Normal, kl_divergence
 
-from deepmix import experiment, loading
+from deepmix import DeepMixture, experiment, loading
 from deepmix.configuration import ExperimentConfig
 from deepmix.data import revealed_labels
 from deepmix.errors import UsageError
@@ -123,19 +123,49 @@ def test_revealed_labels_are_even_and_true():
     assert np.array_equal(everything >= 0, known)
 
 
-@pytest.fixture
-def half_labelled(tmp_path):
-    """Three groups, half of the rows labelled -1."""
+FEW_LABELS = {"labelled": "60", "epochs": "40", "pretrain_epochs": "10", "batch_size": "32", "latent_dim": "2"}
+
+
+def three_groups():
+    """Rows of three groups and their labels, half of them -1."""
     random = np.random.default_rng(0)
     truth = np.arange(240) % 3
     x = np.eye(3, 5)[truth] * 4.0 + random.normal(size=(240, 5))
-    np.savez(tmp_path / "half.npz", x=x, y=np.where(random.random(240) < 0.5, -1, truth))
+    return x, np.where(random.random(240) < 0.5, -1, truth)
+
+
+@pytest.fixture
+def half_labelled(tmp_path):
+    x, y = three_groups()
+    np.savez(tmp_path / "half.npz", x=x, y=y)
     return str(tmp_path / "half.npz")
 
 
-def test_unknown_labels_are_neither_a_class_nor_scored(train, tmp_path, half_labelled):
-    settings = {"labelled": "60", "epochs": "40", "pretrain_epochs": "10", "batch_size": "32", "latent_dim": "2"}
-    results = train("m2", dataset=half_labelled, settings=settings)
+@pytest.mark.parametrize("kind", ["int64", "float64", "U4"])
+def test_unknown_is_minus_one_however_it_is_written(tmp_path, kind):
+    x, y = three_groups()
+    np.savez(tmp_path / "x.npz", x=x, y=y.astype("float64").astype(kind))
+    prepared = experiment.prepare(
+        ExperimentConfig(model="m2", dataset=str(tmp_path / "x.npz"), settings={"labelled": "9"})
+    )
+    assert prepared.n_components == 3
+    assert np.array_equal(prepared.split.known, y != -1)
+
+
+def test_labels_are_given_to_the_estimator_too(half_labelled, train):
+    x, y = three_groups()
+    model = DeepMixture(3, model="m2", settings=FEW_LABELS).fit(x, y)
+    assert model.metrics_["labelled_rows"] == 60
+    results = train("m2", dataset=half_labelled, settings=FEW_LABELS)
+    assert results["heads"] == model.metrics_["heads"]
+    with pytest.raises(ValueError, match="there are no labels to learn from"):
+        DeepMixture(3, model="m2", settings=FEW_LABELS).fit(x)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        DeepMixture(3, model="m2", settings=FEW_LABELS).fit(x, y[:-1])
+
+
+def test_unknown_labels_labels_are_neither_a_class_nor_scored(train, tmp_path, half_labelled):
+    results = train("m2", dataset=half_labelled, settings=FEW_LABELS)
     assert results["labelled_rows"] == 60
     assert len(results["heads"]["posterior"]["test"]["sizes"]) == 3
     assert results["heads"]["posterior"]["test"]["acc"] >= 0.7  # measured 0.86

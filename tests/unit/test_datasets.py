@@ -20,7 +20,8 @@ import torch
 from scipy import sparse
 from torch import nn
 
-from deepmix import plugins
+from deepmix import experiment, plugins
+from deepmix.configuration import ExperimentConfig
 from deepmix.downloads import Collection
 from deepmix.errors import DeepmixError, UsageError
 
@@ -78,6 +79,19 @@ def test_idx_images(name, archive, tmp_path, monkeypatch):
     assert split.likelihood == "bernoulli"
     with np.load(tmp_path / archive) as kept:
         np.testing.assert_array_equal(kept["x"], IMAGES)
+
+
+def test_prepared_rows_of_another_width_are_no_images(tmp_path):
+    np.savez(tmp_path / "mnist.npz", x=np.random.default_rng(0).random((20, 64)), y=np.arange(20) % 2)
+    config = ExperimentConfig(dataset="mnist", data_dir=str(tmp_path), encoder="conv", decoder="conv")
+    with pytest.raises(UsageError, match="rows are not known to be any"):
+        experiment.prepare(config)
+
+
+def test_a_head_that_fits_the_test_rows_needs_more_of_them_than_clusters(tmp_path):
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).random((30, 4)), y=np.arange(30) % 6)
+    with pytest.raises(UsageError, match="fits 6 clusters to the test rows alone, here 5"):
+        experiment.prepare(ExperimentConfig(dataset=str(tmp_path / "x.npz"), heads=("posterior", "gmm-refit")))
 
 
 def test_prepared_archive_comes_first(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import ssl
 import threading
 from pathlib import Path
 
@@ -76,6 +77,23 @@ def test_the_next_address_is_tried(server, tmp_path):
     assert found["bytes.bin"].read_bytes() == CONTENT
     assert server.asked == ["/gone", "/half", "/other", "/good"]
     assert everything(tmp_path) == ["bytes.bin"]
+
+
+def test_a_connection_that_breaks_is_the_addresss_fault_and_a_full_disk_is_not(server, tmp_path, monkeypatch):
+    def broken(response, size):
+        raise ssl.SSLError(1, "bad record")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("http.client.HTTPResponse.read", broken)
+        with pytest.raises(DeepmixError, match="bad record"):
+            obtain(collection(f"{server.url}/a", f"{server.url}/b"), tmp_path, download=True, prepared="numbers.npz")
+    assert server.asked == ["/a", "/b"]
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(OSError, match="No space left"):
+            obtain(collection(f"{server.url}/a", f"{server.url}/b"), tmp_path, download=True, prepared="numbers.npz")
+    assert server.asked == ["/a", "/b", "/a"]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -255,6 +255,65 @@ def test_data_and_models_that_are_not_there_are_named(tmp_path, monkeypatch):
     assert sorted(path.name for path in out.iterdir()) == ["k-dvae-2.json", "k-dvae-2.md"]
 
 
+CHEAP = {"table": "report-clusters", "models": ["kmeans"], "n_seeds": 1, "quick": True}
+
+
+def damage_metrics(cell):
+    (cell / runs.METRICS).write_text("{")
+
+
+def damage_checkpoint(cell):
+    (cell / runs.METRICS).unlink()
+    (cell / runs.CHECKPOINT).parent.mkdir()
+    (cell / runs.CHECKPOINT).write_bytes(b"no tensors")
+
+
+def change_an_option(cell):
+    config = json.loads((cell / runs.CONFIG).read_text())
+    config["resolved"]["objective"]["anchor"] = 99.0
+    (cell / runs.CONFIG).write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize("damage", [damage_metrics, damage_checkpoint, change_an_option])
+def test_a_cell_that_is_damaged_or_of_other_options_is_done_again(tmp_path, damage):
+    content, _, _ = run(**CHEAP, out=tmp_path)
+    cell = tmp_path / content["cells"][0]["defaults"]["folder"] / "seed-0"
+    damage(cell)
+    again, _, said = run(**CHEAP, out=tmp_path)
+    assert len(said) == 1
+    assert again["cells"] == [
+        {**one, "defaults": {**one["defaults"], "seconds": two["defaults"]["seconds"]}}
+        for one, two in zip(content["cells"], again["cells"], strict=True)
+    ]
+    assert run(**CHEAP, out=tmp_path)[2] == []
+
+
+def test_one_run_has_no_deviation(tmp_path):
+    content, paths, _ = run(**CHEAP, out=tmp_path)
+    ours = content["cells"][0]["defaults"]
+    assert ours["std"] is None
+    assert f"| {ours['best']:.2f} | {ours['mean']:.2f} |" in paths[0].read_text()
+
+
+def test_k_dvae_is_held_where_its_autoencoders_would_tie_and_quick_shortens_its_start():
+    plan = make_plan(load_table("k-dvae-2"), Request("k-dvae-2", quick=True))
+    jobs = {job.config.model: job for job in plan.jobs.values() if job.protocol.name == "protocol"}
+    assert {name for name, job in jobs.items() if job.config.settings["hold"] == "0.3"} == {"k-dae", "k-dvae-paper"}
+    assert jobs["k-dvae-paper"].config.settings["vade_epochs"] == "2"
+    assert "vade_epochs" not in jobs["k-dae"].config.settings
+    assert {cell.row for cell in select(load_table("k-dvae-2"), [], ["k-dvae-paper"]).cells} == {"k-DVAE"}
+
+
+def test_a_figure_of_a_file_is_named_by_it(tmp_path):
+    x = np.random.default_rng(0).random((60, 5))
+    np.savez(tmp_path / "rows.v1.npz", x=x, y=np.arange(60) % 2)
+    file = str(tmp_path / "rows.v1.npz")
+    _, paths, _ = run(
+        table="vade-figure-5", datasets=[file], models=["vade"], n_seeds=1, quick=True, out=tmp_path / "out"
+    )
+    assert paths[0].name == "vade-figure-5-rows-v1-npz-vade-quick.md"
+
+
 def test_a_traced_run_has_the_accuracy_of_every_epoch(tmp_path):
     content, paths, _ = run(
         table="vade-figure-2", datasets=["gaussians"], models=["vade"], n_seeds=1, quick=True, out=tmp_path
