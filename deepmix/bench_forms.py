@@ -10,7 +10,7 @@ compiled        torch.compile of what is best
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -45,13 +45,20 @@ def _random(device: torch.device, *shapes: tuple[int, ...]) -> list[Tensor]:
     return [torch.randn(shape, generator=generator).to(device).requires_grad_() for shape in shapes]
 
 
-def _form(functions: dict[str, Callable[..., Outputs]], inputs: list[Tensor], *constants: Tensor) -> Form:
+def _form(
+    functions: Mapping[str, Callable[..., Outputs]],
+    inputs: list[Tensor],
+    *constants: Tensor,
+    best: Callable[..., Outputs] | None,
+) -> Form:
+    """Return a row's forms, with torch.compile of the best one if it is given."""
     ops.load()
     with torch.no_grad():
         outputs = functions["kernel"](*inputs)
     generator = torch.Generator().manual_seed(1)
     upstream = [torch.randn(output.shape, generator=generator).to(output.device) for output in outputs]
-    return Form(functions, inputs, upstream, constants)
+    compiled = {} if best is None else {"compiled": torch.compile(best, dynamic=False)}
+    return Form({**functions, **compiled}, inputs, upstream, constants)
 
 
 def mixture_forms(shape: tuple[int, int, int], device: torch.device, *, compiled: bool) -> Form:
@@ -76,10 +83,9 @@ def mixture_forms(shape: tuple[int, int, int], device: torch.device, *, compiled
         log_posterior = Normal(mean, (0.5 * log_var).exp(), validate_args=False).log_prob(z).sum(-1)
         return log_prior, log_posterior, *reference.normalize_log(log_weight_K + log_prior - log_posterior)
 
-    functions: dict[str, Callable[..., Outputs]] = {"kernel": kernel, "eager": eager, "distributions": distributions}
-    if compiled:
-        functions["compiled"] = torch.compile(eager, dynamic=False)
-    return _form(functions, inputs)
+    return _form(
+        {"kernel": kernel, "eager": eager, "distributions": distributions}, inputs, best=eager if compiled else None
+    )
 
 
 def sampled_forms(shape: tuple[int, int, int], device: torch.device, *, compiled: bool) -> Form:
@@ -105,10 +111,12 @@ def sampled_forms(shape: tuple[int, int, int], device: torch.device, *, compiled
         found = reference.normalize_log((log_weight_K + log_prior - log_posterior).mean(0))
         return z, log_prior.mean(0), log_posterior.mean(0), *found
 
-    functions: dict[str, Callable[..., Outputs]] = {"kernel": kernel, "eager": eager, "distributions": distributions}
-    if compiled:
-        functions["compiled"] = torch.compile(eager, dynamic=False)
-    return _form(functions, inputs, noise)
+    return _form(
+        {"kernel": kernel, "eager": eager, "distributions": distributions},
+        inputs,
+        noise,
+        best=eager if compiled else None,
+    )
 
 
 def kl_forms(shape: tuple[int, int, int], device: torch.device, *, compiled: bool) -> Form:
@@ -126,10 +134,11 @@ def kl_forms(shape: tuple[int, int, int], device: torch.device, *, compiled: boo
         prior = Normal(prior_mean, (0.5 * prior_log_var).exp(), validate_args=False).expand(mean.shape)
         return (kl_divergence(posterior, Independent(prior, 1, validate_args=False)),)
 
-    functions: dict[str, Callable[..., Outputs]] = {"kernel": kernel, "eager": eager, "distributions": distributions}
-    if compiled:
-        functions["compiled"] = torch.compile(eager, dynamic=False)
-    return _form(functions, _random(device, (N, K, M), (N, K, M), (K, M), (K, M)))
+    return _form(
+        {"kernel": kernel, "eager": eager, "distributions": distributions},
+        _random(device, (N, K, M), (N, K, M), (K, M), (K, M)),
+        best=eager if compiled else None,
+    )
 
 
 def component_forms(*, full: bool) -> Callable[..., Form]:
@@ -161,15 +170,16 @@ def _diagonal_forms(shape: tuple[int, int, int], device: torch.device, *, compil
         log_prob = torch.addmm(log_prob, z, (mean * precision).T)
         return log_prob, *reference.normalize_log(log_prob + log_weight_K)
 
-    functions: dict[str, Callable[..., Outputs]] = {
-        "kernel": kernel,
-        "eager": eager,
-        "distributions": distributions,
-        "gemm": gemm,
-    }
-    if compiled:
-        functions["compiled"] = torch.compile(gemm, dynamic=False)
-    return _form(functions, [z, mean, log_var])
+    return _form(
+        {
+            "kernel": kernel,
+            "eager": eager,
+            "distributions": distributions,
+            "gemm": gemm,
+        },
+        [z, mean, log_var],
+        best=gemm if compiled else None,
+    )
 
 
 def _full_forms(shape: tuple[int, int, int], device: torch.device, *, compiled: bool) -> Form:
@@ -201,15 +211,16 @@ def _full_forms(shape: tuple[int, int, int], device: torch.device, *, compiled: 
         log_prob = log_determinant_K - 0.5 * (M * reference.LOG_2PI + squares)
         return log_prob, *reference.normalize_log(log_prob + log_weight_K)
 
-    functions: dict[str, Callable[..., Outputs]] = {
-        "kernel": kernel,
-        "eager": eager,
-        "distributions": distributions,
-        "gemm": gemm,
-    }
-    if compiled:
-        functions["compiled"] = torch.compile(gemm, dynamic=False)
-    return _form(functions, [z, mean, factor])
+    return _form(
+        {
+            "kernel": kernel,
+            "eager": eager,
+            "distributions": distributions,
+            "gemm": gemm,
+        },
+        [z, mean, factor],
+        best=gemm if compiled else None,
+    )
 
 
 def _like(tensor: Tensor, other: Tensor) -> Tensor:

@@ -91,21 +91,10 @@ def fit_mixture(z_NM: Array, labels_N: Array, n_clusters: int, covariance: Liter
     return mixture.fit(z_NM)
 
 
-@final
-class GmmHead(ClusteringHead):
-    """Gaussian mixture on the MAP component's latents, started from the MAP assignment."""
+class _MixtureHead(ClusteringHead):
+    """A Gaussian mixture on the MAP component's latents, however it was fitted."""
 
-    def __init__(self, options: NoOptions) -> None:
-        pass
-
-    def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
-        """Run EM from the moments of the MAP clusters; where the model has no K of them, from k-means."""
-        z_NM = inference.latent_NM.astype(np.float64)
-        if inference.log_q_NK.shape[1] == n_clusters:
-            labels_N = inference.map_N
-        else:
-            labels_N = KMeans(n_clusters, n_init=RestartOptions().n_init, random_state=seed).fit_predict(z_NM)
-        self.mixture = fit_mixture(z_NM, labels_N, n_clusters, "full")
+    mixture: GaussianMixture
 
     def predict(self, inference: Inference) -> Array:
         """Return each row's most probable Gaussian."""
@@ -121,7 +110,24 @@ class GmmHead(ClusteringHead):
 
 
 @final
-class RandomGmmHead(ClusteringHead):
+class GmmHead(_MixtureHead):
+    """Gaussian mixture on the MAP component's latents, started from the MAP assignment."""
+
+    def __init__(self, options: NoOptions) -> None:
+        pass
+
+    def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
+        """Run EM from the moments of the MAP clusters; where the model has no K of them, from k-means."""
+        z_NM = inference.latent_NM.astype(np.float64)
+        if inference.log_q_NK.shape[1] == n_clusters:
+            labels_N = inference.map_N
+        else:
+            labels_N = KMeans(n_clusters, n_init=RestartOptions().n_init, random_state=seed).fit_predict(z_NM)
+        self.mixture = fit_mixture(z_NM, labels_N, n_clusters, "full")
+
+
+@final
+class RandomGmmHead(_MixtureHead):
     """Gaussian mixture on the MAP component's latents, best of several random starts."""
 
     Options = RestartOptions
@@ -139,18 +145,6 @@ class RandomGmmHead(ClusteringHead):
             n_init=self.options.n_init,
             random_state=seed,
         ).fit(z_NM)
-
-    def predict(self, inference: Inference) -> Array:
-        """Return each row's most probable Gaussian."""
-        return np.asarray(self.mixture.predict(inference.latent_NM.astype(np.float64)))
-
-    def state(self) -> dict[str, Array]:
-        """Return the mixture's parameters."""
-        return _state(self.mixture)
-
-    def restore(self, state: Mapping[str, Array]) -> None:
-        """Take up the mixture's parameters."""
-        self.mixture = _restored(state)
 
 
 @final

@@ -7,7 +7,7 @@ q(z|y_k,x) replaces its samples: E[log p(z|y_k) - log q(z|y_k,x)] = -KL_k.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 from torch import Tensor
 
@@ -52,12 +52,12 @@ def _estimate(
     return Responsibilities(*normalize_log(log_ratio_NK))
 
 
-@final
-class JointPosterior(PosteriorEstimator):
-    """Eq. 5: p(x|z_k) p(y_k) p(z_k|y_k) / q(z_k|y_k,x), the ELBO's own optimum (MVAE)."""
+class _EStep(PosteriorEstimator):
+    """Eqs. 5, 10, 15 and 16: one formula with two switches."""
 
     Options = EStepOptions
-    needs_likelihood = True
+    use_posterior: ClassVar[bool]
+    """Whether q(z_k|y_k,x) divides."""
 
     def __init__(self, dims: Dims, options: EStepOptions) -> None:
         super().__init__()
@@ -65,7 +65,16 @@ class JointPosterior(PosteriorEstimator):
 
     def forward(self, latents: Latents, log_likelihood_LNK: Tensor | None) -> Responsibilities:
         """Return q(y|x)."""
-        return _estimate(latents, log_likelihood_LNK, self.options, use_posterior=True)
+        given = log_likelihood_LNK if self.needs_likelihood else None
+        return _estimate(latents, given, self.options, use_posterior=self.use_posterior)
+
+
+@final
+class JointPosterior(_EStep):
+    """Eq. 5: p(x|z_k) p(y_k) p(z_k|y_k) / q(z_k|y_k,x), the ELBO's own optimum (MVAE)."""
+
+    needs_likelihood = True
+    use_posterior = True
 
 
 @final
@@ -100,32 +109,16 @@ class ReconstructionPosterior(PosteriorEstimator):
 
 
 @final
-class PriorPosterior(PosteriorEstimator):
+class PriorPosterior(_EStep):
     """Eq. 10 (EM-V1), and with one shared latent eq. 16 (VaDE): p(y_k) p(z_k|y_k)."""
 
-    Options = EStepOptions
     needs_likelihood = False
-
-    def __init__(self, dims: Dims, options: EStepOptions) -> None:
-        super().__init__()
-        self.options = options
-
-    def forward(self, latents: Latents, log_likelihood_LNK: Tensor | None) -> Responsibilities:
-        """Return q(y|x)."""
-        return _estimate(latents, None, self.options, use_posterior=False)
+    use_posterior = False
 
 
 @final
-class RatioPosterior(PosteriorEstimator):
+class RatioPosterior(_EStep):
     """Eq. 15 (EM-V2): p(y_k) p(z_k|y_k) / q(z_k|y_k,x)."""
 
-    Options = EStepOptions
     needs_likelihood = False
-
-    def __init__(self, dims: Dims, options: EStepOptions) -> None:
-        super().__init__()
-        self.options = options
-
-    def forward(self, latents: Latents, log_likelihood_LNK: Tensor | None) -> Responsibilities:
-        """Return q(y|x)."""
-        return _estimate(latents, None, self.options, use_posterior=True)
+    use_posterior = True
