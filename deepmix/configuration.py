@@ -16,7 +16,7 @@ from deepmix import plugins
 from deepmix.data import SplitOptions
 from deepmix.errors import DeepmixError, UsageError, unknown_choice
 from deepmix.files import SUFFIXES, find_prepared, load_file, load_prepared
-from deepmix.interfaces import Model, NoOptions
+from deepmix.interfaces import Decoder, Encoder, Initializer, Model, NoOptions, PosteriorEstimator, Prior
 from deepmix.likelihoods import Likelihood
 from deepmix.mixture_vae import MixtureVAE, Recipe
 from deepmix.objective import ObjectiveOptions
@@ -24,7 +24,8 @@ from deepmix.options import build_options
 from deepmix.training import TrainingOptions
 from deepmix.types import Dims, Split
 
-PARTS = ("encoder", "decoder", "prior", "posterior")
+CONTRACTS = {"encoder": Encoder, "decoder": Decoder, "prior": Prior, "posterior": PosteriorEstimator}
+PARTS = tuple(CONTRACTS)
 """The four parts of a recipe."""
 SHORTHANDS = ("components", "latent_dim", "assignment", "beta", "epochs", "pretrain_epochs", "batch_size", "lr")
 """Options the command line and the estimator take by themselves; the others are settings."""
@@ -147,6 +148,8 @@ def resolve(config: ExperimentConfig) -> Parts:
 
     """
     model = plugins.load("models", config.model)
+    if not isinstance(model, Recipe):
+        _check_contract(model, Model)
     classes: dict[str, Any] = {}
     if isinstance(model, Recipe):
         for part, kind in (
@@ -168,13 +171,26 @@ def resolve(config: ExperimentConfig) -> Parts:
     defaults: dict[str, Any] = {"size": SizeOptions(), "training": TrainingOptions()}
     defaults["objective"] = model.objective if isinstance(model, Recipe) else ObjectiveOptions()
     defaults["model"] = model.options if isinstance(model, Recipe) else model.Options()
+    for part, contract in (*CONTRACTS.items(), ("initializer", Initializer)):
+        if part in classes:
+            _check_contract(classes[part], contract)
     defaults |= {part: _options_class(loaded)() for part, loaded in classes.items()}
     return Parts(model, classes, build_options(defaults, config.settings))
 
 
+def _check_contract(loaded: Any, contract: type) -> None:
+    """Raise a DeepmixError unless a plugin is a class of the interface it is registered for."""
+    if not (isinstance(loaded, type) and issubclass(loaded, contract)):
+        name = getattr(loaded, "__qualname__", repr(loaded))
+        raise DeepmixError(f"plugin {name} is no subclass of deepmix.interfaces.{contract.__name__}; mend the plugin")
+
+
 def _options_class(loaded: Any) -> type:
     """Return a plugin's options; a scikit-learn clusterer has none of ours."""
-    return getattr(loaded, "Options", NoOptions)
+    options: type = getattr(loaded, "Options", NoOptions)
+    if not dataclasses.is_dataclass(options):
+        raise DeepmixError(f"the Options of plugin {loaded.__qualname__} are no dataclass; mend the plugin")
+    return options
 
 
 def _dataset_class(config: ExperimentConfig) -> Any:
@@ -369,9 +385,12 @@ def _construct(plugin: Any, *arguments: Any) -> Any:
     """Build a plugin; one that does not keep its contract is an error naming it."""
     try:
         return plugin(*arguments)
-    except TypeError as error:
+    except DeepmixError:
+        raise
+    except Exception as error:  # whatever is wrong in code that is not ours
         raise DeepmixError(
-            f"{plugin.__module__}:{plugin.__qualname__} can't be built ({error}); mend the plugin"
+            f"{plugin.__module__}:{plugin.__qualname__} can't be built ({type(error).__name__}: {error}); "
+            "mend the plugin"
         ) from error
 
 

@@ -209,7 +209,16 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
 
     def _config(self) -> ExperimentConfig:
         """Return the configuration the parameters stand for, the same as `deepmix train` makes of its options."""
-        settings = {key: str(value) for key, value in (self.settings or {}).items()}
+        heads = (self.head,) if isinstance(self.head, str) else self.head
+        if not (isinstance(heads, Sequence) and all(isinstance(name, str) for name in heads)):
+            raise UsageError(f"head must be a name or a list of names, got {self.head!r}")
+        for name in ("model", "prior", "posterior", "encoder", "decoder", "init", "device"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (value is not None or name in ("model", "device")):
+                raise UsageError(f"{name} must be a name, got {value!r}")
+        if self.settings is not None and not isinstance(self.settings, Mapping):
+            raise UsageError(f"settings must be a mapping of options, got {self.settings!r}")
+        settings = {str(key): str(value) for key, value in (self.settings or {}).items()}
         settings["components"] = str(self.n_components)
         settings |= {name: str(getattr(self, name)) for name in OPTION_OWNERS if getattr(self, name) is not None}
         return ExperimentConfig(
@@ -218,7 +227,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
             posterior=self.posterior,
             encoder=self.encoder,
             decoder=self.decoder,
-            heads=(self.head,) if isinstance(self.head, str) else tuple(self.head),
+            heads=tuple(heads),
             seed=_seed(self.random_state),
             device=self.device,
             settings=settings,

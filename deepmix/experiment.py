@@ -37,7 +37,7 @@ from deepmix.configuration import (
 )
 from deepmix.data import Rows, revealed_labels
 from deepmix.data import prepare as arrange
-from deepmix.errors import UsageError
+from deepmix.errors import DeepmixError, UsageError
 from deepmix.heads import make_head
 from deepmix.interfaces import Initializer, Model
 from deepmix.report import writing
@@ -160,7 +160,8 @@ def run(
             assert split.labels is not None
             return revealed_labels(split.labels[split.train], split.scored(split.train), supervision, config.seed)
         with noted(reporter):
-            return initializer.initial_labels(split.x[split.train], code_NM, n_model, config.seed)
+            labels = initializer.initial_labels(split.x[split.train], code_NM, n_model, config.seed)
+        return _checked(labels, len(code_NM), n_model, f"initializer {type(initializer).__qualname__}")
 
     trainer.run(initial_labels)
     assert trainer.labels_N is not None
@@ -175,7 +176,10 @@ def run(
         for head in heads.values():
             head.fit(inferences["train"], n_components, config.seed)
         clusters = {
-            name: {side: head.predict(inference) for side, inference in inferences.items()}
+            name: {
+                side: _checked(head.predict(found), len(found.log_q_NK), None, f"head '{name}'")
+                for side, found in inferences.items()
+            }
             for name, head in heads.items()
         }
     weight_K = np.exp(inferences["train"].log_q_NK).mean(axis=0)
@@ -200,6 +204,20 @@ def run(
         with writing.forgiven(reporter.note, folder.path):
             writing.write(folder, split, model, inferences, clusters[config.heads[0]])
     return results
+
+
+def _checked(clusters: Array, n_rows: int, n_clusters: int | None, plugin: str) -> Array:
+    """Return a plugin's cluster numbers, (N,) from 0 and below K if it is given; a DeepmixError if they are none."""
+    clusters = np.asarray(clusters)
+    kind, shape = clusters.dtype.kind, clusters.shape
+    highest = np.inf if n_clusters is None else n_clusters - 1
+    if kind not in "iu" or shape != (n_rows,) or clusters.min() < 0 or clusters.max() > highest:
+        wanted = "from 0" if n_clusters is None else f"in 0..{n_clusters - 1}"
+        raise DeepmixError(
+            f"{plugin} must give {n_rows} whole numbers {wanted} and gave {clusters.dtype} of shape {shape}; "
+            "mend the plugin"
+        )
+    return clusters
 
 
 class _Watched:

@@ -65,7 +65,7 @@ def load_file(path: Path, label_column: str | None, options: SplitOptions) -> Sp
         UnicodeDecodeError,
         csv.Error,
     ) as error:
-        raise DeepmixError(f"'{path}' can't be read ({error}); check that the file is whole") from error
+        raise damaged(path, error) from error
 
 
 def rows_key(keys: list[str], path: Path) -> str | None:
@@ -98,6 +98,12 @@ def _load_npz(path: Path, label_key: str | None, options: SplitOptions) -> Split
         return prepare(x, labels, options, n_train=None if n_train is None else int(n_train.item()))
 
 
+def damaged(path: Path, error: Exception) -> DeepmixError:
+    """Return the error for a file that can't be read."""
+    cure = "save it as UTF-8" if isinstance(error, UnicodeDecodeError) else "check that the file is whole"
+    return DeepmixError(f"'{path}' can't be read ({error}); {cure}")
+
+
 def _take_column(x: Any, label_column: str | None) -> tuple[Any, Array | None]:
     if label_column is None:
         return x, None
@@ -111,10 +117,15 @@ def _column_number(wanted: str, columns: list[str]) -> int:
     """Return the position of a column given by name, or by number from 1."""
     if wanted in columns:
         return columns.index(wanted)
-    if wanted.isdigit() and 1 <= int(wanted) <= len(columns):
+    if _is_place(wanted, len(columns)):
         return int(wanted) - 1
     shown = ", ".join(columns[:12]) + (", ..." if len(columns) > 12 else "")
     raise UsageError(f"there is no label column '{wanted}'; the columns are: {shown}")
+
+
+def _is_place(wanted: str | None, n_columns: int) -> bool:
+    """Whether it is a column's number, from 1."""
+    return wanted is not None and wanted.isdigit() and 1 <= int(wanted) <= n_columns
 
 
 def open_text(path: Path) -> io.TextIOBase:
@@ -138,16 +149,22 @@ class CsvLayout:
 
 
 def csv_layout(first_line: str, second_line: str, label_column: str | None) -> CsvLayout:
-    """Tell a CSV file's layout from its first two lines; a first line with the label column's name is a header."""
+    """Tell a CSV file's layout from its first two lines; a first line with the label column's name is a header.
+
+    A label column that can be a column's number is one.
+    """
     delimiter = max(DELIMITERS, key=first_line.count)
     first = next(csv.reader([first_line], delimiter=delimiter))
     second = next(csv.reader([second_line], delimiter=delimiter), [])
     counted = [[str(start + i) for i in range(len(first))] for start in (0, 1)]
     header = (
         not any(map(_is_number, first))
-        or label_column in first
+        or (label_column in first and not _is_place(label_column, len(first)))
         or first in counted  # column numbers, as data frames write them
-        or any(_is_number(below) and not _is_number(cell) for cell, below in zip(first, second, strict=False))
+        or any(
+            _is_number(below) and not _is_number(cell) and not _is_missing(cell)
+            for cell, below in zip(first, second, strict=False)
+        )
     )
     columns = [cell.strip() for cell in first] if header else [str(i + 1) for i in range(len(first))]
     return CsvLayout(delimiter, columns, header)
@@ -161,10 +178,11 @@ def _load_csv(path: Path, label_column: str | None, options: SplitOptions) -> Sp
     layout = csv_layout(head, second_line, label_column)
     label_number = None if label_column is None else _column_number(label_column, layout.columns)
     numeric = [i for i in range(len(layout.columns)) if i != label_number]
-    table: dict[str, Any] = {"delimiter": layout.delimiter, "skiprows": int(layout.header), **CsvLayout.TABLE}
     try:
         with open_text(path) as lines:
-            x = np.loadtxt(lines, usecols=numeric, ndmin=2, dtype=np.float64, **table)
+            x = csv_numbers(lines, layout, label_number, skip=int(layout.header))
+    except UnicodeDecodeError:
+        raise
     except ValueError as error:
         with open_text(path) as lines:
             explain_csv(itertools.islice(lines, layout.header, None), path.name, layout, numeric, 1 + layout.header)
@@ -172,8 +190,28 @@ def _load_csv(path: Path, label_column: str | None, options: SplitOptions) -> Sp
     labels = None
     if label_number is not None:
         with open_text(path) as lines:
+            table = {"delimiter": layout.delimiter, "skiprows": int(layout.header), **CsvLayout.TABLE}
             labels = np.loadtxt(lines, usecols=[label_number], ndmin=1, dtype=str, **table)
     return prepare(x, labels, options, columns=[layout.columns[i] for i in numeric] if layout.header else None)
+
+
+def csv_numbers(lines: Iterable[str], layout: CsvLayout, left_out: int | None, skip: int = 0) -> Array:
+    """Return a CSV's rows as numbers, (N, D) float64, without one column; the first `skip` lines are passed over.
+
+    Raises:
+        ValueError: a cell is no number, or a row has more or fewer cells than the layout.
+
+    """
+    ignored = None if left_out is None else {left_out: lambda cell: 0.0}  # usecols would pass over what is too much
+    table: dict[str, Any] = {"delimiter": layout.delimiter, "skiprows": skip, "converters": ignored, **CsvLayout.TABLE}
+    x = np.loadtxt(lines, ndmin=2, dtype=np.float64, **table)
+    if x.shape[1] != len(layout.columns):
+        raise ValueError(f"rows of {x.shape[1]} cells below a first line of {len(layout.columns)}")
+    return x if left_out is None else np.delete(x, left_out, axis=1)
+
+
+def _is_missing(cell: str) -> bool:
+    return cell.strip().lower() in ("", "na", "n/a", "nan", "null", "none", "?")
 
 
 def _is_number(cell: str) -> bool:
@@ -204,7 +242,10 @@ def explain_csv(lines: Iterable[str], name: str, layout: CsvLayout, numeric: lis
         if not cells:
             continue
         if len(cells) != len(columns):
-            raise UsageError(f"line {number} of '{name}' has {len(cells)} cells and the first has {len(columns)}")
+            raise UsageError(
+                f"line {number} of '{name}' has {len(cells)} cells and the first has {len(columns)}; give every line "
+                "as many, with quotes around a cell that holds a separator"
+            )
         for column in numeric:
             if column not in text_cells and not _is_number(cells[column]):
                 text_cells[column] = (number, cells[column])

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.metrics import pairwise_distances_argmin
 
 from deepmix.configuration import Parts
+from deepmix.errors import DeepmixError
 from deepmix.interfaces import ClusteringHead
 from deepmix.types import Array, Inference
 
@@ -40,6 +41,10 @@ class ClustererHead(ClusteringHead):
     def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
         """Fit the clusterer, its number of clusters and seed set where it has such parameters."""
         clusterer = self._factory()
+        if not (hasattr(clusterer, "fit") and hasattr(clusterer, "predict")):
+            raise DeepmixError(
+                f"head {type(clusterer).__name__} can't give new rows a cluster; a head needs fit and predict"
+            )
         if hasattr(clusterer, "get_params"):
             wanted = {"n_clusters": n_clusters, "n_components": n_clusters, "random_state": seed}
             known = clusterer.get_params()

@@ -213,14 +213,26 @@ class LoadedRun:
                 log_q_NK, latent_NM = self.model.infer(x_ND)
             yield log_q_NK.float().cpu(), latent_NM.float().cpu()
 
-    def infer(self, prepared: Any) -> Inference:
-        """Return q(y|x) and the MAP latents of prepared rows."""
+    def infer(self, prepared: Any, first_row: int = 0) -> Inference:
+        """Return q(y|x) and the MAP latents of prepared rows; `first_row` is as for `prepare`.
+
+        Raises:
+            UsageError: the model has no finite answer for a row.
+
+        """
         if prepared.shape[0] == 0:
             return Inference(
                 np.zeros((0, self.model.n_components), np.float32), np.zeros((0, self.model.latent_dim), np.float32)
             )
         log_q, latents = zip(*self.batches(prepared), strict=True)
-        return Inference(torch.cat(log_q).numpy(), torch.cat(latents).numpy())
+        inference = Inference(torch.cat(log_q).numpy(), torch.cat(latents).numpy())
+        without = np.isnan(inference.log_q_NK).any(axis=1) | ~np.isfinite(inference.latent_NM).all(axis=1)
+        if without.any():
+            raise UsageError(
+                f"row {first_row + int(np.argmax(without)) + 1} is so far from the training rows that the model's "
+                "numbers overflow; check its values, or leave it out"
+            )
+        return inference
 
     def evaluate(self, prepared: Any) -> tuple[Inference, dict[str, float]]:
         """Return the inference, and the mean ELBO and its parts in nats a row."""

@@ -18,7 +18,16 @@ import numpy as np
 from scipy import sparse
 
 from deepmix.errors import DeepmixError, UsageError
-from deepmix.files import SUFFIXES, csv_layout, explain_csv, open_text, refuse_text_columns, rows_key
+from deepmix.files import (
+    SUFFIXES,
+    csv_layout,
+    csv_numbers,
+    damaged,
+    explain_csv,
+    open_text,
+    refuse_text_columns,
+    rows_key,
+)
 from deepmix.types import Array
 
 BLOCK_VALUES = 4_000_000
@@ -71,7 +80,7 @@ def open_blocks(
             rows = _npz(stack, path) if name.endswith(".npz") else _npy(stack.enter_context(path.open("rb")), path)
             blocks = Blocks(None, (_without(x, n_features, number) for x in rows))
     except DAMAGED as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     return Blocks(blocks.columns, _guarded(blocks.rows, path))
 
 
@@ -81,14 +90,10 @@ def _guarded(rows: Iterator[Any], path: Path) -> Iterator[Any]:
         try:
             block = next(rows, None)
         except DAMAGED as error:
-            raise _damaged(path, error) from error
+            raise damaged(path, error) from error
         if block is None:
             return
         yield block
-
-
-def _damaged(path: Path, error: Exception) -> DeepmixError:
-    return DeepmixError(f"'{path}' can't be read ({error}); check that the file is whole")
 
 
 def _block_rows(n_columns: int) -> int:
@@ -143,10 +148,10 @@ def _csv(lines: TextIOBase, name: str, n_features: int, label_column: str | None
     layout = csv_layout(first[0], first[1] if len(first) > 1 else "", label_column)
     columns = layout.columns
     if layout.header and label_column in columns:
-        left_out = {columns.index(label_column)}
+        left_out: int | None = columns.index(label_column)
     else:
-        left_out = {label_number} if label_number is not None and len(columns) == n_features + 1 else set()
-    numeric = [i for i in range(len(columns)) if i not in left_out]
+        left_out = label_number if len(columns) == n_features + 1 else None
+    numeric = [i for i in range(len(columns)) if i != left_out]
 
     def blocks() -> Iterator[Array]:
         rest = itertools.chain(first[layout.header :], lines)
@@ -154,9 +159,7 @@ def _csv(lines: TextIOBase, name: str, n_features: int, label_column: str | None
         while chunk := list(itertools.islice(rest, _block_rows(len(columns)))):
             if any(not line.isspace() for line in chunk):
                 try:
-                    yield np.loadtxt(
-                        chunk, usecols=numeric, ndmin=2, dtype=np.float64, delimiter=layout.delimiter, **layout.TABLE
-                    )
+                    yield csv_numbers(chunk, layout, left_out)
                 except ValueError:
                     explain_csv(chunk, name, layout, numeric, first_line=number)
                     raise

@@ -338,9 +338,9 @@ def evaluate(model: Model, rows: Rows, precision: str, seed: int) -> tuple[Infer
         latents.append(latent_NM.float().cpu())
         for name in sums:
             sums[name] += float(getattr(elbo, f"{name}_N").sum())
-    if not math.isfinite(sums["elbo"]):
-        raise diverged("in the last update")
     inference = Inference(torch.cat(log_q).numpy(), torch.cat(latents).numpy())
+    if not math.isfinite(sums["elbo"]) or np.isnan(inference.log_q_NK).any():
+        raise diverged("in the last update")
     return inference, {name: total / rows.n_rows for name, total in sums.items()}
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
 import os
 import sys
@@ -84,7 +86,9 @@ def _stream(text: Callable[[Table, bool], Iterator[str]], tables: Iterable[Table
 
 def _csv_text(table: Table, first: bool) -> Iterator[str]:
     if first:
-        yield ",".join(table) + "\n"
+        header = io.StringIO()
+        csv.writer(header, lineterminator="\n").writerow(table)  # a name may hold a comma
+        yield header.getvalue()
     formats = ["%.9g" if column.dtype.kind == "f" else "%s" for column in table.values()]  # 9 digits are a float32
     line = ",".join(formats) + "\n"
     yield from (line % cells for cells in zip(*(column.tolist() for column in table.values()), strict=True))

@@ -54,7 +54,7 @@ def inferences(run: LoadedRun, data: Path, label_column: str | None) -> Iterator
         name = Path("standard input") if text is not None else data
         blocks = open_blocks(stack, name, run.n_features, label_column, text)
         for x in blocks.rows:
-            inference = run.infer(run.prepare(x, blocks.columns, done))
+            inference = run.infer(run.prepare(x, blocks.columns, done), done)
             yield done, inference
             done += len(inference.log_q_NK)
         if not done:

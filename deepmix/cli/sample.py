@@ -71,7 +71,11 @@ def sample(
     files = [str(path) for path in (png, npz) if path is not None]
     if not files:
         names = run.preparation.columns or [f"x{i + 1}" for i in range(run.n_features)]
-        table = {"component": component, **{str(name): x_ND[:, i] for i, name in enumerate(names)}}
+        table = {"component": component}
+        for name, column in zip(map(str, names), x_ND.T, strict=True):
+            while name in table:  # columns may be of one name, or called as ours is
+                name += "_"
+            table[name] = column
         write_tables(STANDARD_OUTPUT, [table], as_json=as_json)
     elif as_json:
         click.echo(json.dumps({"rows": len(x_ND), "components": chosen, "seed": seed, "out": files}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import subprocess
@@ -149,7 +150,9 @@ WRONG_ROWS = [
     ("a,b,c,d,e,f\n1,2,3,4,5,6\n1,2,3,nan,5,6\n", ("row 2, column 'd' is nan",)),
     ("a,b,c,d,e,f\n1,2,3,4,5,6\n1,2,,4,5,6\n", ("line 3, column 'c'", "is empty")),
     ("a,b,c,d,e,f\n1,2,3,4,5,6\n1,2,3,4\n", ("line 3", "4 cells and the first has 6")),
+    ("a,b,c,d,e,f\n1,2,3,4,5,6\n1,2,3,4,5,6,7\n", ("line 3", "7 cells and the first has 6")),
     ("a,b,c,d,e,f\n1,2,3,4,5,6\n1,2,red,4,5,6\n", ("'c' (line 3: 'red')",)),
+    ("a,b,c,d,e,f\n1,2,3,4,5,6\n1e38,2,3,4,5,6\n", ("row 2 is so far from the training rows",)),
     ("", ("is empty",)),
 ]
 
@@ -222,6 +225,17 @@ def test_sample(deepmix, place, tmp_path):
     refuses(deepmix("sample", place / "run", "--minimum-posterior", 1.5), 2, "below 1")
     refuses(deepmix("sample", place / "run", "--minimum-posterior", 0.999999), 2, "ask for a smaller minimum")
     refuses(deepmix("sample", place / "run", "--npz", "two.npz"), 2, "exists")
+
+
+def test_sampled_columns_keep_their_names(deepmix, tmp_path):
+    random = np.random.default_rng(0)
+    lines = ['component,u,u,"a, b"', *(",".join(map(repr, row)) for row in random.random((40, 4)).tolist())]
+    (tmp_path / "rows.csv").write_text("\n".join(lines))
+    train("--dataset", tmp_path / "rows.csv", "--components", 2, "--out", tmp_path / "run")
+    header, *rows = csv.reader(deepmix("sample", "run", "-n", 1).stdout.splitlines())
+    assert header == ["component", "component_", "u", "u_", "a, b"]
+    assert [row[0] for row in rows] == ["0", "1"]
+    assert {len(row) for row in rows} == {5}
 
 
 def test_sample_draws_grids(deepmix, place, seeds, tmp_path):

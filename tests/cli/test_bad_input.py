@@ -5,6 +5,7 @@ What the design names runs the real command; its variations run the same code in
 
 from __future__ import annotations
 
+import json
 import resource
 import zipfile
 
@@ -97,12 +98,28 @@ GOOD_ROWS = [[i, i % 7, (i * i) % 11] for i in range(30)]
             ("'b' (line 2: 'red')", "'c' (line 2: 'x')", "--label-column"),
         ),
         ([["a", "b", "c"], *GOOD_ROWS, [1, 2]], ("line 32", "2 cells", "3")),
+        ([["a", "b", "c"], *GOOD_ROWS, [1, 234, 5, 6]], ("line 32", "4 cells", "quotes around a cell")),
+        ([["a", "b", "c"], *([*row, 1] for row in GOOD_ROWS)], ("line 2", "4 cells", "the first has 3")),
+        ([["", -1, 2], *GOOD_ROWS], ("line 1", "column '1'", "empty")),
         ([[1, 2, 3]] * 30, ("every column is constant",)),
         ([["a", "b"], [1, 2]], ("1 row(s)",)),
         ([["a", "b"]], ("row(s)",)),
         ([*GOOD_ROWS], ("how many clusters", "--components")),
     ],
-    ids=["nan", "inf", "empty-cell", "text", "short-row", "constant", "one-row", "no-rows", "no-k"],
+    ids=[
+        "nan",
+        "inf",
+        "empty-cell",
+        "text",
+        "short-row",
+        "long-row",
+        "long-rows",
+        "no-header",
+        "constant",
+        "one-row",
+        "no-rows",
+        "no-k",
+    ],
 )
 def test_wrong_csv(command, tmp_path, rows, words):
     path = write_rows(tmp_path / "rows.csv", rows)
@@ -123,6 +140,20 @@ def test_constant_column_is_named_and_left_without_effect(command, tmp_path):
 def test_unknown_label_column(deepmix, tmp_path):
     path = write_rows(tmp_path / "rows.csv", [["a", "b", "c"], *GOOD_ROWS])
     refuses(deepmix("train", "--dataset", path, "--label-column", "kind"), 2, "label column 'kind'", "a, b, c")
+
+
+def test_a_label_column_by_number_is_no_name_of_a_header(deepmix, tmp_path):
+    path = write_rows(tmp_path / "rows.csv", [[2, 0, 5], *([i + 3, i % 2, i * i % 11] for i in range(29))])
+    done = deepmix("train", "--dataset", path, "--label-column", "2", "--out", "run", *TINY)
+    assert done.returncode == 0, done.stderr
+    resolved = json.loads((tmp_path / "run" / "config.json").read_text())["resolved"]
+    assert sum(resolved["data"]["rows"].values()) == 30
+    assert resolved["size"]["components"] == 2
+
+
+def test_a_text_of_another_encoding(deepmix, tmp_path):
+    (tmp_path / "rows.csv").write_bytes("naïve,b\n1,2\n2,3\n".encode("latin-1"))
+    refuses(deepmix("train", "--dataset", "rows.csv", "--components", 2), 1, "save it as UTF-8")
 
 
 def test_labels_of_the_wrong_length(command, tmp_path):

@@ -50,6 +50,53 @@ def test_broken_plugin_stops_only_those_who_ask_for_it(command, tmp_path):
     assert "cracked 1.0 can't be loaded (RuntimeError: no licence)" in " ".join(done.stderr.split())
 
 
+BROKEN = """
+from deepmix.interfaces import ClusteringHead, Decoder, Initializer, NoOptions
+import torch
+
+class NoDecoder(torch.nn.Module):
+    def __init__(self, dims, options): super().__init__()
+
+class Raising(Decoder):
+    def __init__(self, dims, options): raise KeyError("width")
+    def forward(self, z, counts): ...
+    def place(self, n_components): ...
+
+class Wordy(ClusteringHead):
+    def __init__(self, options): pass
+    def fit(self, inference, n_clusters, seed): pass
+    def predict(self, inference): return ["a"] * len(inference.log_q_NK)
+    def state(self): return None
+    def restore(self, state): pass
+
+class Beyond(Initializer):
+    def __init__(self, options): pass
+    def initial_labels(self, x, code, n_components, seed): return [n_components] * len(code)
+
+class Unpredictable:
+    def fit(self, x): return self
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "option", "words"),
+    [
+        ("decoders", "NoDecoder", "--decoder", "no subclass of deepmix.interfaces.Decoder"),
+        ("decoders", "Raising", "--decoder", "can't be built (KeyError: 'width')"),
+        ("heads", "Wordy", "--head", "head 'part' must give"),
+        ("heads", "Unpredictable", "--head", "a head needs fit and predict"),
+        ("initializers", "Beyond", "--init", "initializer Beyond must give 1527 whole numbers in 0..9"),
+        ("models", "NoDecoder", "--model", "no subclass of deepmix.interfaces.Model"),
+    ],
+)
+def test_a_plugin_that_breaks_its_contract_is_named(command, tmp_path, kind, name, option, words):
+    make_distribution(tmp_path / "site", "broken", f"[deepmix.{kind}]\npart = broken:{name}\n", BROKEN)
+    done = command("train", *TINY, option, "part", env={"PYTHONPATH": str(tmp_path / "site")})
+    assert done.returncode == 1
+    assert words in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
 def test_two_distributions_with_one_name_must_be_told_apart(command, tmp_path):
     source = "from deepmix_builtins.priors import StandardPrior as Prior"
     for name in ("first", "second"):

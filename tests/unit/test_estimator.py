@@ -54,6 +54,21 @@ def groups() -> np.ndarray:
     return np.eye(3, 5)[TRUTH] * 8.0 + np.random.default_rng(0).normal(size=(120, 5))
 
 
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"model": 3}, "model must be a name, got 3"),
+        ({"init": 3}, "init must be a name, got 3"),
+        ({"device": None}, "device must be a name, got None"),
+        ({"head": 3}, "head must be a name or a list of names, got 3"),
+        ({"settings": "beta=1"}, "settings must be a mapping of options"),
+    ],
+)
+def test_parameters_of_the_wrong_type(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        DeepMixture(3, **parameters).fit(groups())
+
+
 @pytest.fixture(scope="module")
 def fitted() -> DeepMixture:
     with warnings.catch_warnings():
