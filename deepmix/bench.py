@@ -35,6 +35,8 @@ SECONDS, QUICK_SECONDS = 2.0, 0.4
 STEP_TIMES = 5
 """As much more to a training step: long ones, to be told apart by hundredths."""
 WARM_UP = 3
+LEAST_SAMPLES = 9
+"""Calls of each form that are timed whatever they take."""
 COPY_ELEMENTS = 1 << 24
 STEP_FEATURES, STEP_BATCH = 64, 128
 """Training steps are timed on rows of the Digits data's width, 128 a step."""
@@ -93,7 +95,7 @@ def time_in_turn(forms: dict[str, Callable[[], object]], device: torch.device, s
         for _ in range(WARM_UP):
             call()
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(next(iter(samples.values()))) < WARM_UP:
+    while time.perf_counter() < end or len(next(iter(samples.values()))) < LEAST_SAMPLES:
         for name, call in forms.items():
             _wait(device)
             started = time.perf_counter()
