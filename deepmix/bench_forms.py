@@ -171,12 +171,7 @@ def _diagonal_forms(shape: tuple[int, int, int], device: torch.device, *, compil
         return log_prob, *reference.normalize_log(log_prob + log_weight_K)
 
     return _form(
-        {
-            "kernel": kernel,
-            "eager": eager,
-            "distributions": distributions,
-            "gemm": gemm,
-        },
+        {"kernel": kernel, "eager": eager, "distributions": distributions, "gemm": gemm},
         [z, mean, log_var],
         best=gemm if compiled else None,
     )
@@ -212,12 +207,7 @@ def _full_forms(shape: tuple[int, int, int], device: torch.device, *, compiled: 
         return log_prob, *reference.normalize_log(log_prob + log_weight_K)
 
     return _form(
-        {
-            "kernel": kernel,
-            "eager": eager,
-            "distributions": distributions,
-            "gemm": gemm,
-        },
+        {"kernel": kernel, "eager": eager, "distributions": distributions, "gemm": gemm},
         [z, mean, factor],
         best=gemm if compiled else None,
     )

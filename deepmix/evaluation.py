@@ -14,6 +14,7 @@ from deepmix.errors import UsageError
 from deepmix.experiment import fingerprint
 from deepmix.heads import make_head
 from deepmix.interfaces import ClusteringHead
+from deepmix.labels import known_labels
 from deepmix.loading import LoadedRun
 from deepmix.types import Array, Inference, Split
 
@@ -73,7 +74,7 @@ def evaluate_run(
 def _measure(run: LoadedRun, inference: Inference, clusters: Array, labels: Any) -> dict[str, Any]:
     """Return one side's metrics; rows whose class is unknown are not scored."""
     measure = partial(metrics.measure, inference.latent_NM, clusters, n_clusters=run.n_components, seed=run.config.seed)
-    if labels is not None and (scored := configuration.known_labels(run.parts, labels)).any():
+    if labels is not None and (scored := known_labels(run.parts, labels)).any():
         return measure(labels=labels, scored=scored)
     return measure(labels=None)
 

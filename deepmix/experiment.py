@@ -31,15 +31,14 @@ from deepmix.configuration import (
     load_data,
     model_likelihood,
     n_clusters,
-    n_labelled,
     resolve,
-    with_known_labels,
 )
 from deepmix.data import Rows, revealed_labels
 from deepmix.data import prepare as arrange
 from deepmix.errors import DeepmixError, UsageError
 from deepmix.heads import make_head
 from deepmix.interfaces import Initializer, Model
+from deepmix.labels import n_labelled, with_known_labels
 from deepmix.report import writing
 from deepmix.training import Reporter, Trainer, TrainingOptions, diagnose, evaluate, learns_by_gradient, planned_epochs
 from deepmix.types import Array, Inference, Split

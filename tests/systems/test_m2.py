@@ -164,7 +164,7 @@ def test_labels_are_given_to_the_estimator_too(half_labelled, train):
         DeepMixture(3, model="m2", settings=FEW_LABELS).fit(x, y[:-1])
 
 
-def test_unknown_labels_labels_are_neither_a_class_nor_scored(train, tmp_path, half_labelled):
+def test_unknown_labels_are_neither_a_class_nor_scored(train, tmp_path, half_labelled):
     results = train("m2", dataset=half_labelled, settings=FEW_LABELS)
     assert results["labelled_rows"] == 60
     assert len(results["heads"]["posterior"]["test"]["sizes"]) == 3
