@@ -129,7 +129,7 @@ def kernel_rows(device: torch.device, quick: bool, seconds: float) -> Iterator[d
 
 def _row(op: str, shape: Shape, pass_: str, form: Form, device: torch.device, seconds: float) -> dict[str, Any]:
     backward = pass_ != "forward"
-    calls = {name: _call(function, form, backward) for name, function in form.functions.items()}
+    calls = {name: _call(name, form, backward) for name in form.functions}
     source, target = (torch.empty(COPY_ELEMENTS, device=device) for _ in range(2))
     copy = time_in_turn({"copy": lambda: target.copy_(source)}, device, seconds / 10)[
         "copy"
@@ -159,17 +159,18 @@ def _row(op: str, shape: Shape, pass_: str, form: Form, device: torch.device, se
     }
 
 
-def _call(function: Callable[..., Any], form: Form, backward: bool) -> Callable[[], object]:
+def _call(name: str, form: Form, backward: bool) -> Callable[[], object]:
+    function, inputs = form.functions[name], tuple(form.inputs_of(name))
     if not backward:
 
         def forward() -> object:
             with torch.no_grad():
-                return function(*form.inputs)
+                return function(*inputs)
 
         return forward
     # torch.autograd.grad but for its symbolic comparison of shapes: 50 us that a training step, whose loss is a
     # scalar, does not pay.
-    engine, upstream, inputs = torch.autograd.Variable._execution_engine, tuple(form.upstream), tuple(form.inputs)
+    engine, upstream = torch.autograd.Variable._execution_engine, tuple(form.upstream)
     return lambda: engine.run_backward(function(*inputs), upstream, False, False, inputs)
 
 
@@ -177,7 +178,7 @@ def _error(form: Form, backward: bool, name: str = "kernel") -> float:
     """Return the largest error against float64, in units of each array's largest value."""
     doubles = [tensor.detach().double().requires_grad_() for tensor in form.inputs]
     results = []
-    for function, inputs in ((form.functions[name], form.inputs), (form.functions["eager"], doubles)):
+    for function, inputs in ((form.functions[name], form.inputs_of(name)), (form.functions["eager"], doubles)):
         outputs = function(*inputs)
         values: Sequence[Tensor] = outputs
         if backward:

@@ -24,13 +24,19 @@ Outputs = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class Form:
-    """One operator on one shape; every function takes `inputs` and returns outputs like `upstream`."""
+    """One operator on one shape; every function takes its inputs and returns outputs like `upstream`."""
 
     functions: dict[str, Callable[..., Outputs]]
     inputs: list[Tensor]
     upstream: list[Tensor]
     constants: tuple[Tensor, ...] = ()
     """Read like inputs, without a gradient."""
+    kernel_inputs: list[Tensor] | None = None
+    """The same numbers in the shapes a model hands the kernel, where a plain form needs no such dimension."""
+
+    def inputs_of(self, name: str) -> list[Tensor]:
+        """Return what the function of that name takes, so that no form is timed with a change of shape."""
+        return self.kernel_inputs if name == "kernel" and self.kernel_inputs else self.inputs
 
     def bytes_moved(self, backward: bool) -> int:
         """Return the bytes a pass can't avoid: inputs once a pass, outputs and gradients once."""
@@ -50,15 +56,16 @@ def _form(
     inputs: list[Tensor],
     *constants: Tensor,
     best: Callable[..., Outputs] | None,
+    kernel_inputs: list[Tensor] | None = None,
 ) -> Form:
     """Return a row's forms, with torch.compile of the best one if it is given."""
     ops.load()
     with torch.no_grad():
-        outputs = functions["kernel"](*inputs)
+        outputs = functions["kernel"](*(kernel_inputs or inputs))
     generator = torch.Generator().manual_seed(1)
     upstream = [torch.randn(output.shape, generator=generator).to(output.device) for output in outputs]
     compiled = {} if best is None else {"compiled": torch.compile(best, dynamic=False)}
-    return Form({**functions, **compiled}, inputs, upstream, constants)
+    return Form({**functions, **compiled}, inputs, upstream, constants, kernel_inputs)
 
 
 def mixture_forms(shape: tuple[int, int, int], device: torch.device, *, compiled: bool) -> Form:
@@ -67,10 +74,8 @@ def mixture_forms(shape: tuple[int, int, int], device: torch.device, *, compiled
     inputs = _random(device, (N, K, M), (N, K, M), (N, K, M), (K, M), (K, M))
     log_weight_K = torch.full((K,), -math.log(K), device=device)
 
-    def kernel(z: Tensor, *parameters: Tensor) -> Outputs:
-        outputs: Outputs = operators.call(
-            "mixture_posterior", z.unsqueeze(0), *parameters, log_weight_K, None, True, False
-        )
+    def kernel(*samples_and_parameters: Tensor) -> Outputs:
+        outputs: Outputs = operators.call("mixture_posterior", *samples_and_parameters, log_weight_K, None, True, False)
         return outputs
 
     def eager(z: Tensor, mean: Tensor, log_var: Tensor, prior_mean: Tensor, prior_log_var: Tensor) -> Outputs:
@@ -83,8 +88,12 @@ def mixture_forms(shape: tuple[int, int, int], device: torch.device, *, compiled
         log_posterior = Normal(mean, (0.5 * log_var).exp(), validate_args=False).log_prob(z).sum(-1)
         return log_prior, log_posterior, *reference.normalize_log(log_weight_K + log_prior - log_posterior)
 
+    one_sample = inputs[0].detach().unsqueeze(0).requires_grad_()  # L = 1
     return _form(
-        {"kernel": kernel, "eager": eager, "distributions": distributions}, inputs, best=eager if compiled else None
+        {"kernel": kernel, "eager": eager, "distributions": distributions},
+        inputs,
+        best=eager if compiled else None,
+        kernel_inputs=[one_sample, *inputs[1:]],
     )
 
 
