@@ -30,6 +30,8 @@ SHORTHANDS = ("components", "latent_dim", "assignment", "beta", "epochs", "pretr
 """Options the command line and the estimator take by themselves; the others are settings."""
 IN_MEMORY = "rows in memory"
 """What stands for the data set of a run whose rows were never in a file."""
+LATENT_DIM = 10
+"""M for data of at least as many columns (VaDE, section 4.2)."""
 MAX_SEED = 2**32 - 1
 """The largest seed NumPy and scikit-learn take."""
 
@@ -41,12 +43,15 @@ class SizeOptions:
     components: int | None = field(
         default=None, metadata={"help": "K, the number of clusters; auto: the number of classes where labels exist"}
     )
-    latent_dim: int = field(default=10, metadata={"help": "M, the number of latent dimensions (VaDE's 10)"})
+    latent_dim: int | None = field(
+        default=None,
+        metadata={"help": "M, the number of latent dimensions; auto: VaDE's 10, or the data's where they have fewer"},
+    )
 
     def __post_init__(self) -> None:
         if self.components is not None and self.components < 1:
             raise UsageError(f"components must be at least 1, got {self.components}")
-        if self.latent_dim < 1:
+        if self.latent_dim is not None and self.latent_dim < 1:
             raise UsageError(f"latent_dim must be at least 1, got {self.latent_dim}")
 
 
@@ -258,6 +263,12 @@ def n_clusters(parts: Parts, split: Split) -> int:
     return number
 
 
+def latent_dim(parts: Parts, n_features: int) -> int:
+    """Return M: what was asked for, else the default, which spreads no row over more dimensions than it has."""
+    asked: int | None = parts.options["size"].latent_dim
+    return min(LATENT_DIM, n_features) if asked is None else asked
+
+
 def model_likelihood(parts: Parts, split: Split) -> str:
     """Return the name of the observation model in use."""
     asked = str(getattr(parts.options["model"], "likelihood", "auto"))
@@ -319,7 +330,7 @@ def assemble(
         likelihood.n_outputs,
         n_components,
         1 if one_head else n_components,
-        parts.options["size"].latent_dim,
+        latent_dim(parts, n_features),
         image_shape,
     )
     with torch.random.fork_rng(devices=[]):

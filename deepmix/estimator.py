@@ -69,7 +69,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         encoder: the encoder's name.
         decoder: the decoder's name.
         init: the initial clustering: 'graph', 'gmm', 'kmeans', ...
-        latent_dim: M, the number of latent dimensions.
+        latent_dim: M, the number of latent dimensions; None: 10, or the number of columns where there are fewer.
         assignment: 'soft' or 'hard'.
         beta: weight of the KL terms.
         epochs: epochs of training; None: by the size of the data.

@@ -28,6 +28,7 @@ from deepmix.configuration import (
     check_heads,
     check_images,
     choose_device,
+    latent_dim,
     load_data,
     model_likelihood,
     n_clusters,
@@ -340,7 +341,7 @@ def resolved_options(experiment: Experiment, model: Model) -> dict[str, Any]:
     """Return every option in force, and what the data decided."""
     parts, split = experiment.parts, experiment.split
     resolved: dict[str, Any] = {part: dataclasses.asdict(options) for part, options in parts.options.items()}
-    resolved["size"]["components"] = experiment.n_components
+    resolved["size"] |= {"components": experiment.n_components, "latent_dim": latent_dim(parts, split.x.shape[1])}
     training: TrainingOptions = parts.options["training"]
     resolved["training"]["epochs"] = planned_epochs(model, training, "train", len(split.train))
     resolved["training"]["pretrain_epochs"] = planned_epochs(model, training, "pretrain", len(split.train))

@@ -79,7 +79,7 @@ class TrainCommand(click.Command):
 @click.option("--label-column", help="Column (or key) of a file that holds labels; for scoring only.")
 @click.option("--data-dir", help="Folder of prepared data sets.  [default: DEEPMIX_DATA of the environment]")
 @click.option("--components", type=int, help="K, the number of clusters; needed where there are no labels.")
-@click.option("--latent-dim", type=int, help="M, the number of latent dimensions.  [default: 10]")
+@click.option("--latent-dim", type=int, help="M, the latent dimensions.  [default: 10, or as many as columns]")
 @click.option("--assignment", type=click.Choice(["soft", "hard"]), help="How q(y|x) weighs the components.")
 @click.option("--beta", type=float, help="Weight of the KL terms.")
 @click.option("--epochs", type=int, help="Epochs of training.  [default: by the size of the data]")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import sparse
+from sklearn.datasets import load_digits, make_circles, make_moons
 
 from deepmix import plugins, testing
 from deepmix.configuration import ExperimentConfig, build_model, resolve
@@ -62,6 +63,29 @@ def test_graph_initializer_takes_data_of_any_shape(shape, embedding, space):
     rows = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     labels = graph(graph.Options(embedding=embedding, space=space)).initial_labels(rows, rows, 2, seed=0)
     assert set(labels) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    "curves", [make_moons(1500, noise=0.06, random_state=0), make_circles(1500, factor=0.5, random_state=0)]
+)
+def test_graph_initializer_keeps_curves_whole_that_tsne_tears(curves):
+    graph = plugins.load("initializers", "graph")
+    rows, truth = curves[0].astype(np.float32), curves[1]
+    for embedding, least, most in (("auto", 1.0, 1.0), ("tsne", 0.5, 0.7)):
+        labels = graph(graph.Options(embedding=embedding)).initial_labels(rows, rows, 2, seed=0)
+        assert least <= clustering_accuracy(truth, labels) <= most
+
+
+def test_graph_initializer_keeps_tsne_where_its_cut_is_no_worse():
+    graph = plugins.load("initializers", "graph")
+    rows, truth = load_digits(return_X_y=True)
+    rows, truth = rows[:600].astype(np.float32), truth[:600]
+    found = {
+        embedding: graph(graph.Options(embedding=embedding)).initial_labels(rows, rows, 10, seed=0)
+        for embedding in ("auto", "tsne", "spectral")
+    }
+    np.testing.assert_array_equal(found["auto"], found["tsne"])
+    assert clustering_accuracy(truth, found["auto"]) > clustering_accuracy(truth, found["spectral"])
 
 
 def test_graph_initializer_needs_no_memory_for_all_pairs_of_one_column(monkeypatch):

@@ -56,8 +56,10 @@ def test_n_parameters_are_those_of_table_2(model: str, dataset: str) -> None:
     assert found == TABLE_2[dataset][COLUMN[model]]
 
 
-def test_ten_latent_dimensions_are_the_default() -> None:
-    assert build("mvae-emv2", *SHAPES["digits"]).latent_dim == 10
+@pytest.mark.parametrize(("n_features", "expected"), [(64, 10), (10, 10), (9, 9), (1, 1)])
+def test_ten_latent_dimensions_are_the_default_where_rows_have_as_many(n_features: int, expected: int) -> None:
+    assert build("mvae-emv2", n_features, 3).latent_dim == expected
+    assert build("mvae-emv2", n_features, 3, latent_dim="12").latent_dim == 12
 
 
 @pytest.mark.parametrize("model", ["beta-mvae-emv2", "scheduled-beta-mvae-emv2"])
