@@ -126,8 +126,9 @@ class MixtureVAE(Model):
         shift_M, scale_M = code_NM.mean(0), code_NM.std(0).clamp_min(MIN_SCALE)
         self.encoder.place(shift_M, scale_M, INITIAL_LOG_VAR)
         self.decoder.place(shift_M, scale_M)
-        self.likelihood.place(float(squared_error_N.mean()))
         z_NM = (code_NM - shift_M) / scale_M
+        noise = self.likelihood.noise_error(self._decode_codes, z_NM, INITIAL_LOG_VAR) if self.options.noise else 0.0
+        self.likelihood.place(float(squared_error_N.mean()) + noise)
         self.prior.place(*cluster_moments(z_NM, labels_N, self.n_components))
 
     def elbo(

@@ -145,8 +145,10 @@ class Gmvae(Model):
         shift_M, scale_M = code_NM.mean(0), code_NM.std(0).clamp_min(MIN_SCALE)
         self.encoder.place(shift_M, scale_M, INITIAL_LOG_VAR)
         self.decoder.place(shift_M, scale_M)
-        self.likelihood.place(float(squared_error_N.mean()))
-        moments, _ = cluster_moments((code_NM - shift_M) / scale_M, labels_N, self.n_components)
+        z_NM = (code_NM - shift_M) / scale_M
+        noise = self.likelihood.noise_error(self._decode, z_NM, INITIAL_LOG_VAR)
+        self.likelihood.place(float(squared_error_N.mean()) + noise)
+        moments, _ = cluster_moments(z_NM, labels_N, self.n_components)
         self.components.place(moments)
 
     def elbo(

@@ -115,7 +115,9 @@ class M2(Model):
         self.encoder.place(shift_M, scale_M, INITIAL_LOG_VAR)
         zeros_K = shift_M.new_zeros(self.n_components)
         self.decoder.place(torch.cat([shift_M, zeros_K]), torch.cat([scale_M, zeros_K + 1.0]))
-        self.likelihood.place(float(squared_error_N.mean()))
+        z_NM = (code_NM - shift_M) / scale_M
+        noise = self.likelihood.noise_error(lambda z: self._decode(z, self._classless(z)), z_NM, INITIAL_LOG_VAR)
+        self.likelihood.place(float(squared_error_N.mean()) + noise)
         self.label_share.copy_((labels_N >= 0).double().mean())
 
     def elbo(

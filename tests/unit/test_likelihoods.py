@@ -131,3 +131,20 @@ def test_outputs_a_row_are_twice_the_features_only_where_variances_are_learned()
 def test_no_likelihood_has_parameters_of_its_own(name: str) -> None:
     """The supplement's Table 2 counts one mean output and nothing more."""
     assert list(Likelihood(name, D).parameters()) == []
+
+
+def test_noise_on_the_latents_adds_the_square_of_what_a_linear_decoder_makes_of_it() -> None:
+    weight, bias, z = randn(2, D, seed=1), randn(D, seed=2), randn(9000, 2, seed=3)
+    likelihood = Likelihood("gaussian", D).double()
+
+    def error(log_var: float) -> float:
+        return likelihood.noise_error(lambda z: z @ weight + bias, z, log_var)
+
+    assert error(-3.0) == pytest.approx(math.exp(-3.0) * float(weight.square().sum()) / D, rel=0.05)  # 3,000 rows
+    assert error(-3.0) == error(-3.0)
+    assert error(-1.0) == pytest.approx(math.exp(2.0) * error(-3.0), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["bernoulli", "gaussian-learned"])
+def test_noise_adds_nothing_where_no_variance_is_placed(name: str) -> None:
+    assert Likelihood(name, D).double().noise_error(lambda z: z.repeat(1, D), randn(R, 2), 0.0) == 0.0

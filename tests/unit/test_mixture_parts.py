@@ -82,11 +82,20 @@ def test_initial_posteriors_are_a_fifth_as_wide_as_the_codes() -> None:
     assert math.exp(0.5 * INITIAL_LOG_VAR) == pytest.approx(0.2, rel=1e-12)
 
 
-def test_place_takes_the_residual_variance_and_the_moments_of_the_rescaled_codes() -> None:
+@pytest.mark.parametrize("noise", [True, False])
+def test_place_takes_the_residual_variance_and_the_moments_of_the_rescaled_codes(noise: bool) -> None:
     model = build(Case(likelihood="gaussian"))
+    model.options = replace(model.options, noise=noise)
     code, squared_error, labels = 5.0 + 3.0 * randn(N, M, seed=1), torch.linspace(0.1, 0.3, N), torch.arange(N) % K
     model.place(code, squared_error, labels)
-    assert math.exp(float(model.likelihood.log_var)) == pytest.approx(0.2, rel=1e-12)
+
+    def decode(z_NM: Tensor) -> Tensor:
+        return model.decoder(z_NM, [N] + [0] * (K - 1))
+
+    added = model.likelihood.noise_error(decode, (code - code.mean(0)) / code.std(0), INITIAL_LOG_VAR)
+    assert added > 1e-4
+    expected = 0.2 + added if noise else 0.2
+    assert math.exp(float(model.likelihood.log_var)) == pytest.approx(expected, rel=1e-12)
     moments, weight = cluster_moments((code - code.mean(0)) / code.std(0), labels, K)
     prior = model.prior()
     torch.testing.assert_close(prior.components.mean, moments.mean, **CLOSE)
