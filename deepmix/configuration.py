@@ -182,6 +182,19 @@ def resolve(config: ExperimentConfig) -> Parts:
     return Parts(model, classes, build_options(defaults, config.settings))
 
 
+def foreign_parts(config: ExperimentConfig, parts: Parts) -> list[str]:
+    """Return what the model is made of that another distribution brought, in words."""
+    names = {"models": config.model}
+    if isinstance(parts.model, Recipe):
+        names |= {f"{part}s": getattr(config, part) or getattr(parts.model, part) for part in PARTS}
+    found = [plugins.find(kind, name) for kind, name in names.items()]
+    return [
+        f"{plugins.singular(plugin.kind)} '{plugin.name}' of {plugin.distribution}"
+        for plugin in found
+        if plugin.distribution != plugins.OURS
+    ]
+
+
 def _check_contract(loaded: Any, contract: type) -> None:
     """Raise a DeepmixError unless a plugin is a class of the interface it is registered for."""
     if not (isinstance(loaded, type) and issubclass(loaded, contract)):

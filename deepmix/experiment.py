@@ -19,7 +19,7 @@ import torch
 from scipy import sparse
 from sklearn.neighbors import KNeighborsClassifier
 
-from deepmix import loading, metrics, runs
+from deepmix import loading, metrics, runs, testing
 from deepmix.configuration import (
     IN_MEMORY,
     ExperimentConfig,
@@ -28,6 +28,7 @@ from deepmix.configuration import (
     check_heads,
     check_images,
     choose_device,
+    foreign_parts,
     latent_dim,
     load_data,
     model_likelihood,
@@ -104,6 +105,8 @@ def prepare(
                 f"head '{head}' fits {n_components} clusters to the test rows alone, here {len(split.test)}; "
                 "use --head gmm, which is fitted to the training rows"
             )
+    if foreign := foreign_parts(config, parts):
+        _try_out(build_model(parts, split, n_components, config.seed), split.x.shape[1], " or ".join(foreign))
     return Experiment(config, parts, split, n_components, device)
 
 
@@ -204,6 +207,20 @@ def run(
         with writing.forgiven(reporter.note, folder.path):
             writing.write(folder, split, model, inferences, clusters[config.heads[0]])
     return results
+
+
+def _try_out(model: Model, n_features: int, plugin: str) -> None:
+    """Raise a DeepmixError if the model fails the check that plugins are tested by."""
+    try:
+        with torch.random.fork_rng(devices=[]):
+            testing.check_model(model, n_features)
+    except DeepmixError:
+        raise
+    except Exception as error:  # whatever is wrong in code that is not ours
+        reason = str(error).split("\n")[0]
+        raise DeepmixError(
+            f"{plugin} breaks its contract ({type(error).__name__}: {reason}); mend it, deepmix.testing checks it"
+        ) from error
 
 
 def _checked(clusters: Array, n_rows: int, n_clusters: int | None, plugin: str) -> Array:

@@ -24,6 +24,8 @@ KINDS: tuple[str, ...] = (
     "heads",
 )
 """What can be plugged in; the entry-point group of each is `deepmix.<kind>`."""
+OURS = "deepmix"
+"""The distribution of the core and the built-in plugins."""
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ def test_broken_plugin_stops_only_those_who_ask_for_it(command, tmp_path):
 
 BROKEN = """
 from deepmix.interfaces import ClusteringHead, Decoder, Initializer, NoOptions
+from deepmix_builtins.decoders import MlpDecoder
 import torch
 
 class NoDecoder(torch.nn.Module):
@@ -61,6 +62,9 @@ class Raising(Decoder):
     def __init__(self, dims, options): raise KeyError("width")
     def forward(self, z, counts): ...
     def place(self, n_components): ...
+
+class Narrow(MlpDecoder):
+    def forward(self, z, counts): return super().forward(z, counts)[:, 1:]
 
 class Wordy(ClusteringHead):
     def __init__(self, options): pass
@@ -83,6 +87,7 @@ class Unpredictable:
     [
         ("decoders", "NoDecoder", "--decoder", "no subclass of deepmix.interfaces.Decoder"),
         ("decoders", "Raising", "--decoder", "can't be built (KeyError: 'width')"),
+        ("decoders", "Narrow", "--decoder", "decoder 'part' of broken breaks its contract (ValueError"),
         ("heads", "Wordy", "--head", "head 'part' must give"),
         ("heads", "Unpredictable", "--head", "a head needs fit and predict"),
         ("initializers", "Beyond", "--init", "initializer Beyond must give 1527 whole numbers in 0..9"),
@@ -91,10 +96,11 @@ class Unpredictable:
 )
 def test_a_plugin_that_breaks_its_contract_is_named(command, tmp_path, kind, name, option, words):
     make_distribution(tmp_path / "site", "broken", f"[deepmix.{kind}]\npart = broken:{name}\n", BROKEN)
-    done = command("train", *TINY, option, "part", env={"PYTHONPATH": str(tmp_path / "site")})
+    done = command("train", *TINY, option, "part", "--out", "run", env={"PYTHONPATH": str(tmp_path / "site")})
     assert done.returncode == 1
     assert words in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+    assert (tmp_path / "run").exists() == (kind in ("heads", "initializers")), "only what is asked later may write"
 
 
 def test_two_distributions_with_one_name_must_be_told_apart(command, tmp_path):
