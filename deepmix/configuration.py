@@ -239,14 +239,27 @@ def load_data(config: ExperimentConfig, parts: Parts) -> Split:
         return split
     if config.dataset == IN_MEMORY:
         raise UsageError("the run was trained on rows in memory, which are not kept; name the data (--dataset)")
-    path = Path(config.dataset)
-    if path.name.lower().endswith(SUFFIXES) or path.exists() or len(path.parts) > 1:
-        return load_file(path, config.label_column, parts.options["data"])
-    if data_dir is not None and find_prepared(config.dataset, data_dir) is not None:
-        return load_prepared(config.dataset, data_dir, parts.options["data"], config.label_column)
-    raise unknown_choice(
-        "data set or file", config.dataset, [*plugins.names("datasets"), f"a file ({' '.join(SUFFIXES)})"]
-    )
+    if _names_a_file(config.dataset):
+        return load_file(Path(config.dataset), config.label_column, parts.options["data"])
+    check_dataset(config.dataset, data_dir)
+    assert data_dir is not None
+    return load_prepared(config.dataset, data_dir, parts.options["data"], config.label_column)
+
+
+def check_dataset(name: str, data_dir: Path | None) -> None:
+    """Raise a UsageError unless there is a data set, a file or a prepared archive of that name."""
+    if name.rpartition(":")[2] in plugins.names("datasets"):
+        return
+    if _names_a_file(name):
+        if not Path(name).exists():
+            raise UsageError(f"there is no file '{name}'")
+    elif data_dir is None or find_prepared(name, data_dir) is None:
+        raise unknown_choice("data set or file", name, [*plugins.names("datasets"), f"a file ({' '.join(SUFFIXES)})"])
+
+
+def _names_a_file(name: str) -> bool:
+    path = Path(name)
+    return path.name.lower().endswith(SUFFIXES) or path.exists() or len(path.parts) > 1
 
 
 def n_clusters(parts: Parts, split: Split) -> int:

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from deepmix import experiment, runs
+from deepmix import configuration, experiment, runs
 from deepmix.errors import UsageError
 from deepmix.reproduce import markdown
 from deepmix.reproduce.book import Cell, Protocol, Spec, Table, load_table, select
@@ -122,6 +122,8 @@ def reproduce(
 
     """
     table = select(load_table(request.table), request.datasets, request.models)
+    for name in request.datasets:
+        configuration.check_dataset(name, None if request.data_dir is None else Path(request.data_dir))
     if request.out.exists() and not request.out.is_dir():
         raise UsageError(f"'{request.out}' is a file; choose another --out")
     plan = make_plan(table, request)

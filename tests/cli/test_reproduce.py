@@ -33,6 +33,8 @@ def test_wrong_words(deepmix, tmp_path):
     refuses(deepmix("reproduce"), 2, "which table?", "--list")
     refuses(deepmix("reproduce", "supplement-10"), 2, "unknown table 'supplement-10'", "supplement-9", "vade-figure-6")
     refuses(deepmix("reproduce", "supplement-3", "--datasets", "mnist"), 2, "no dataset 'mnist'", "digits")
+    refuses(deepmix("reproduce", "vade-figure-2", "--datasets", "digts"), 2, "unknown data set or file 'digts'", "usps")
+    refuses(deepmix("reproduce", "vade-figure-2", "--datasets", "rows.csv"), 2, "there is no file 'rows.csv'")
     refuses(deepmix("reproduce", "supplement-3", "--seeds", 0), 2, "--seeds")
     (tmp_path / "file").write_text("mine")
     refuses(deepmix("reproduce", "supplement-3", "--out", "file"), 2, "'file' is a file", "--out")
