@@ -27,10 +27,10 @@ def require_torchvision(instead: str) -> Any:
     """Import torchvision's models; without it raise a UsageError that names `instead` as the other way."""
     try:
         from torchvision import models
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # the latter where it was built for another torch
         raise UsageError(
-            f"STL-10's features are computed by torchvision, which is not installed; "
-            f"install it with pip install 'deepmix[stl10]', or {instead}"
+            f"STL-10's features are computed by torchvision, which can't be imported ({error}); install the one "
+            f"for this torch with pip install 'deepmix[stl10]', or {instead}"
         ) from error
     return models
 

@@ -308,8 +308,12 @@ def test_stl10_images_are_turned_upright(tmp_path):
         formats.read_stl10(path)
 
 
-def test_stl10_without_torchvision_says_so_before_fetching(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torchvision", None)
+@pytest.mark.parametrize("missing", [True, False])
+def test_stl10_without_torchvision_says_so_before_fetching(tmp_path, monkeypatch, missing):
+    (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    monkeypatch.syspath_prepend(tmp_path)
+    if missing:
+        monkeypatch.setitem(sys.modules, "torchvision", None)
     plugin = plugins.load("datasets", "stl10")
     with pytest.raises(UsageError, match=r"deepmix\[stl10\].*features file .*stl10\.npz"):
         load(plugin, tmp_path)
