@@ -124,8 +124,9 @@ def test_embed_gives_the_latents(deepmix, place, tmp_path):
     run = load(place / "run")
     latents = run.infer(run.prepare(np.load(place / "rows.npy"))).latent_NM
     printed = table(deepmix("embed", place / "run", place / "rows.npy").stdout)
-    assert list(printed) == ["row", *(f"z{i + 1}" for i in range(10))]
-    assert np.stack([printed[f"z{i + 1}"] for i in range(10)], axis=1).astype(np.float32) == pytest.approx(latents)
+    names = [f"z{i + 1}" for i in range(6)]  # as many as columns
+    assert list(printed) == ["row", *names]
+    assert np.stack([printed[name] for name in names], axis=1).astype(np.float32) == pytest.approx(latents)
     assert deepmix("embed", place / "run", place / "rows.npy", "-o", "z.npz").returncode == 0
     with np.load(tmp_path / "z.npz") as archive:
         assert np.array_equal(archive["z"], latents)
