@@ -182,19 +182,6 @@ def resolve(config: ExperimentConfig) -> Parts:
     return Parts(model, classes, build_options(defaults, config.settings))
 
 
-def foreign_parts(config: ExperimentConfig, parts: Parts) -> list[str]:
-    """Return what the model is made of that another distribution brought, in words."""
-    names = {"models": config.model}
-    if isinstance(parts.model, Recipe):
-        names |= {f"{part}s": getattr(config, part) or getattr(parts.model, part) for part in PARTS}
-    found = [plugins.find(kind, name) for kind, name in names.items()]
-    return [
-        f"{plugins.singular(plugin.kind)} '{plugin.name}' of {plugin.distribution}"
-        for plugin in found
-        if plugin.distribution != plugins.OURS
-    ]
-
-
 def _check_contract(loaded: Any, contract: type) -> None:
     """Raise a DeepmixError unless a plugin is a class of the interface it is registered for."""
     if not (isinstance(loaded, type) and issubclass(loaded, contract)):
@@ -212,7 +199,7 @@ def _options_class(loaded: Any) -> type:
 
 def _dataset_class(config: ExperimentConfig) -> Any:
     """Return the data set's plugin class, or SplitOptions' holder where it is a file or a prepared archive."""
-    if config.dataset.rpartition(":")[2] in plugins.names("datasets"):
+    if _is_registered(config.dataset):
         return plugins.load("datasets", config.dataset)
     return _FromFile
 
@@ -248,13 +235,17 @@ def load_data(config: ExperimentConfig, parts: Parts) -> Split:
 
 def check_dataset(name: str, data_dir: Path | None) -> None:
     """Raise a UsageError unless there is a data set, a file or a prepared archive of that name."""
-    if name.rpartition(":")[2] in plugins.names("datasets"):
+    if _is_registered(name):
         return
     if _names_a_file(name):
         if not Path(name).exists():
             raise UsageError(f"there is no file '{name}'")
     elif data_dir is None or find_prepared(name, data_dir) is None:
         raise unknown_choice("data set or file", name, [*plugins.names("datasets"), f"a file ({' '.join(SUFFIXES)})"])
+
+
+def _is_registered(name: str) -> bool:
+    return name.rpartition(":")[2] in plugins.names("datasets")
 
 
 def _names_a_file(name: str) -> bool:

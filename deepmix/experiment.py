@@ -19,7 +19,7 @@ import torch
 from scipy import sparse
 from sklearn.neighbors import KNeighborsClassifier
 
-from deepmix import loading, metrics, runs, testing
+from deepmix import loading, metrics, runs
 from deepmix.configuration import (
     IN_MEMORY,
     ExperimentConfig,
@@ -28,16 +28,16 @@ from deepmix.configuration import (
     check_heads,
     check_images,
     choose_device,
-    foreign_parts,
     latent_dim,
     load_data,
     model_likelihood,
     n_clusters,
     resolve,
 )
+from deepmix.contracts import checked_clusters, try_foreign_parts
 from deepmix.data import Rows, revealed_labels
 from deepmix.data import prepare as arrange
-from deepmix.errors import DeepmixError, UsageError
+from deepmix.errors import UsageError
 from deepmix.heads import make_head
 from deepmix.interfaces import Initializer, Model
 from deepmix.labels import n_labelled, with_known_labels
@@ -105,8 +105,7 @@ def prepare(
                 f"head '{head}' fits {n_components} clusters to the test rows alone, here {len(split.test)}; "
                 "use --head gmm, which is fitted to the training rows"
             )
-    if foreign := foreign_parts(config, parts):
-        _try_out(build_model(parts, split, n_components, config.seed), split.x.shape[1], " or ".join(foreign))
+    try_foreign_parts(config, parts, split, n_components)
     return Experiment(config, parts, split, n_components, device)
 
 
@@ -164,7 +163,7 @@ def run(
             return revealed_labels(split.labels[split.train], split.scored(split.train), supervision, config.seed)
         with noted(reporter):
             labels = initializer.initial_labels(split.x[split.train], code_NM, n_model, config.seed)
-        return _checked(labels, len(code_NM), n_model, f"initializer {type(initializer).__qualname__}")
+        return checked_clusters(labels, len(code_NM), n_model, f"initializer {type(initializer).__qualname__}")
 
     trainer.run(initial_labels)
     assert trainer.labels_N is not None
@@ -180,7 +179,7 @@ def run(
             head.fit(inferences["train"], n_components, config.seed)
         clusters = {
             name: {
-                side: _checked(head.predict(found), len(found.log_q_NK), None, f"head '{name}'")
+                side: checked_clusters(head.predict(found), len(found.log_q_NK), None, f"head '{name}'")
                 for side, found in inferences.items()
             }
             for name, head in heads.items()
@@ -207,34 +206,6 @@ def run(
         with writing.forgiven(reporter.note, folder.path):
             writing.write(folder, split, model, inferences, clusters[config.heads[0]])
     return results
-
-
-def _try_out(model: Model, n_features: int, plugin: str) -> None:
-    """Raise a DeepmixError if the model fails the check that plugins are tested by."""
-    try:
-        with torch.random.fork_rng(devices=[]):
-            testing.check_model(model, n_features)
-    except DeepmixError:
-        raise
-    except Exception as error:  # whatever is wrong in code that is not ours
-        reason = str(error).split("\n")[0]
-        raise DeepmixError(
-            f"{plugin} breaks its contract ({type(error).__name__}: {reason}); mend it, deepmix.testing checks it"
-        ) from error
-
-
-def _checked(clusters: Array, n_rows: int, n_clusters: int | None, plugin: str) -> Array:
-    """Return a plugin's cluster numbers, (N,) from 0 and below K if it is given; a DeepmixError if they are none."""
-    clusters = np.asarray(clusters)
-    kind, shape = clusters.dtype.kind, clusters.shape
-    highest = np.inf if n_clusters is None else n_clusters - 1
-    if kind not in "iu" or shape != (n_rows,) or clusters.min() < 0 or clusters.max() > highest:
-        wanted = "from 0" if n_clusters is None else f"in 0..{n_clusters - 1}"
-        raise DeepmixError(
-            f"{plugin} must give {n_rows} whole numbers {wanted} and gave {clusters.dtype} of shape {shape}; "
-            "mend the plugin"
-        )
-    return clusters
 
 
 class _Watched:
