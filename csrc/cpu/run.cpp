@@ -1,6 +1,7 @@
 #include "run.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <numeric>
@@ -65,10 +66,13 @@ struct Tasks {
     count = (N + rows - 1) / rows;
   }
 
+  /// Every thread takes the next task as it ends one: where cores are shared or unlike, none waits for the slowest.
   template <class F>
   void run(int64_t N, Parallel parallel, const F& kernel) const {
-    parallel(count, [&](int64_t first, int64_t last) {
-      for (int64_t task = first; task < last; ++task) kernel(task, task * rows, std::min(N, (task + 1) * rows));
+    std::atomic<int64_t> next{0};
+    parallel(count, [&](int64_t, int64_t) {
+      for (int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < count;)
+        kernel(task, task * rows, std::min(N, (task + 1) * rows));
     });
   }
 };

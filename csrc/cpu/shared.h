@@ -11,10 +11,10 @@ void shared_forward_blocks(const MixtureInputs<T> in, const PriorTable<T>& prior
   const T *const prior_mean = prior.mean.get(), *const prior_precision = prior.precision.get();
   const T mean_weight = T(1) / T(L), ratio_weight = in.product ? T(L) : T(1);
   const T likelihood_weight = in.product ? T(1) : mean_weight;
+  T log_posterior[B] = {}, log_normalizer[B];
 
   for (int64_t row = begin; row < end; row += B) {
     const int64_t count = block_rows<T, V>(row, end);
-    T log_posterior[B] = {}, log_normalizer[B];
     for (int64_t l = 0; l < L; ++l) transpose_in<T, V>(in.source + (l * in.N + row) * M, count, M, z + l * M * B);
     if (has_posterior) {
       transpose_in<T, V>(in.mean + row * M, count, M, mean.get());

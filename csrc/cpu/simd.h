@@ -24,7 +24,7 @@ constexpr int64_t LANES = DEEPMIX_VECTOR_BYTES / static_cast<int64_t>(sizeof(T))
 
 template <class T>
 DEEPMIX_INLINE Vec<T> broadcast(T value) {
-  return Vec<T>{} + value;
+  return value - Vec<T>{};  // less 0 and not plus 0, which would turn -0 into 0 and so be computed
 }
 
 template <class T>
