@@ -1,5 +1,5 @@
 // KL(q(z|y_k,x) || p(z|y_k)) in closed form, for one head per component and for one shared head.
-#include "common.cuh"
+#include "common.h"
 #include "run.h"
 
 namespace deepmix::cuda {
@@ -10,13 +10,14 @@ __global__ void kl_pairs(KlInputs<T> in, T* result) {
   const int64_t M = in.M;
   for (int64_t pair = first_item(); pair < in.N * in.K; pair += item_stride()) {
     const int64_t row = pair / in.K, k = pair % in.K, head = row * in.H + (in.H == in.K ? k : 0);
-    T sum = 0;
+    Sum<T> sum;
     for (int64_t m = 0; m < M; ++m) {
       const T p_mean = prior_value(in.prior_mean, k * M + m), p_log_var = prior_value(in.prior_log_var, k * M + m);
       const T log_ratio = in.log_var[head * M + m] - p_log_var;
-      sum += twice_kl<T>(log_ratio, precise_exp(log_ratio), in.mean[head * M + m], p_mean, precise_exp(-p_log_var));
+      sum.add(
+          twice_kl<T>(log_ratio, precise_exp(log_ratio), in.mean[head * M + m], p_mean, precise_exp(-p_log_var)));
     }
-    result[pair] = T(0.5) * sum;
+    result[pair] = T(0.5) * sum.value();
   }
 }
 
@@ -26,16 +27,16 @@ __global__ void latent_gradient(KlInputs<T> in, const T* by_kl, KlGradients<T> o
   for (int64_t i = first_item(); i < in.N * in.H * M; i += item_stride()) {
     const int64_t m = i % M, row = i / M / in.H, h = i / M % in.H;
     const int64_t first = in.H == in.K ? h : 0, last = in.H == in.K ? h + 1 : in.K;
-    T d_mean = 0, d_log_var = 0;
+    Sum<T> d_mean, d_log_var;
     for (int64_t k = first; k < last; ++k) {
       const T p_mean = prior_value(in.prior_mean, k * M + m), p_log_var = prior_value(in.prior_log_var, k * M + m);
       const auto gradient = kl_gradient<T>(by_kl[row * in.K + k], precise_exp(in.log_var[i] - p_log_var), in.mean[i],
                                            p_mean, precise_exp(-p_log_var));
-      d_mean += gradient.mean;
-      d_log_var += gradient.log_var;
+      d_mean.add(gradient.mean);
+      d_log_var.add(gradient.log_var);
     }
-    out.mean[i] = d_mean;
-    out.log_var[i] = d_log_var;
+    out.mean[i] = d_mean.value();
+    out.log_var[i] = d_log_var.value();
   }
 }
 
@@ -46,16 +47,16 @@ __global__ void prior_gradient(KlInputs<T> in, const T* by_kl, int64_t tasks, T*
     const int64_t task = i / size, at = i % size, k = at / M, m = at % M;
     const int64_t end = (task + 1) * rows < in.N ? (task + 1) * rows : in.N;
     const T p_mean = in.prior_mean[at], p_log_var = in.prior_log_var[at], p_precision = precise_exp(-p_log_var);
-    T by_mean = 0, by_log_var = 0;
+    Sum<T> by_mean, by_log_var;
     for (int64_t row = task * rows; row < end; ++row) {
       const int64_t latent = (row * in.H + (in.H == in.K ? k : 0)) * M + m;
       const auto gradient = kl_gradient<T>(by_kl[row * in.K + k], precise_exp(in.log_var[latent] - p_log_var),
                                            in.mean[latent], p_mean, p_precision);
-      by_mean -= gradient.mean;
-      by_log_var += gradient.prior_log_var;
+      by_mean.add(-gradient.mean);
+      by_log_var.add(gradient.prior_log_var);
     }
-    mean_partial[i] = by_mean;
-    log_var_partial[i] = by_log_var;
+    mean_partial[i] = by_mean.value();
+    log_var_partial[i] = by_log_var.value();
   }
 }
 

@@ -1,5 +1,5 @@
 // component_log_prob with full covariances: y = A^T (z - mean), log p = log |A| - |y|^2 / 2 - M/2 log 2 pi.
-#include "common.cuh"
+#include "common.h"
 #include "run.h"
 
 namespace deepmix::cuda {
@@ -10,9 +10,9 @@ template <class T>
 __device__ T project(const FullInputs<T>& in, int64_t row, int64_t k, int64_t j) {
   const int64_t M = in.M;
   const T *z = in.z + row * M, *mean = in.mean + k * M, *cholesky = in.precision_cholesky + k * M * M;
-  T y = 0;
-  for (int64_t i = j; i < M; ++i) y += cholesky[i * M + j] * (z[i] - mean[i]);
-  return y;
+  Sum<T> y;
+  for (int64_t i = j; i < M; ++i) y.add(cholesky[i * M + j] * (z[i] - mean[i]));
+  return y.value();
 }
 
 template <class T>
@@ -20,13 +20,13 @@ __global__ void full_terms(FullInputs<T> in, MixtureOutputs<T> out) {
   const int64_t M = in.M;
   for (int64_t pair = first_item(); pair < in.N * in.K; pair += item_stride()) {
     const int64_t row = pair / in.K, k = pair % in.K;
-    T distance = 0, log_determinant = 0;
+    Sum<T> distance, log_determinant;
     for (int64_t j = 0; j < M; ++j) {
       const T y = project(in, row, k, j);
-      distance += y * y;
-      log_determinant += precise_log(in.precision_cholesky[(k * M + j) * M + j]);
+      distance.add(y * y);
+      log_determinant.add(precise_log(in.precision_cholesky[(k * M + j) * M + j]));
     }
-    const T log_prob = log_determinant + log_density<T>(distance, T(M));
+    const T log_prob = log_determinant.value() + log_density<T>(distance.value(), T(M));
     out.log_prior[pair] = log_prob;
     out.log_q[pair] = log_prob + in.log_weight[k];
   }
@@ -45,18 +45,18 @@ __global__ void weighted_projections(FullInputs<T> in, const T* weight, T* proje
 template <class T>
 __device__ T pull(const FullInputs<T>& in, const T* projected, int64_t pair, int64_t k, int64_t i) {
   const T* factors = in.precision_cholesky + (k * in.M + i) * in.M;
-  T sum = 0;
-  for (int64_t j = 0; j <= i; ++j) sum += factors[j] * projected[pair * in.M + j];
-  return sum;
+  Sum<T> sum;
+  for (int64_t j = 0; j <= i; ++j) sum.add(factors[j] * projected[pair * in.M + j]);
+  return sum.value();
 }
 
 template <class T>
 __global__ void point_gradient(FullInputs<T> in, const T* projected, T* d_z) {
   for (int64_t at = first_item(); at < in.N * in.M; at += item_stride()) {
     const int64_t row = at / in.M, i = at % in.M;
-    T sum = 0;
-    for (int64_t k = 0; k < in.K; ++k) sum -= pull(in, projected, row * in.K + k, k, i);
-    d_z[at] = sum;
+    Sum<T> sum;
+    for (int64_t k = 0; k < in.K; ++k) sum.add(-pull(in, projected, row * in.K + k, k, i));
+    d_z[at] = sum.value();
   }
 }
 
@@ -66,9 +66,9 @@ __global__ void mean_gradient(FullInputs<T> in, const T* projected, int64_t task
   for (int64_t at = first_item(); at < tasks * size; at += item_stride()) {
     const int64_t task = at / size, k = at % size / in.M, i = at % in.M;
     const int64_t end = (task + 1) * rows < in.N ? (task + 1) * rows : in.N;
-    T sum = 0;
-    for (int64_t row = task * rows; row < end; ++row) sum += pull(in, projected, row * in.K + k, k, i);
-    partial[at] = sum;
+    Sum<T> sum;
+    for (int64_t row = task * rows; row < end; ++row) sum.add(pull(in, projected, row * in.K + k, k, i));
+    partial[at] = sum.value();
   }
 }
 
@@ -78,16 +78,16 @@ __global__ void cholesky_gradient(FullInputs<T> in, const T* weight, const T* pr
   for (int64_t at = first_item(); at < tasks * size; at += item_stride()) {
     const int64_t task = at / size, entry = at % size, k = entry / (M * M), i = entry / M % M, j = entry % M;
     const int64_t end = (task + 1) * rows < in.N ? (task + 1) * rows : in.N;
-    T sum = 0, weight_sum = 0;
+    Sum<T> sum, weight_sum;
     if (j <= i) {
       for (int64_t row = task * rows; row < end; ++row) {
         const int64_t pair = row * in.K + k;
-        sum -= (in.z[row * M + i] - in.mean[k * M + i]) * projected[pair * M + j];
-        weight_sum += weight[pair];
+        sum.add(-(in.z[row * M + i] - in.mean[k * M + i]) * projected[pair * M + j]);
+        weight_sum.add(weight[pair]);
       }
-      if (i == j) sum += weight_sum / in.precision_cholesky[entry];
+      if (i == j) sum.add(weight_sum.value() / in.precision_cholesky[entry]);
     }
-    partial[at] = sum;
+    partial[at] = sum.value();
   }
 }
 

@@ -1,5 +1,5 @@
 // q(y|x) from samples, and component_log_prob with diagonal covariances (H = 1 and no q(z|y,x)).
-#include "common.cuh"
+#include "common.h"
 #include "run.h"
 
 namespace deepmix::cuda {
@@ -12,7 +12,7 @@ __global__ void pair_terms(MixtureInputs<T> in, MixtureOutputs<T> out) {
   const T mean_weight = T(1) / T(in.L);
   for (int64_t pair = first_item(); pair < in.N * in.K; pair += item_stride()) {
     const int64_t row = pair / in.K, k = pair % in.K, head = row * in.H + (in.H == in.K ? k : 0);
-    T prior_sum = 0, posterior_sum = 0;
+    Sum<T> prior_sum, posterior_sum;
     for (int64_t m = 0; m < M; ++m) {
       const T p_mean = prior_value(in.prior_mean, k * M + m), p_log_var = prior_value(in.prior_log_var, k * M + m);
       const T p_precision = precise_exp(-p_log_var);
@@ -31,10 +31,11 @@ __global__ void pair_terms(MixtureInputs<T> in, MixtureOutputs<T> out) {
         by_prior += scaled_distance(z, p_mean, p_precision);
         by_posterior += Origin::distance(source, mean, spread);
       }
-      prior_sum += mean_weight * by_prior + p_log_var;
-      posterior_sum += mean_weight * by_posterior + log_var;
+      prior_sum.add(mean_weight * by_prior + p_log_var);
+      posterior_sum.add(mean_weight * by_posterior + log_var);
     }
-    const T log_prior = log_density<T>(prior_sum, T(M)), log_posterior = log_density<T>(posterior_sum, T(M));
+    const T log_prior = log_density<T>(prior_sum.value(), T(M));
+    const T log_posterior = log_density<T>(posterior_sum.value(), T(M));
     T ratio = in.log_weight[k] + log_prior;
     if (in.use_posterior) ratio -= log_posterior;
     if (in.log_likelihood != nullptr)
@@ -57,20 +58,23 @@ __global__ void latent_gradient(MixtureInputs<T> in, MixtureUpstream<T> up, Mixt
     const bool has_posterior = in.mean != nullptr;
     T by_posterior = 0, mean = 0, spread = 0, d_mean = 0, d_log_var = 0;
     if (has_posterior) {
-      for (int64_t k = first; k < last; ++k) by_posterior -= ratio_weight[row * in.K + k];
-      by_posterior = (in.use_posterior ? sample_weight * by_posterior : T(0)) +
-                     mean_weight * prior_value(up.log_posterior, head);
+      Sum<T> ratio_sum;
+      for (int64_t k = first; k < last; ++k) ratio_sum.add(ratio_weight[row * in.K + k]);
+      by_posterior = mean_weight * prior_value(up.log_posterior, head) -
+                     (in.use_posterior ? sample_weight * ratio_sum.value() : T(0));
       mean = in.mean[i];
       spread = precise_exp(Origin::exponent(in.log_var[i]));
     }
     for (int64_t l = 0; l < in.L; ++l) {
       const T source = in.source[l * total + i], z = Origin::z(source, mean, spread);
-      T d_z = prior_value(up.z, l * total + i);
+      Sum<T> by_z;
+      by_z.add(prior_value(up.z, l * total + i));
       for (int64_t k = first; k < last; ++k) {
         const T p_mean = prior_value(in.prior_mean, k * M + m);
         const T p_precision = precise_exp(-prior_value(in.prior_log_var, k * M + m));
-        d_z -= log_density_gradient<T>(prior_weight[row * in.K + k], z, p_mean, p_precision).mean;
+        by_z.add(-log_density_gradient<T>(prior_weight[row * in.K + k], z, p_mean, p_precision).mean);
       }
+      T d_z = by_z.value();
       if (has_posterior) {
         const auto gradient = Origin::gradient(by_posterior, source, mean, spread, d_z);
         d_z = gradient.z;
@@ -95,7 +99,7 @@ __global__ void prior_gradient(MixtureInputs<T> in, const T* prior_weight, int64
     const int64_t task = i / size, at = i % size, k = at / M, m = at % M;
     const int64_t end = (task + 1) * rows < in.N ? (task + 1) * rows : in.N;
     const T p_mean = in.prior_mean[at], p_precision = precise_exp(-in.prior_log_var[at]);
-    T by_mean = 0, by_log_var = 0;
+    Sum<T> by_mean, by_log_var;
     for (int64_t row = task * rows; row < end; ++row) {
       const int64_t head = row * in.H + (in.H == in.K ? k : 0);
       const T weight = prior_weight[row * in.K + k];
@@ -107,12 +111,12 @@ __global__ void prior_gradient(MixtureInputs<T> in, const T* prior_weight, int64
       for (int64_t l = 0; l < in.L; ++l) {
         const T z = Origin::z(in.source[(l * in.N * in.H + head) * M + m], mean, spread);
         const auto gradient = log_density_gradient<T>(weight, z, p_mean, p_precision);
-        by_mean += gradient.mean;
-        by_log_var += gradient.log_var;
+        by_mean.add(gradient.mean);
+        by_log_var.add(gradient.log_var);
       }
     }
-    mean_partial[i] = by_mean;
-    log_var_partial[i] = by_log_var;
+    mean_partial[i] = by_mean.value();
+    log_var_partial[i] = by_log_var.value();
   }
 }
 

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import warnings
+from pathlib import Path
 
 import pytest
 
-from deepmix import kernels, ops
+from deepmix import kernels, ops, sources
+
+CUDA_ON_CPU = Path(__file__).parent / "cuda_on_cpu"
 
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled() -> kernels.Kernels:
-    """The loaded kernels; tests are skipped only where none can be built."""
-    with warnings.catch_warnings():
+    """The loaded kernels; tests are skipped only where none can be built.
+
+    With DEEPMIX_TEST_CUDA_ON_CPU set they are those for CUDA, run on the CPU (csrc/cuda_on_cpu.sh).
+    """
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("ignore")
+        if "DEEPMIX_TEST_CUDA_ON_CPU" in os.environ:
+            files, flags = [sources.folder() / "ops.cpp", *sorted(CUDA_ON_CPU.glob("*.cpp"))], sources.cpp_flags
+            patch.setattr(sources, "operator_sources", lambda with_cuda: files)
+            patch.setattr(sources, "cpp_flags", lambda **options: [*flags(**options), f"-I{CUDA_ON_CPU}"])
         loaded = kernels.load()
         ops.load()
     if loaded.path == "reference":

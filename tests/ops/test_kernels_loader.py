@@ -68,6 +68,8 @@ def test_every_source_is_listed() -> None:
     listed = {path.name for path in (*sources.operator_sources(with_cuda=True), *sources.native_sources())}
     on_disk = {path.name for path in sources.folder().rglob("*") if path.suffix in {".cpp", ".cu"}}
     assert listed == on_disk
+    suffixes = {path.suffix for path in sources.folder().rglob("*") if path.is_file()}
+    assert suffixes <= {".cpp", ".cu", ".h", ".sh"}  # what else there were would be neither hashed nor installed
 
 
 def broken(library: Path) -> Path:

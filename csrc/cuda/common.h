@@ -40,11 +40,36 @@ template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), int64_t work, int64_t per_block, cudaStream_t stream,
             Arguments... arguments) {
   if (work == 0) return;
-  kernel<<<blocks_for(work, per_block), THREADS, 0, stream>>>(arguments...);
+  cudaLaunchConfig_t config{};
+  config.gridDim.x = blocks_for(work, per_block);
+  config.blockDim.x = THREADS;
+  config.stream = stream;
+  cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
 }
 
 __device__ inline int64_t first_item() { return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; }
 __device__ inline int64_t item_stride() { return static_cast<int64_t>(gridDim.x) * blockDim.x; }
+
+/// A sum of one term after another that stays as exact as a short one: 16 terms, then 16 of those sums, then theirs.
+template <class T>
+class Sum {
+ public:
+  __device__ void add(T term) {
+    part_ += term;
+    if (++count_ % 16 != 0) return;
+    middle_ += part_;
+    part_ = 0;
+    if (count_ % 256 != 0) return;
+    total_ += middle_;
+    middle_ = 0;
+  }
+
+  __device__ T value() const { return total_ + (middle_ + part_); }
+
+ private:
+  T part_ = 0, middle_ = 0, total_ = 0;
+  unsigned count_ = 0;
+};
 
 template <class T>
 __device__ T warp_sum(T value) {
@@ -92,9 +117,9 @@ __global__ void normalize_rows(T* log_q, T* log_normalizer, int64_t N, int64_t K
     for (int64_t k = lane; k < K; k += WARP) highest = ratio[k] > highest ? ratio[k] : highest;
     highest = warp_max(highest);
     if (isinf(highest)) highest = 0;  // as torch.logsumexp: all -inf stays -inf
-    T sum = 0;
-    for (int64_t k = lane; k < K; k += WARP) sum += precise_exp(ratio[k] - highest);
-    const T log_sum = precise_log(warp_sum(sum));
+    Sum<T> sum;
+    for (int64_t k = lane; k < K; k += WARP) sum.add(precise_exp(ratio[k] - highest));
+    const T log_sum = precise_log(warp_sum(sum.value()));
     for (int64_t k = lane; k < K; k += WARP) ratio[k] = ratio[k] - highest - log_sum;
     if (lane == 0) log_normalizer[row] = highest + log_sum;
   }
@@ -107,13 +132,12 @@ __global__ void pair_weights(MixtureUpstream<T> up, int64_t N, int64_t K, T mean
   const int lane = threadIdx.x % WARP;
   for (int64_t row = first_item() / WARP; row < N; row += item_stride() / WARP) {
     const int64_t at = row * K;
-    T row_sum = 0, q_sum = 0;
+    Sum<T> by_log_q, q_sum;
     for (int64_t k = lane; k < K; k += WARP) {
-      if (up.by_log_q != nullptr) row_sum += up.by_log_q[at + k];
-      q_sum += precise_exp(up.log_q[at + k]);
+      if (up.by_log_q != nullptr) by_log_q.add(up.by_log_q[at + k]);
+      q_sum.add(precise_exp(up.log_q[at + k]));
     }
-    row_sum = warp_sum(row_sum);
-    const T correction = T(1) / warp_sum(q_sum);
+    const T row_sum = warp_sum(by_log_q.value()), correction = T(1) / warp_sum(q_sum.value());
     const T by_normalizer = prior_value(up.log_normalizer, row);
     for (int64_t k = lane; k < K; k += WARP) {
       const T q = precise_exp(up.log_q[at + k]) * correction;
@@ -130,9 +154,9 @@ __global__ void sum_columns(const T* values, int64_t N, int64_t K, int64_t tasks
   const int64_t rows = (N + tasks - 1) / tasks;
   for (int64_t i = first_item(); i < tasks * K; i += item_stride()) {
     const int64_t task = i / K, k = i % K, end = (task + 1) * rows < N ? (task + 1) * rows : N;
-    T sum = 0;
-    for (int64_t row = task * rows; row < end; ++row) sum += values[row * K + k];
-    partial[i] = sum;
+    Sum<T> sum;
+    for (int64_t row = task * rows; row < end; ++row) sum.add(values[row * K + k]);
+    partial[i] = sum.value();
   }
 }
 
