@@ -98,10 +98,11 @@ void normalize_rows(T* log_q, T* log_normalizer, int64_t rows, int64_t K, T* scr
     for (int64_t k = 0; k < K; ++k) log_q[row * K + k] -= scratch[row];
 }
 
-template <class Origin, class T>
+/// L is FIXED_L where that is not 0, so that the usual loop over one sample is none.
+template <class Origin, int FIXED_L, class T>
 void heads_forward(const MixtureInputs<T> in, const PriorTable<T>& prior, const MixtureOutputs<T> out, int64_t begin,
                    int64_t end) {
-  const int64_t L = in.L, K = in.K, M = in.M, sample_stride = in.N * K * M;
+  const int64_t L = FIXED_L > 0 ? FIXED_L : in.L, K = in.K, M = in.M, sample_stride = in.N * K * M;
   const Tile tile = prior.tile;
   const int64_t scratch_size = std::max(tile.pairs * M, tile.rows * K) + PADDING;
   const Buffer<T> prior_terms(scratch_size), posterior_terms(scratch_size);
@@ -231,10 +232,10 @@ class TileSums {
   int tiles_ = 0;
 };
 
-template <class Origin, class T>
+template <class Origin, int FIXED_L, class T>
 void heads_backward(const MixtureInputs<T> in, const PriorTable<T>& prior, const MixtureUpstream<T> up,
                     const MixtureGradients<T> out, const Partial& partial, int64_t begin, int64_t end) {
-  const int64_t L = in.L, K = in.K, M = in.M, sample_stride = in.N * K * M;
+  const int64_t L = FIXED_L > 0 ? FIXED_L : in.L, K = in.K, M = in.M, sample_stride = in.N * K * M;
   const Tile tile = prior.tile;
   const int64_t n_weights = tile.rows * K + PADDING, n_elements = tile.pairs * M + PADDING;
   const PairWeights<T> weights{Buffer<T>(n_weights), Buffer<T>(n_weights), Buffer<T>(n_weights)};

@@ -66,7 +66,8 @@ void mixture(const MixtureInputs<T> in, const PriorTable<T>& prior, const Mixtur
              int64_t end) {
   with_origin<T>(in.is_drawn, [&](auto origin) {
     using Origin = decltype(origin);
-    if (!is_shared(in)) return heads_forward<Origin>(in, prior, out, begin, end);
+    if (!is_shared(in) && in.L == 1) return heads_forward<Origin, 1>(in, prior, out, begin, end);
+    if (!is_shared(in)) return heads_forward<Origin, 0>(in, prior, out, begin, end);
     if (is_wide<T>(end - begin, in.K)) return shared_forward_blocks<Origin, T, WIDE>(in, prior, out, begin, end);
     shared_forward_blocks<Origin, T, 1>(in, prior, out, begin, end);
   });
@@ -77,7 +78,8 @@ void mixture_backward(const MixtureInputs<T> in, const PriorTable<T>& prior, con
                       const MixtureGradients<T> out, const Partial& partial, int64_t begin, int64_t end) {
   with_origin<T>(in.is_drawn, [&](auto origin) {
     using Origin = decltype(origin);
-    if (!is_shared(in)) return heads_backward<Origin>(in, prior, up, out, partial, begin, end);
+    if (!is_shared(in) && in.L == 1) return heads_backward<Origin, 1>(in, prior, up, out, partial, begin, end);
+    if (!is_shared(in)) return heads_backward<Origin, 0>(in, prior, up, out, partial, begin, end);
     if (is_wide<T>(end - begin, in.K))
       return shared_backward_blocks<Origin, T, WIDE>(in, prior, up, out, partial, begin, end);
     shared_backward_blocks<Origin, T, 1>(in, prior, up, out, partial, begin, end);
