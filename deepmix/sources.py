@@ -55,6 +55,8 @@ def cpp_flags(*, with_cuda: bool = False, digest: bool = True) -> list[str]:
     """Return the C++ compiler's flags."""
     flags = ["-O3", "-std=c++20", "-fvisibility=hidden", "-fno-math-errno", "-Wall", "-Wextra"]
     flags += [f"-DTORCH_TARGET_VERSION={STABLE_ABI}"]
+    if with_cuda:
+        flags += ["-DUSE_CUDA"]
     if digest:
         flags += [f"-DDEEPMIX_SOURCE_HASH={source_hash()}", f"-DDEEPMIX_DEVICE={'cuda' if with_cuda else 'cpu'}"]
     return flags
