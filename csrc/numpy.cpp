@@ -1,4 +1,5 @@
 // What needs no torch: facts about this build, and the Gaussian mixture's E-step for NumPy arrays.
+#undef TORCH_TARGET_VERSION  // torch's copy of pybind11 refuses sources held to the stable ABI; this one uses no torch
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 

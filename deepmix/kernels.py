@@ -63,31 +63,55 @@ def load() -> Kernels:
     wanted = choice()
     if wanted == "none":
         return Kernels("reference", frozenset(), None, "DEEPMIX_BUILD=none")
-    if wanted == "cuda" and (missing := why_no_cuda()) is not None:
-        raise UsageError(f"DEEPMIX_BUILD=cuda can't be met: {missing}")
-    with_cuda = wanted != "cpu" and why_no_cuda() is None
-    devices = frozenset({"cpu", "cuda"} if with_cuda else {"cpu"})
-    reason = f"no extension built from these sources for {'CUDA' if with_cuda else 'the CPU'} is installed"
+    failures: list[str] = []
+    for with_cuda in {"cpu": [False], "cuda": [True]}.get(wanted, [True, False]):
+        loaded = _load_built(with_cuda, failures) or _load_compiled(with_cuda, failures, wanted)
+        if loaded is not None:
+            return loaded
+        if failures and wanted == "auto":
+            where = "on the GPU" if with_cuda else "everywhere"
+            message = f"plain PyTorch runs in place of the kernels {where}: {'; '.join(failures)}"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+    reason = "; ".join(failures)
+    if wanted != "auto":
+        raise UsageError(f"DEEPMIX_BUILD={wanted} can't be met: {reason}")
+    return Kernels("reference", frozenset(), None, reason)
+
+
+def _load_built(with_cuda: bool, failures: list[str]) -> Kernels | None:
+    """Load the extension built when deepmix was installed, if there is one, or add why it doesn't load."""
     built = _built_extension("_ops", with_cuda)
-    if built is not None:
-        try:
-            torch.ops.load_library(built)
-        except OSError as error:
-            reason = f"the extension built when deepmix was installed doesn't load: {_first_line(error)}"
-        else:
-            return Kernels("ahead of time", devices, built, "built when deepmix was installed")
+    if built is None:
+        return None
+    try:
+        torch.ops.load_library(built)
+    except OSError as error:
+        failures.append(f"the extension built when deepmix was installed doesn't load: {_first_line(error)}")
+        return None
+    return Kernels("ahead of time", _devices(with_cuda), built, "built when deepmix was installed")
+
+
+def _load_compiled(with_cuda: bool, failures: list[str], wanted: Choice) -> Kernels | None:
+    """Load what is compiled on first use, or add why it can't be; a machine without CUDA is no failure."""
+    if with_cuda and (missing := why_no_cuda()) is not None:
+        if wanted == "cuda":
+            failures.append(missing)
+        return None
     name = "_ops_cuda" if with_cuda else "_ops"
+    reason = "; ".join(failures)
     try:
         cached = cache_folder() / f"{name}.so"
         if not _load_cached(cached):
             _compile(name, sources.operator_sources(with_cuda), with_cuda, is_python_module=False)
     except (RuntimeError, OSError, ImportError, DeepmixError) as error:
-        reason = _first_line(error) if built is None else f"{reason}; {_first_line(error)}"
-        if wanted != "auto":
-            raise UsageError(f"DEEPMIX_BUILD={wanted} can't be met: {reason}") from error
-        warnings.warn(f"plain PyTorch runs in place of the kernels: {reason}", RuntimeWarning, stacklevel=2)
-        return Kernels("reference", frozenset(), None, reason)
-    return Kernels("compiled on first use", devices, cached, reason)
+        failures.append(_first_line(error))
+        return None
+    missing = f"no extension built from these sources for {'CUDA' if with_cuda else 'the CPU'} is installed"
+    return Kernels("compiled on first use", _devices(with_cuda), cached, reason or missing)
+
+
+def _devices(with_cuda: bool) -> frozenset[str]:
+    return frozenset({"cpu", "cuda"} if with_cuda else {"cpu"})
 
 
 def _load_cached(library: Path) -> bool:

@@ -104,11 +104,37 @@ def test_a_cached_library_that_does_not_load_is_compiled_again(monkeypatch: pyte
     assert compiled == [False]  # removed first, or the builder would think it done
 
 
+def test_without_kernels_for_cuda_those_for_the_cpu_still_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compile_cpu_only(name: str, files: list[Path], with_cuda: bool, *, is_python_module: bool) -> None:
+        if with_cuda:
+            raise RuntimeError("no cuda_runtime.h\nand more")
+
+    monkeypatch.setattr(kernels, "why_no_cuda", lambda: None)
+    monkeypatch.setattr(kernels, "_compile", compile_cpu_only)
+    monkeypatch.delenv("DEEPMIX_BUILD", raising=False)
+    with pytest.warns(RuntimeWarning, match=r"on the GPU: no cuda_runtime\.h$"):
+        loaded = kernels.load()
+    assert (loaded.path, loaded.devices) == ("compiled on first use", frozenset({"cpu"}))
+    assert loaded.reason == "no cuda_runtime.h"
+
+
+def test_an_extension_built_with_cuda_needs_no_toolkit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    library = tmp_path / "_ops.abi3.so"
+    monkeypatch.setattr(kernels, "_built_extension", lambda name, with_cuda: library if with_cuda else None)
+    monkeypatch.setattr(torch.ops, "load_library", lambda path: None)
+    monkeypatch.setattr(kernels, "why_no_cuda", lambda: "nvcc was not found")
+    for wanted in ("auto", "cuda"):
+        monkeypatch.setenv("DEEPMIX_BUILD", wanted)
+        kernels.load.cache_clear()
+        assert kernels.load().devices == frozenset({"cpu", "cuda"})
+        assert kernels.load().path == "ahead of time"
+
+
 def test_a_built_extension_that_cannot_be_replaced_gives_way_to_the_reference(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     library = broken(tmp_path / "_ops.abi3.so")
-    monkeypatch.setattr(kernels, "_built_extension", lambda name, with_cuda: library)
+    monkeypatch.setattr(kernels, "_built_extension", lambda name, with_cuda: None if with_cuda else library)
     monkeypatch.setenv("CXX", "no-such-compiler")
     monkeypatch.delenv("DEEPMIX_BUILD", raising=False)
     with pytest.warns(RuntimeWarning, match=r"doesn't load: .*; the C\+\+ compiler 'no-such-compiler' was not found"):
