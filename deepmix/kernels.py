@@ -64,18 +64,24 @@ def load() -> Kernels:
     if wanted == "none":
         return Kernels("reference", frozenset(), None, "DEEPMIX_BUILD=none")
     failures: list[str] = []
-    for with_cuda in {"cpu": [False], "cuda": [True]}.get(wanted, [True, False]):
-        loaded = _load_built(with_cuda, failures) or _load_compiled(with_cuda, failures, wanted)
-        if loaded is not None:
-            return loaded
-        if failures and wanted == "auto":
-            where = "on the GPU" if with_cuda else "everywhere"
-            message = f"plain PyTorch runs in place of the kernels {where}: {'; '.join(failures)}"
-            warnings.warn(message, RuntimeWarning, stacklevel=2)
-    reason = "; ".join(failures)
-    if wanted != "auto":
+    loaded = None if wanted == "cpu" else _load(True, wanted, failures)
+    failures_on_cuda = "; ".join(failures)
+    if loaded is None and wanted != "cuda":
+        loaded = _load(False, wanted, failures)
+    reason = "; ".join(dict.fromkeys(failures))
+    if loaded is None and wanted != "auto":
         raise UsageError(f"DEEPMIX_BUILD={wanted} can't be met: {reason}")
-    return Kernels("reference", frozenset(), None, reason)
+    if loaded is None:
+        warnings.warn(f"plain PyTorch runs in place of the kernels: {reason}", RuntimeWarning, stacklevel=2)
+        return Kernels("reference", frozenset(), None, reason)
+    if failures_on_cuda and "cuda" not in loaded.devices:
+        message = f"plain PyTorch runs in place of the kernels on the GPU: {failures_on_cuda}"
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+    return loaded
+
+
+def _load(with_cuda: bool, wanted: Choice, failures: list[str]) -> Kernels | None:
+    return _load_built(with_cuda, failures) or _load_compiled(with_cuda, wanted, failures)
 
 
 def _load_built(with_cuda: bool, failures: list[str]) -> Kernels | None:
@@ -91,7 +97,7 @@ def _load_built(with_cuda: bool, failures: list[str]) -> Kernels | None:
     return Kernels("ahead of time", _devices(with_cuda), built, "built when deepmix was installed")
 
 
-def _load_compiled(with_cuda: bool, failures: list[str], wanted: Choice) -> Kernels | None:
+def _load_compiled(with_cuda: bool, wanted: Choice, failures: list[str]) -> Kernels | None:
     """Load what is compiled on first use, or add why it can't be; a machine without CUDA is no failure."""
     if with_cuda and (missing := why_no_cuda()) is not None:
         if wanted == "cuda":
