@@ -14,5 +14,5 @@ for source in cuda/*.cu; do
 done
 cuda_include=$(dirname "$(find -L "$(dirname "$(dirname "$(readlink -f "$(command -v nvcc)")")")" -name cuda_runtime.h -print -quit)")
 # shellcheck disable=SC2046,SC2086
-"${CXX:-c++}" $(flags '["cpp_flags"](with_cuda=True)') -Werror -fPIC $include -isystem "$cuda_include" -c cuda/register.cpp -o "$out/object.o"
-echo "cuda/register.cpp: compiled"
+"${CXX:-c++}" $(flags '["cpp_flags"](with_cuda=True)') -Werror -fPIC $include -isystem "$cuda_include" -c cuda/register_cuda.cpp -o "$out/object.o"
+echo "cuda/register_cuda.cpp: compiled"
