@@ -12,6 +12,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ LEAST_SAMPLES = 9
 COPY_ELEMENTS = 1 << 24
 STEP_FEATURES, STEP_BATCH = 64, 128
 """Training steps are timed on rows of the Digits data's width, 128 a step."""
+DRIVER = Path("/proc/driver/nvidia/version")
 FORMS = ("eager", "distributions", "gemm", "compiled")
 
 
@@ -73,6 +75,7 @@ def machine(device: torch.device) -> dict[str, Any]:
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
         "load_after": os.getloadavg()[0],
         "freed_memory_kept": memory.keep_freed_memory(),
+        "driver": _driver() if device.type == "cuda" else None,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "kernels": loaded.path,
@@ -86,6 +89,13 @@ def _processor() -> str:
             return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def _driver() -> str | None:
+    try:
+        return DRIVER.read_text().splitlines()[0]
+    except (OSError, IndexError):
+        return None
 
 
 def time_in_turn(forms: dict[str, Callable[[], object]], device: torch.device, seconds: float) -> dict[str, Timing]:

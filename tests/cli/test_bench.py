@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from deepmix import bench, kernels
@@ -41,6 +42,15 @@ def test_bench_writes_every_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert row["max_rel_err"] < 1e-4
         assert row["bytes"] > 0
     assert [row["model"] for row in measured["training_steps"]] == ["vae", "vade"]
+
+
+def test_the_machine_of_figures_on_a_gpu_names_its_driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "a GPU")
+    monkeypatch.setattr(bench, "DRIVER", tmp_path / "version")
+    assert bench.machine(torch.device("cuda"))["driver"] is None
+    bench.DRIVER.write_text("NVRM version: 580.65\nGCC version: 12\n")
+    facts = bench.machine(torch.device("cuda"))
+    assert (facts["device"], facts["driver"]) == ("a GPU", "NVRM version: 580.65")
 
 
 def test_bench_without_a_gpu_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

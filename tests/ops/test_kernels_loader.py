@@ -69,7 +69,7 @@ def test_every_source_is_listed() -> None:
     on_disk = {path.name for path in sources.folder().rglob("*") if path.suffix in {".cpp", ".cu"}}
     assert listed == on_disk
     with_cuda = sources.operator_sources(with_cuda=True)
-    assert len({path.name for path in with_cuda}) == len(with_cuda)  # compiling on first use, all objects share a folder
+    assert len({path.name for path in with_cuda}) == len(with_cuda)  # on first use, all objects share a folder
     suffixes = {path.suffix for path in sources.folder().rglob("*") if path.is_file()}
     assert suffixes <= {".cpp", ".cu", ".h", ".sh"}  # what else there were would be neither hashed nor installed
 
