@@ -7,8 +7,10 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
 
 from deepmix import kernels, ops, sources
+from tests.ops import oracle
 
 CUDA_ON_CPU = Path(__file__).parent / "cuda_on_cpu"
 
@@ -30,3 +32,12 @@ def compiled() -> kernels.Kernels:
     if loaded.path == "reference":
         pytest.skip(f"no kernels to test: {loaded.reason}")
     return loaded
+
+
+@pytest.fixture(params=["cpu", "cuda"] if torch.cuda.is_available() else None)
+def device(request: pytest.FixtureRequest, compiled: kernels.Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the operators are called: on the GPU too where there is one."""
+    name = getattr(request, "param", "cpu")
+    if name not in compiled.devices:
+        pytest.skip(f"no kernels for {name}: {compiled.reason}")
+    monkeypatch.setattr(oracle, "device", name)

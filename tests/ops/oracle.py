@@ -57,6 +57,21 @@ STANDARD = Switches(prior=False)
 PRODUCT = Switches(likelihood=True, product=True)
 
 
+device = "cpu"
+"""Where operators are called; the fixture of that name sets it."""
+
+
+def operator(name: str) -> Callable[..., Any]:
+    """Return an operator that takes its arguments to the device and brings its results back."""
+
+    def call(*arguments: Any) -> Any:
+        there = [a.to(device) if isinstance(a, Tensor) else a for a in arguments]
+        outputs = getattr(torch.ops.deepmix, name).default(*there)
+        return outputs.cpu() if isinstance(outputs, Tensor) else tuple(output.cpu() for output in outputs)
+
+    return call
+
+
 def mixture_arguments(sizes: Sizes, switches: Switches, dtype: torch.dtype = torch.float32, seed: int = 0) -> list[Any]:
     """Return random arguments of mixture_posterior, in the operator's order."""
     generator = torch.Generator().manual_seed(seed)

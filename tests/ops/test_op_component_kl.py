@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
-from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
 from deepmix import ops, reference
 from deepmix.types import Gaussian, MixtureParameters
-from tests.ops.oracle import EQ_15, STANDARD, Sizes, Switches, assert_as_exact_as_reference, mixture_arguments
+from tests.ops.oracle import EQ_15, STANDARD, Sizes, Switches, assert_as_exact_as_reference, mixture_arguments, operator
 
+pytestmark = pytest.mark.usefixtures("device")
+kernel = operator("component_kl")
 GRID = [
     *(Sizes(N, K, M) for N in (0, 1, 7) for K in (1, 10, 1000) for M in (1, 10, 64)),
     *(Sizes(N, K, M, shared=True) for N in (0, 1, 7) for K in (10, 1000) for M in (1, 10, 64)),
@@ -21,11 +20,6 @@ GRID = [
     Sizes(65536, 10, 10, shared=True),
     Sizes(70, 20000, 2, shared=True),
 ]
-
-
-def kernel(*arguments: Any) -> Tensor:
-    kl_NK: Tensor = torch.ops.deepmix.component_kl.default(*arguments)
-    return kl_NK
 
 
 @pytest.mark.parametrize("switches", [EQ_15, STANDARD], ids=["mixture", "standard"])

@@ -10,8 +10,11 @@ from torch import Tensor
 
 from deepmix import kernels, ops, reference
 from deepmix.types import Gaussian, MixtureParameters
-from tests.ops.oracle import assert_as_exact_as_reference, draws_for
+from tests.ops.oracle import assert_as_exact_as_reference, draws_for, operator
 
+pytestmark = pytest.mark.usefixtures("device")
+diagonal = operator("component_log_prob")
+full = operator("component_log_prob_full")
 SIZES = [
     *((N, K, M) for N in (0, 1, 7) for K in (1, 10, 1000) for M in (1, 10, 64)),
     (65536, 10, 10),
@@ -35,16 +38,6 @@ def full_arguments(N: int, K: int, M: int, dtype: torch.dtype = torch.float32, s
     cholesky = 0.3 * torch.randn(K, M, M, generator=generator, dtype=dtype)
     cholesky = cholesky.tril(-1) + torch.diag_embed(cholesky.diagonal(dim1=-2, dim2=-1).exp())
     return [z, mean, cholesky, log_weight]
-
-
-def diagonal(*arguments: Tensor) -> tuple[Tensor, ...]:
-    outputs: tuple[Tensor, ...] = torch.ops.deepmix.component_log_prob.default(*arguments)
-    return outputs
-
-
-def full(*arguments: Tensor) -> tuple[Tensor, ...]:
-    outputs: tuple[Tensor, ...] = torch.ops.deepmix.component_log_prob_full.default(*arguments)
-    return outputs
 
 
 @pytest.mark.parametrize(("N", "K", "M"), SIZES)

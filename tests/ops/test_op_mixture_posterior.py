@@ -22,9 +22,12 @@ from tests.ops.oracle import (
     Switches,
     assert_as_exact_as_reference,
     mixture_arguments,
+    operator,
     sampled_arguments,
 )
 
+pytestmark = pytest.mark.usefixtures("device")
+kernel = operator("mixture_posterior")
 GRID = [
     *(Sizes(N, K, M) for N in (0, 1, 7) for K in (1, 10, 1000) for M in (1, 10, 64)),
     *(Sizes(N, K, M, shared=True) for N in (0, 1, 7) for K in (10, 1000) for M in (1, 10, 64)),
@@ -40,11 +43,6 @@ GRID = [
     Sizes(3, 2, 1100),
     Sizes(70, 20000, 2, shared=True),
 ]
-
-
-def kernel(*arguments: object) -> tuple[Tensor, ...]:
-    outputs: tuple[Tensor, ...] = torch.ops.deepmix.mixture_posterior.default(*arguments)
-    return outputs
 
 
 @pytest.mark.parametrize("sizes", GRID, ids=str)

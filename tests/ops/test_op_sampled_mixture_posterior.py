@@ -17,16 +17,14 @@ from tests.ops.oracle import (
     Sizes,
     Switches,
     assert_as_exact_as_reference,
+    operator,
     sampled_arguments,
 )
 from tests.ops.test_op_mixture_posterior import GRID
 
+pytestmark = pytest.mark.usefixtures("device")
+kernel = operator("sampled_mixture_posterior")
 LAYOUTS = pytest.mark.parametrize("shared", [False, True], ids=["heads", "shared"])
-
-
-def kernel(*arguments: object) -> tuple[Tensor, ...]:
-    outputs: tuple[Tensor, ...] = torch.ops.deepmix.sampled_mixture_posterior.default(*arguments)
-    return outputs
 
 
 @pytest.mark.parametrize("sizes", [*GRID, Sizes(300001, 10, 1), Sizes(30001, 17, 5, L=3)], ids=str)
@@ -78,7 +76,7 @@ def test_samples_are_those_drawn_first(shared: bool) -> None:
     noise, mean, log_var, *rest, use_posterior, product = arguments
     z, *found = kernel(*arguments)
     torch.testing.assert_close(z, reference.reparameterise(noise, mean, log_var))
-    given = torch.ops.deepmix.mixture_posterior.default(z, mean, log_var, *rest, None, use_posterior, product)
+    given = operator("mixture_posterior")(z, mean, log_var, *rest, None, use_posterior, product)
     for got, expected in zip(found, given, strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
