@@ -18,7 +18,7 @@ import sys
 import sysconfig
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Literal, get_args
@@ -63,61 +63,48 @@ def load() -> Kernels:
     wanted = choice()
     if wanted == "none":
         return Kernels("reference", frozenset(), None, "DEEPMIX_BUILD=none")
+    has_cuda = why_no_cuda() is None or _built_extension("_ops", with_cuda=True) is not None
     failures: list[str] = []
-    loaded = None if wanted == "cpu" else _load(True, wanted, failures)
-    failures_on_cuda = "; ".join(failures)
-    if loaded is None and wanted != "cuda":
-        loaded = _load(False, wanted, failures)
+    for with_cuda in {"cpu": [False], "cuda": [True]}.get(wanted, [True, False] if has_cuda else [False]):
+        try:
+            loaded = _load(with_cuda)
+        except DeepmixError as error:
+            failures.append(str(error))
+            continue
+        if failures:
+            message = f"plain PyTorch runs in place of the kernels on the GPU: {failures[0]}"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+            loaded = replace(loaded, reason=failures[0])
+        return loaded
     reason = "; ".join(dict.fromkeys(failures))
-    if loaded is None and wanted != "auto":
+    if wanted != "auto":
         raise UsageError(f"DEEPMIX_BUILD={wanted} can't be met: {reason}")
-    if loaded is None:
-        warnings.warn(f"plain PyTorch runs in place of the kernels: {reason}", RuntimeWarning, stacklevel=2)
-        return Kernels("reference", frozenset(), None, reason)
-    if failures_on_cuda and "cuda" not in loaded.devices:
-        message = f"plain PyTorch runs in place of the kernels on the GPU: {failures_on_cuda}"
-        warnings.warn(message, RuntimeWarning, stacklevel=2)
-    return loaded
+    warnings.warn(f"plain PyTorch runs in place of the kernels: {reason}", RuntimeWarning, stacklevel=2)
+    return Kernels("reference", frozenset(), None, reason)
 
 
-def _load(with_cuda: bool, wanted: Choice, failures: list[str]) -> Kernels | None:
-    return _load_built(with_cuda, failures) or _load_compiled(with_cuda, wanted, failures)
-
-
-def _load_built(with_cuda: bool, failures: list[str]) -> Kernels | None:
-    """Load the extension built when deepmix was installed, if there is one, or add why it doesn't load."""
+def _load(with_cuda: bool) -> Kernels:
+    """Load the operators for the CPU, and for CUDA too; a DeepmixError says why that can't be done."""
+    devices = frozenset({"cpu", "cuda"} if with_cuda else {"cpu"})
+    reason = f"no extension built from these sources for {'CUDA' if with_cuda else 'the CPU'} is installed"
     built = _built_extension("_ops", with_cuda)
-    if built is None:
-        return None
-    try:
-        torch.ops.load_library(built)
-    except OSError as error:
-        failures.append(f"the extension built when deepmix was installed doesn't load: {_first_line(error)}")
-        return None
-    return Kernels("ahead of time", _devices(with_cuda), built, "built when deepmix was installed")
-
-
-def _load_compiled(with_cuda: bool, wanted: Choice, failures: list[str]) -> Kernels | None:
-    """Load what is compiled on first use, or add why it can't be; a machine without CUDA is no failure."""
-    if with_cuda and (missing := why_no_cuda()) is not None:
-        if wanted == "cuda":
-            failures.append(missing)
-        return None
+    if built is not None:
+        try:
+            torch.ops.load_library(built)
+        except OSError as error:
+            reason = f"the extension built when deepmix was installed doesn't load: {_first_line(error)}"
+        else:
+            return Kernels("ahead of time", devices, built, "built when deepmix was installed")
     name = "_ops_cuda" if with_cuda else "_ops"
-    reason = "; ".join(failures)
     try:
+        if with_cuda and (missing := why_no_cuda()) is not None:
+            raise DeepmixError(missing)
         cached = cache_folder() / f"{name}.so"
         if not _load_cached(cached):
             _compile(name, sources.operator_sources(with_cuda), with_cuda, is_python_module=False)
     except (RuntimeError, OSError, ImportError, DeepmixError) as error:
-        failures.append(_first_line(error))
-        return None
-    missing = f"no extension built from these sources for {'CUDA' if with_cuda else 'the CPU'} is installed"
-    return Kernels("compiled on first use", _devices(with_cuda), cached, reason or missing)
-
-
-def _devices(with_cuda: bool) -> frozenset[str]:
-    return frozenset({"cpu", "cuda"} if with_cuda else {"cpu"})
+        raise DeepmixError(_first_line(error) if built is None else f"{reason}; {_first_line(error)}") from error
+    return Kernels("compiled on first use", devices, cached, reason)
 
 
 def _load_cached(library: Path) -> bool:
