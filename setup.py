@@ -2,7 +2,7 @@
 
 Is torch here? Not in an isolated build: then nothing is built and the kernels are compiled on first use.
 CPU or CUDA? What DEEPMIX_BUILD says (auto, none, cpu or cuda), and by itself CUDA where torch and nvcc have it.
-Which sources? `deepmix/sources.py` knows.
+Which sources? `deepmix/kernels/build.py` knows.
 """
 
 import importlib.util
@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 CHOICES = ("auto", "none", "cpu", "cuda")
 
@@ -40,7 +40,7 @@ def extensions(choice: str) -> dict:
             return {}
         raise SystemExit(f"DEEPMIX_BUILD={choice} can't be met: no C++ compiler was found; install one, or set CXX")
     with_cuda = has_cuda and choice != "cpu"
-    sources = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "deepmix" / "sources.py")))
+    sources = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "deepmix" / "kernels" / "build.py")))
     root = Path(__file__).parent.resolve()
 
     def relative(files: list[Path]) -> list[str]:
@@ -59,4 +59,12 @@ def extensions(choice: str) -> dict:
     return {"ext_modules": [operators, native], "cmdclass": {"build_ext": cpp_extension.BuildExtension}}
 
 
-setup(**extensions(os.environ.get("DEEPMIX_BUILD", "auto")))
+PACKAGES = [
+    *find_packages(include=["deepmix", "deepmix.*"]),
+    *find_packages("plugins", include=["deepmix_builtins", "deepmix_builtins.*"]),
+    "deepmix.csrc",
+    "deepmix.csrc.cpu",
+    "deepmix.csrc.cuda",
+]
+
+setup(packages=PACKAGES, **extensions(os.environ.get("DEEPMIX_BUILD", "auto")))

@@ -74,10 +74,10 @@ def main() -> None:
 
     import numpy as np
 
+    from deepmix.contracts import registry
     from deepmix.data import SplitOptions
-    from deepmix.plugins import load
 
-    split = load("datasets", "digits")(SplitOptions()).load(None)
+    split = registry.load_plugin("datasets", "digits")(SplitOptions()).load(None)
     order = np.concatenate([split.train, split.test])
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "digits.npz"

@@ -6,7 +6,7 @@ python="${PYTHON:-python}"
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 include=$("$python" -c 'import torch.utils.cpp_extension as e; print(" ".join(f"-isystem {p}" for p in e.include_paths()))')
-flags() { "$python" -c "import runpy; print(' '.join(runpy.run_path('../deepmix/sources.py')$1))"; }
+flags() { "$python" -c "import runpy; print(' '.join(runpy.run_path('../deepmix/kernels/build.py')$1))"; }
 for source in cuda/*.cu; do
     # shellcheck disable=SC2046,SC2086
     nvcc $(flags '["cuda_flags"]()') -Werror all-warnings -Xcompiler -Wall,-Wextra,-Werror,-fPIC -c "$source" -o "$out/object.o"

@@ -15,10 +15,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from deepmix import experiment, loading, runs
-from deepmix.configuration import MAX_SEED, ExperimentConfig, Parts
+from deepmix import runs
 from deepmix.errors import UsageError
-from deepmix.types import Array, Inference
+from deepmix.experiment import MAX_SEED, ExperimentConfig, Parts, prepare_experiment, run_experiment
+from deepmix.inference import LoadedRun, open_run
+from deepmix.maths import Array, Inference
 
 OPTION_OWNERS = {
     "latent_dim": "size",
@@ -32,6 +33,7 @@ OPTION_OWNERS = {
     "test_fraction": "data",
 }
 """Parameters that are options of a part, which is named; `n_components` is `components` there."""
+
 
 log = logging.getLogger("deepmix")
 """Hears of each stage and epoch of a fit, at level INFO."""
@@ -86,7 +88,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         labels_: (N,) cluster of each row, those held out of training too.
         cluster_sizes_: (n_components,) rows of each cluster.
         metrics_: what a run's metrics.json holds.
-        run_: the run itself, a `deepmix.loading.LoadedRun`.
+        run_: the run itself, a `deepmix.inference.LoadedRun`.
         n_features_in_: D, the number of columns.
         feature_names_in_: (D,) their names, where they have any.
 
@@ -141,9 +143,9 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         names = getattr(self, "feature_names_in_", None)
         store = runs.MemoryRun()
         with _usage_errors_as_value_errors():
-            prepared = experiment.prepare(self._config(), X, None if names is None else list(names), labels)
-            results = experiment.run(prepared, store, LogReporter())
-            self._take(loading.LoadedRun(store, self.device))
+            prepared = prepare_experiment(self._config(), X, None if names is None else list(names), labels)
+            results = run_experiment(prepared, store, LogReporter()).metrics
+            self._take(LoadedRun(store, self.device))
         for text in prepared.split.warnings:
             warnings.warn(text, UserWarning, stacklevel=2)
         for text in results["warnings"][len(prepared.split.warnings) :]:
@@ -234,7 +236,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
             **({} if self.init is None else {"init": self.init}),
         )
 
-    def _take(self, run: loading.LoadedRun) -> None:
+    def _take(self, run: LoadedRun) -> None:
         """Take up a finished run."""
         self.run_ = run
         self.metrics_ = run.metrics
@@ -260,7 +262,7 @@ def load(run_folder: str | Path, device: str = "auto") -> DeepMixture:
         DeepmixError: a file is damaged.
 
     """
-    run = loading.load(run_folder, device)
+    run = open_run(run_folder, device)
     estimator = DeepMixture(**_parameters(run.config, run.parts, run.n_components), device=device)
     estimator._take(run)
     estimator.n_features_in_ = run.n_features

@@ -19,21 +19,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepmix.interfaces import (
-    ClusteringHead,
-    Dataset,
-    Decoder,
-    Encoder,
-    Initializer,
-    Model,
-    PosteriorEstimator,
-    Prior,
-)
-from deepmix.types import Dims, Gaussian, Inference, Latents, MixtureParameters
+from deepmix.contracts import ClusteringHead, Dataset, Decoder, Encoder, Initializer, Model, PosteriorEstimator, Prior
+from deepmix.maths import Dims, Gaussian, Inference, Latents, MixtureParameters
 
 DIMS = Dims(n_features=12, n_outputs=12, n_components=4, n_heads=4, latent_dim=3, image_shape=(3, 4, 1))
 """Sizes the parts are tried at; all different, so that swapped axes show."""
+
+
 N_ROWS = 7
+
+
 TOLERANCE = 1e-4
 """What float32 may lose in a chain of a few layers."""
 
@@ -205,7 +200,7 @@ def _options(plugin_class: Any) -> Any:
 def _build(part_class: Any, interface: type, dims: Dims) -> Any:
     """Return the part, its initial weights the same each time."""
     if not (isinstance(part_class, type) and issubclass(part_class, interface)):
-        raise AssertionError(f"{part_class!r} must be a subclass of deepmix.interfaces.{interface.__name__}")
+        raise AssertionError(f"{part_class!r} must be a subclass of deepmix.contracts.{interface.__name__}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         make: Any = part_class

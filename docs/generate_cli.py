@@ -9,6 +9,8 @@ from click.testing import CliRunner
 from deepmix.cli import COMMANDS, main
 
 TARGET = Path(__file__).with_name("cli.md")
+
+
 COLUMNS = "100"
 
 

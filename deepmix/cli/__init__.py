@@ -37,7 +37,7 @@ class Commands(Group):
         """Return a command, or None if there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(f"deepmix.cli.{cmd_name}"), cmd_name)
+        command: click.Command = getattr(importlib.import_module(f"deepmix.cli.commands.{cmd_name}"), cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -16,10 +16,14 @@ import click
 import numpy as np
 
 from deepmix.errors import DeepmixError, UsageError
-from deepmix.types import Array
+from deepmix.maths import Array
 
 KINDS = (".csv", ".parquet", ".npz")
+
+
 STANDARD_OUTPUT = Path("-")
+
+
 Table = Mapping[str, Array]
 """Columns of one length by name."""
 

@@ -12,6 +12,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 UNWRAPPED = 200
 """Columns of a table where there is no terminal to fit."""
+
+
 PLAIN_LINES = 10
 """Epochs of a stage that get a line where there is no terminal."""
 

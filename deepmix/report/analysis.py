@@ -1,4 +1,4 @@
-"""What a report works out beyond a run's metrics: pure functions of arrays (shape legend: `deepmix.types`)."""
+"""What a report works out beyond a run's metrics: pure functions of arrays (shape legend: `deepmix.maths.values`)."""
 
 from __future__ import annotations
 
@@ -16,21 +16,33 @@ from sklearn.manifold import TSNE
 from sklearn.metrics.cluster import contingency_matrix
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
+from deepmix.maths import Array
 from deepmix.metrics import clustering_accuracy
-from deepmix.types import Array
 
 MAP_ROWS = 1000
 """Rows drawn on a map: enough to show the clusters' shapes, and t-SNE of them takes about a second."""
+
+
 TSNE_STEPS = 500
 """t-SNE's steps, half of them its early exaggeration; more change a map of this size little."""
+
+
 PERPLEXITY = 30.0
 """t-SNE's neighbourhood, scikit-learn's default; less where there are few rows."""
+
+
 NO_AXES = ("near rows are alike,", "far ones need not differ more")
 """What the axes of a map of neighbours mean."""
+
+
 FEWEST_MAP_ROWS = 8
 """Below this many distinct rows there are no neighbourhoods to draw."""
+
+
 N_BINS = 10
 """Bins of the reliability diagram (Guo et al. 2017 take 15, for 10,000 rows and more)."""
+
+
 INTERVAL = 0.95
 """Coverage of the intervals drawn."""
 

@@ -6,20 +6,27 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deepmix.report import analysis, plots
+from deepmix.maths import Array
+from deepmix.report import analysis
 from deepmix.report.analysis import Projection
-from deepmix.report.markup import Child, Markup, details, element, figure, fixed, join, paragraph, percent, table
+from deepmix.report.html import plots
+from deepmix.report.html.markup import Child, Markup, details, element, figure, fixed, join, paragraph, percent, table
+from deepmix.report.html.page import Section
+from deepmix.report.html.plots import Group
 from deepmix.report.material import Material
-from deepmix.report.page import Section
-from deepmix.report.plots import Group
-from deepmix.types import Array
 
 MOST_LABELS = 60
 """Labels that are listed; others are counted together."""
+
+
 CELL_LENGTH = 40
 """Characters of a label in a table; the cards of the clusters have all of it."""
+
+
 MOST_IN_LEGEND = 12
 """Entries of a legend that stands open."""
+
+
 CERTAINTIES = (
     (0.99, "over 0.99", 6, "dot"),
     (0.9, "0.90 to 0.99", 0, "square"),
@@ -27,6 +34,8 @@ CERTAINTIES = (
     (0.0, "below 0.60", 1, "cross"),
 )
 """Steps of q(y|x) on the map: least value, name, colour and marker; the last are drawn on top."""
+
+
 CALIBRATED_GAP = 0.02
 """Difference of mean certainty and share right below which neither is called too large."""
 

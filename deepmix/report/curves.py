@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from deepmix.report import plots
 from deepmix.report.clusters import caption
-from deepmix.report.markup import Child, Markup, details, element, figure, join, number, paragraph, table
-from deepmix.report.page import Section
-from deepmix.report.plots import Series
+from deepmix.report.html import plots
+from deepmix.report.html.markup import Child, Markup, details, element, figure, join, number, paragraph, table
+from deepmix.report.html.page import Section
+from deepmix.report.html.plots import Series
 from deepmix.training import IN_USE_SHARE
 
 Epochs = Sequence[Mapping[str, Any]]
 """The lines of a run's metrics.jsonl."""
+
+
 TABLE_EPOCHS = 20
 """Epochs in the tables behind the curves."""
 

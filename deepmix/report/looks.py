@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from deepmix.report import images, plots
-from deepmix.report.markup import Child, Markup, element, join, number, paragraph, percent, table
+from deepmix.maths import Array
+from deepmix.report.html import images, plots
+from deepmix.report.html.markup import Child, Markup, element, join, number, paragraph, percent, table
+from deepmix.report.html.page import Section
 from deepmix.report.material import SHOWN, Material
-from deepmix.report.page import Section
-from deepmix.types import Array
 
 TOP_FEATURES = 5
 """Features listed for each cluster."""
+
+
 TOLD_ROWS = 3
 """Row numbers named for each cluster of a table."""
+
+
 REACH = 2.0
 """Standard deviations at which the bar of a difference is full."""
+
+
 IMAGE_BYTES = 1_200_000
 """Bytes of all images before they are compressed; where there would be more, each cluster shows fewer."""
 

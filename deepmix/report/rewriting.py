@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from deepmix import experiment, runs
+from deepmix import runs
+from deepmix.data import fingerprint
 from deepmix.errors import DeepmixError, UsageError
-from deepmix.loading import LoadedRun
+from deepmix.inference import LoadedRun
 from deepmix.report import seeds, writing
 
 
@@ -32,7 +33,7 @@ def rewrite(path: Path, *, with_umap: bool = False) -> Path:
             folders = seeds.seed_folders(path)
             for folder in folders.values():
                 _rewrite_run(folder, with_umap)
-            seeds.write(path)
+            seeds.write_seeds(path)
         else:
             _rewrite_run(runs.RunFolder.open(path), with_umap)
     except (KeyError, TypeError, IndexError) as error:  # JSON that is whole and not what a run writes
@@ -45,7 +46,7 @@ def rewrite(path: Path, *, with_umap: bool = False) -> Path:
 def _rewrite_run(folder: runs.RunFolder, with_umap: bool) -> None:
     loaded = LoadedRun(folder)
     split = loaded.training_data()
-    if experiment.fingerprint(split) != folder.read_json(runs.CONFIG)["resolved"]["data"]["fingerprint"]:
+    if fingerprint(split) != folder.read_json(runs.CONFIG)["resolved"]["data"]["fingerprint"]:
         raise UsageError(
             f"the data of '{folder.path}' have changed since it was trained; put the old ones back or train again"
         )
@@ -53,4 +54,4 @@ def _rewrite_run(folder: runs.RunFolder, with_umap: bool) -> None:
     sides = {"train": split.train, "test": split.test}
     inferences = {side: loaded.infer(split.x[rows]) for side, rows in sides.items()}
     clusters = {side: np.asarray(known[rows]) for side, rows in sides.items()}
-    writing.write(folder, split, loaded.model, inferences, clusters, with_umap=with_umap)
+    writing.write_report(folder, split, loaded.model, inferences, clusters, with_umap=with_umap)

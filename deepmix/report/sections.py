@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from deepmix.report import words
-from deepmix.report.markup import (
+from deepmix.report.html.markup import (
     Child,
     Markup,
     details,
@@ -24,8 +24,8 @@ from deepmix.report.markup import (
     scrolled,
     table,
 )
+from deepmix.report.html.page import Section
 from deepmix.report.material import Material
-from deepmix.report.page import Section
 
 Fact = tuple[str, str, str]
 """A figure at the top of the page: its name, its value and a note."""

@@ -12,13 +12,14 @@ import numpy as np
 
 from deepmix import runs
 from deepmix.errors import DeepmixError, UsageError
-from deepmix.report import analysis, curves, plots, sections, words
+from deepmix.maths import Array
+from deepmix.report import analysis, curves, sections, words
 from deepmix.report.clusters import caption, shade
-from deepmix.report.markup import Child, Markup, element, figure, fixed, join, number, paragraph, percent, table
+from deepmix.report.html import plots
+from deepmix.report.html.markup import Child, Markup, element, figure, fixed, join, number, paragraph, percent, table
+from deepmix.report.html.page import Section, page
 from deepmix.report.material import data_name
-from deepmix.report.page import Section, page
 from deepmix.report.writing import read_epochs
-from deepmix.types import Array
 
 STABLE_AGREEMENT = 0.9
 """Share of rows on which two seeds must agree on average: below it one row in ten changes its cluster by chance."""
@@ -115,7 +116,7 @@ def seed_folders(path: Path) -> dict[int, runs.RunFolder]:
     return folders
 
 
-def write(path: Path) -> None:
+def write_seeds(path: Path) -> None:
     """Write the report of a folder of seeds from the files of its runs.
 
     Raises:
@@ -127,7 +128,7 @@ def write(path: Path) -> None:
 
 
 def collect(path: Path) -> SeedMaterial:
-    """Return what the report of a folder of seeds is made from; raises what `write` raises."""
+    """Return what the report of a folder of seeds is made from; raises what `write_seeds` raises."""
     folders = seed_folders(path)
     config = next(iter(folders.values())).read_json(runs.CONFIG)
     done = []

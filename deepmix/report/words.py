@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from deepmix.report.markup import fixed, percent
+from deepmix.report.html.markup import fixed, percent
 from deepmix.report.material import Material
 
 METRICS = {
@@ -19,6 +19,7 @@ METRICS = {
     "silhouette": ("silhouette", "how far clusters lie apart in the latent space, -1 to 1; needs no labels"),
 }
 """The metrics of metrics.json: names for tables and what they mean."""
+
 
 ADVICE = {
     "collapsed components": (

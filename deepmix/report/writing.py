@@ -13,13 +13,13 @@ import numpy as np
 import torch
 
 from deepmix import runs
+from deepmix.contracts import Model
+from deepmix.data import Split
 from deepmix.errors import DeepmixError
-from deepmix.interfaces import Model
-from deepmix.report import clusters as clusters_part
-from deepmix.report import curves, looks, sections
+from deepmix.maths import Array, Inference
+from deepmix.report import clusters as clusters_part, curves, looks, sections
+from deepmix.report.html.page import page
 from deepmix.report.material import SHOWN, Material, label_text
-from deepmix.report.page import page
-from deepmix.types import Array, Inference, Split
 
 FEWEST_PIXELS = 16
 """Rows of fewer columns are not taken for images, whatever their type."""
@@ -37,7 +37,7 @@ def forgiven(note: Callable[[str], None], path: Path) -> Iterator[None]:
         )
 
 
-def write(
+def write_report(
     folder: runs.RunFolder,
     split: Split,
     model: Model,
@@ -73,7 +73,7 @@ def collect(
     *,
     with_umap: bool = False,
 ) -> Material:
-    """Return what the report of a run is made from; arguments are those of `write`."""
+    """Return what the report of a run is made from; arguments are those of `write_report`."""
     order = np.argsort(np.concatenate([split.train, split.test]))
 
     def joined(parts: Mapping[str, Array]) -> Array:

@@ -1,6 +1,8 @@
-"""The papers' tables and figures beside ours: their numbers as data (`papers/`), our cells as run folders."""
+"""The papers' tables and figures beside ours: their numbers as data (`papers/`), our cells as run folders.
 
-from deepmix.reproduce.book import Cell, Protocol, Table, load_table, load_tables, select
-from deepmix.reproduce.table import Request, reproduce
+Other rooms import only what this package's `__init__.pyi` lists; each name is imported when it is first used.
+"""
 
-__all__ = ["Cell", "Protocol", "Request", "Table", "load_table", "load_tables", "reproduce", "select"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -14,24 +14,33 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.manifold import TSNE
 from sklearn.metrics.cluster import contingency_matrix
 
-from deepmix import loading
 from deepmix.errors import DeepmixError
-from deepmix.loading import MAX_TRIALS, LoadedRun
-from deepmix.reproduce.book import OURS, PAPER, Cell, Table
-from deepmix.reproduce.cells import Job, Outcome, measure
+from deepmix.inference import MAX_TRIALS, LoadedRun, open_run
+from deepmix.maths import Array
+from deepmix.reproduce.jobs import Job, Outcome, measure
 from deepmix.reproduce.markdown import NAMES
+from deepmix.reproduce.published import OURS, PAPER, Cell, Table
 from deepmix.reproduce.trace import read_trace
-from deepmix.types import Array
 
 ACROSS = 3
 """Blocks beside each other."""
+
+
 COLUMNS = 10
 """Rows shown of each cluster."""
+
+
 SURE = 0.999
 """VaDE's rule: the least posterior of a generated row that is shown (k-DVAE section 4.4)."""
+
+
 EMBEDDED_ROWS = 2000
 """VaDE section 4.5."""
+
+
 DPI = 120
+
+
 RIGHT, WRONG = "#2a9d4a", "#d1342f"
 
 
@@ -116,7 +125,7 @@ def _epochs(table: Table, panels: Sequence[Panel]) -> Figure:
 
 
 def _accuracy(panel: Panel) -> float:
-    store = loading.load(panel.run).metrics
+    store = open_run(panel.run).metrics
     return measure("acc", panel.head, panel.cell.spec.side, panel.run, store)
 
 
@@ -124,7 +133,7 @@ def _samples(panels: Sequence[Panel], remarks: list[str]) -> Figure:
     """Draw ten generated rows of each cluster, as they come and under VaDE's rule."""
     pictures: list[tuple[str, Array]] = []
     for panel in panels:
-        run = loading.load(panel.run)
+        run = open_run(panel.run)
         n_components = run.model.n_components
         pictures.append((panel.title, _generated(run, range(n_components), 0.0, remarks, panel.title)))
         if n_components > 1:
@@ -172,7 +181,7 @@ def _members(panels: Sequence[Panel], remarks: list[str]) -> Figure:
     """Draw ten rows of the data from each cluster, picked by the seed."""
     pictures = []
     for panel in panels:
-        run = loading.load(panel.run)
+        run = open_run(panel.run)
         split, table = run.training_data(), run.assignments()
         generator = np.random.default_rng(run.config.seed)
         shown = []
@@ -215,7 +224,7 @@ def _embeddings(panels: Sequence[Panel], remarks: list[str]) -> Figure:
     figure = Figure(figsize=(4.0 * len(panels), 8.0), layout="constrained")
     grid = figure.subplots(2, len(panels), squeeze=False)
     for (above, below), panel in zip(grid.T, panels, strict=True):
-        run = loading.load(panel.run)
+        run = open_run(panel.run)
         split = run.training_data()
         if split.labels is None:
             raise DeepmixError("the data have no labels to colour by")
@@ -249,12 +258,12 @@ def _is_right(labels: Array, clusters: Array) -> Array:
 
 def _scatter(panels: Sequence[Panel], remarks: list[str]) -> Figure:
     """Draw data of two columns by their classes, and by each run's clusters in the colours of the classes matched."""
-    split = loading.load(panels[0].run).training_data()
+    split = open_run(panels[0].run).training_data()
     if split.x.shape[1] != 2 or split.labels is None:
         raise DeepmixError("only labelled data of two columns are drawn as points")
     blocks: list[tuple[str, Any]] = [("classes", np.unique(split.labels, return_inverse=True)[1])]
     for panel in panels:
-        table = loading.load(panel.run).assignments()
+        table = open_run(panel.run).assignments()
         clusters, labels = table[panel.head], np.unique(table["label"], return_inverse=True)[1]
         known, numbers = np.unique(clusters, return_inverse=True)
         colours = np.arange(len(known))

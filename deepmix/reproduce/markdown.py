@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deepmix.reproduce.book import OURS, PAPER
+from deepmix.reproduce.published import OURS, PAPER
 
 NAMES = {PAPER: "papers' protocol", OURS: "our defaults"}
+
+
 UNITS = {"ten_epochs": "seconds", "n_parameters": "count"}
+
+
 QUICK_WARNING = "Made with --quick: two epochs a stage. These figures say that the table runs, and nothing else."
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from deepmix import metrics
+from deepmix.contracts import Model
 from deepmix.data import Rows
 from deepmix.experiment import Experiment, Watch
-from deepmix.interfaces import Model
 from deepmix.training import EVALUATION_ROWS
 
 

@@ -15,11 +15,18 @@ from deepmix.cli import main
 
 TINY = ("--init", "kmeans", "--epochs", "2", "--pretrain-epochs", "2", "--quiet", "--no-report")
 """Options that make a run take a second; its clusters mean nothing."""
+
+
 WITH_REPORT = TINY[:-1]
 """The same for a run that ends with its report."""
 
+
 COLUMNS = ["a", "b", "c", "d", "e", "f"]
+
+
 HEADS = ("--head", "posterior", "--head", "gmm")
+
+
 Done = subprocess.CompletedProcess[str]
 
 

@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepmix.loading import load
-
-from .conftest import COLUMNS, refuses, train
+from deepmix.inference import open_run
+from tests.cli.conftest import COLUMNS, refuses, train
 
 
 def table(text: str) -> dict[str, np.ndarray]:
@@ -23,7 +22,7 @@ def table(text: str) -> dict[str, np.ndarray]:
 
 
 def test_predict_repeats_the_runs_assignments(deepmix, place):
-    expected = load(place / "run").assignments()
+    expected = open_run(place / "run").assignments()
     for head in ("posterior", "gmm"):
         done = deepmix("predict", place / "run", place / "rows.csv", "--head", head)
         assert done.returncode == 0, done.stderr
@@ -82,7 +81,7 @@ def test_blocks_of_any_size_and_kind_of_file_give_the_same(deepmix, place, tmp_p
     else:
         np.save(data, np.asfortranarray(rows))
     expected = deepmix("predict", place / "run", place / "rows.csv").stdout
-    monkeypatch.setattr("deepmix.reading.BLOCK_VALUES", block_values)
+    monkeypatch.setattr("deepmix.data.blocks.BLOCK_VALUES", block_values)
     done = deepmix("predict", place / "run", data)
     assert done.returncode == 0, done.stderr
     assert np.array_equal(table(done.stdout)["cluster"], table(expected)["cluster"])
@@ -96,7 +95,7 @@ def test_pipes(place):
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["row"] for line in lines] == list(range(1, 121))
-    assert [line["cluster"] for line in lines] == load(place / "run").assignments()["posterior"].tolist()
+    assert [line["cluster"] for line in lines] == open_run(place / "run").assignments()["posterior"].tolist()
     shell = f"{sys.executable} -m deepmix embed {place / 'run'} {place / 'rows.csv'} -o - | head -n 2"
     long = place / "long.npy"
     np.save(long, np.tile(np.load(place / "rows.npy"), (50, 1)))
@@ -121,7 +120,7 @@ def test_a_label_column_known_by_its_number_is_left_out(deepmix, place, tmp_path
 
 
 def test_embed_gives_the_latents(deepmix, place, tmp_path):
-    run = load(place / "run")
+    run = open_run(place / "run")
     latents = run.infer(run.prepare(np.load(place / "rows.npy"))).latent_NM
     printed = table(deepmix("embed", place / "run", place / "rows.npy").stdout)
     names = [f"z{i + 1}" for i in range(6)]  # as many as columns
@@ -258,7 +257,7 @@ def test_evaluate_gives_the_runs_own_metrics(deepmix, place):
     done = deepmix("evaluate", place / "run", "--json")
     assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout)
-    metrics = load(place / "run").metrics
+    metrics = open_run(place / "run").metrics
     assert results["heads"] == metrics["heads"]
     assert results["elbo"] == pytest.approx(metrics["elbo"], rel=1e-6)
     assert "ELBO, test rows" in deepmix("evaluate", place / "run").stdout
@@ -266,7 +265,7 @@ def test_evaluate_gives_the_runs_own_metrics(deepmix, place):
 
 def test_evaluate_on_other_data_and_by_other_heads(deepmix, place, tmp_path):
     everything = json.loads(deepmix("evaluate", place / "run", "--dataset", place / "rows.csv", "--json").stdout)
-    own = load(place / "run").metrics["heads"]["gmm"]
+    own = open_run(place / "run").metrics["heads"]["gmm"]
     sizes = np.add(own["train"]["sizes"], own["test"]["sizes"])
     assert everything["heads"]["gmm"]["all"]["sizes"] == sizes.tolist()
     assert "acc" in everything["heads"]["posterior"]["all"]

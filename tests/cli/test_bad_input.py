@@ -12,7 +12,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from .conftest import TINY, refuses
+from tests.cli.conftest import TINY, refuses
 
 WRONG_OPTIONS = [
     (("--model", "mvea"), ("unknown model 'mvea'", "mvae-emv2", "k-dvae")),
@@ -22,6 +22,8 @@ WRONG_OPTIONS = [
     (("--components", 1), ("components must be at least 2",)),
     (("--components", 2000), ("2000 clusters", "1527 training rows")),
 ]
+
+
 MORE_WRONG_OPTIONS = [
     (("--init", "magic"), ("unknown initializer 'magic'", "graph")),
     (("--dataset", "mnist-c"), ("unknown data set", "mnist-c", "digits")),

@@ -10,20 +10,26 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from deepmix import bench, kernels
+from deepmix.bench import timing
+from deepmix.bench.timing import DRIVER, machine
 from deepmix.cli import main
+from deepmix.kernels import loader
 
 TIMES = {f"{form}_us" for form in ("kernel", "eager", "distributions", "gemm", "compiled")}
+
+
 FIGURES = {"speedup_vs_eager", "speedup_vs_best", "gbs", "fraction_of_copy", "max_rel_err"}
+
+
 KEYS = {"op", "device", "dtype", "pass", "N", "K", "M"} | TIMES | FIGURES
 
 
 @pytest.mark.filterwarnings("ignore:plain PyTorch runs")
 def test_bench_writes_every_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib", reason="--plot needs matplotlib")
-    if kernels.load().path == "reference":
-        pytest.skip(f"no kernels to time: {kernels.load().reason}")
-    monkeypatch.setattr(bench, "QUICK_SECONDS", 0.01)
+    if loader.load_kernels().path == "reference":
+        pytest.skip(f"no kernels to time: {loader.load_kernels().reason}")
+    monkeypatch.setattr(timing, "QUICK_SECONDS", 0.01)
     file, picture = tmp_path / "bench.json", tmp_path / "bench.png"
     result = CliRunner().invoke(main, ["bench", "--quick", "--json", str(file), "--plot", str(picture)])
     assert result.exit_code == 0, result.output
@@ -46,10 +52,10 @@ def test_bench_writes_every_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_the_machine_of_figures_on_a_gpu_names_its_driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "a GPU")
-    monkeypatch.setattr(bench, "DRIVER", tmp_path / "version")
-    assert bench.machine(torch.device("cuda"))["driver"] is None
-    bench.DRIVER.write_text("NVRM version: 580.65\nGCC version: 12\n")
-    facts = bench.machine(torch.device("cuda"))
+    monkeypatch.setattr(timing, "DRIVER", tmp_path / "version")
+    assert machine(torch.device("cuda"))["driver"] is None
+    DRIVER.write_text("NVRM version: 580.65\nGCC version: 12\n")
+    facts = machine(torch.device("cuda"))
     assert (facts["device"], facts["driver"]) == ("a GPU", "NVRM version: 580.65")
 
 

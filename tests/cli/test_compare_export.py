@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from deepmix.exporting import ONNX_MODULES, Exported
-from deepmix.loading import load
-
-from .conftest import refuses, train
+from deepmix.inference import open_run
+from deepmix.inference.export import ONNX_MODULES, Exported
+from tests.cli.conftest import refuses, train
 
 
 def test_compare_tells_the_difference_and_its_interval(deepmix, seeds, tmp_path):
@@ -79,7 +78,7 @@ def test_export_gives_the_original_on_rows_as_they_are(deepmix, place, exported_
     assert json.loads(done.stdout)["largest_difference"] < 1e-3
     rows = np.load(place / "rows.npy").astype(np.float32)
     log_q, latent = torch.export.load(tmp_path / "m.pt2").module()(torch.from_numpy(rows))
-    run = load(exported_models[model])
+    run = open_run(exported_models[model])
     inference = run.infer(run.prepare(rows))
     assert log_q.detach().numpy() == pytest.approx(inference.log_q_NK, rel=1e-4, abs=1e-3)
     assert latent.detach().numpy() == pytest.approx(inference.latent_NM, rel=1e-4, abs=1e-4)
@@ -98,7 +97,7 @@ def test_export_to_onnx(deepmix, place, exported_models, tmp_path, model):
     assert done.returncode == 0, done.stderr
     rows = np.load(place / "rows.npy").astype(np.float32)
     log_q, _ = onnxruntime.InferenceSession(tmp_path / "m.onnx").run(None, {"x": rows})
-    run = load(exported_models[model])
+    run = open_run(exported_models[model])
     assert np.array_equal(log_q.argmax(axis=1), run.infer(run.prepare(rows)).map_N)
     refuses(deepmix("export", exported_models[model], "--format", "onnx", "-o", "m.onnx"), 2, "exists")
 
@@ -112,6 +111,6 @@ def test_an_export_that_differs_is_not_kept(deepmix, place, tmp_path, monkeypatc
 
 
 def test_onnx_says_what_it_needs(deepmix, place, monkeypatch):
-    monkeypatch.setattr("deepmix.exporting.ONNX_MODULES", ("onnx_of_tomorrow",))
+    monkeypatch.setattr("deepmix.inference.export.ONNX_MODULES", ("onnx_of_tomorrow",))
     done = deepmix("export", place / "run", "--format", "onnx", "-o", "m.onnx")
     refuses(done, 2, "onnx_of_tomorrow", "pip install 'deepmix[onnx]'")

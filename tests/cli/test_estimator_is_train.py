@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 import deepmix as package
-from deepmix.loading import load
-
-from .conftest import TINY
+from deepmix.inference import open_run
+from tests.cli.conftest import TINY
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -25,7 +24,7 @@ def test_identical_assignments(deepmix, blobs, tmp_path, seed):
         4, head=("posterior", "gmm"), init="kmeans", epochs=2, pretrain_epochs=2, random_state=seed
     )
     labels = estimator.fit_predict(rows)
-    table = load(tmp_path / "run").assignments()
+    table = open_run(tmp_path / "run").assignments()
     assert np.array_equal(labels, table["posterior"])
     assert np.array_equal(estimator.run_.assignments()["gmm"], table["gmm"])
     assert np.array_equal(estimator.run_.assignments()["probability"], table["probability"])

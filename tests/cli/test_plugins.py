@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import TINY
+from tests.cli.conftest import TINY
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,7 +51,7 @@ def test_broken_plugin_stops_only_those_who_ask_for_it(command, tmp_path):
 
 
 BROKEN = """
-from deepmix.interfaces import ClusteringHead, Decoder, Initializer, NoOptions
+from deepmix.contracts import ClusteringHead, Decoder, Initializer, NoOptions
 from deepmix_builtins.decoders import MlpDecoder
 import torch
 
@@ -85,13 +85,13 @@ class Unpredictable:
 @pytest.mark.parametrize(
     ("kind", "name", "option", "words"),
     [
-        ("decoders", "NoDecoder", "--decoder", "no subclass of deepmix.interfaces.Decoder"),
+        ("decoders", "NoDecoder", "--decoder", "no subclass of deepmix.contracts.Decoder"),
         ("decoders", "Raising", "--decoder", "can't be built (KeyError: 'width')"),
         ("decoders", "Narrow", "--decoder", "decoder 'part' of broken breaks its contract (ValueError"),
         ("heads", "Wordy", "--head", "head 'part' must give"),
         ("heads", "Unpredictable", "--head", "a head needs fit and predict"),
         ("initializers", "Beyond", "--init", "initializer Beyond must give 1527 whole numbers in 0..9"),
-        ("models", "NoDecoder", "--model", "no subclass of deepmix.interfaces.Model"),
+        ("models", "NoDecoder", "--model", "no subclass of deepmix.contracts.Model"),
     ],
 )
 def test_a_plugin_that_breaks_its_contract_is_named(command, tmp_path, kind, name, option, words):

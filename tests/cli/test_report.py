@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from deepmix.report import seeds, writing
-
-from .conftest import WITH_REPORT
+from tests.cli.conftest import WITH_REPORT
 
 
 def labelled(path):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 
-from deepmix import experiment
-from deepmix.reproduce import load_tables
-
-from .test_bad_input import refuses
+from deepmix.reproduce import jobs, load_tables
+from tests.cli.test_bad_input import refuses
 
 
 def test_list_names_every_table_and_what_is_missing(deepmix):
@@ -45,7 +43,7 @@ def test_ctrl_c_says_how_to_go_on(deepmix, monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(experiment, "run", interrupt)
+    monkeypatch.setattr(jobs, "run_experiment", interrupt)
     done = deepmix("reproduce", "report-clusters", "--quick", "--quiet")
     assert done.returncode == 130
     assert "the same command goes on" in done.stderr

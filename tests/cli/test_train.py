@@ -14,8 +14,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from deepmix.metrics import clustering_accuracy
-
-from .conftest import TINY, WITH_REPORT
+from tests.cli.conftest import TINY, WITH_REPORT
 
 DIGITS_ROWS, DIGITS_TEST = 1797, 270
 
@@ -206,8 +205,8 @@ def test_prepared_archive_is_found_by_name_in_the_data_folder(deepmix, tmp_path)
 
 
 def test_no_options_at_all(deepmix, tmp_path, monkeypatch):
-    monkeypatch.setattr("deepmix.training.MIN_EPOCHS", 1)
-    monkeypatch.setattr("deepmix.training.MIN_UPDATES", 1)
+    monkeypatch.setattr("deepmix.training.schedule.MIN_EPOCHS", 1)
+    monkeypatch.setattr("deepmix.training.schedule.MIN_UPDATES", 1)
     done = deepmix("train")
     assert done.returncode == 0
     (run,) = (tmp_path / "runs").iterdir()

@@ -11,47 +11,48 @@ import torch
 from scipy import sparse
 from sklearn.datasets import load_digits, make_circles, make_moons
 
-from deepmix import plugins, testing
-from deepmix.configuration import ExperimentConfig, build_model, resolve
+from deepmix import testing
+from deepmix.contracts import registry
+from deepmix.data import Split, find_prepared
 from deepmix.errors import UsageError
-from deepmix.files import find_prepared
+from deepmix.experiment import ExperimentConfig, build_model, resolve
+from deepmix.maths import Dims
 from deepmix.metrics import clustering_accuracy
-from deepmix.mixture_vae import Recipe
-from deepmix.types import Dims, Split
+from deepmix.models import Recipe
 
 
 def every(kind: str) -> list[str]:
-    return [plugin.name for plugin in plugins.discover(kind) if plugin.distribution == "deepmix"]
+    return [plugin.name for plugin in registry.discover(kind) if plugin.distribution == "deepmix"]
 
 
 @pytest.mark.parametrize("n_heads", [1, 4])
 @pytest.mark.parametrize("name", every("encoders"))
 def test_encoder(name, n_heads):
     dims = Dims(n_features=12, n_outputs=12, n_components=4, n_heads=n_heads, latent_dim=3, image_shape=(3, 4, 1))
-    testing.check_encoder(plugins.load("encoders", name), dims)
+    testing.check_encoder(registry.load_plugin("encoders", name), dims)
 
 
 @pytest.mark.parametrize("n_heads", [1, 4])
 @pytest.mark.parametrize("name", every("decoders"))
 def test_decoder(name, n_heads):
     dims = Dims(n_features=12, n_outputs=24, n_components=4, n_heads=n_heads, latent_dim=3, image_shape=(2, 2, 3))
-    testing.check_decoder(plugins.load("decoders", name), dims)
+    testing.check_decoder(registry.load_plugin("decoders", name), dims)
 
 
 @pytest.mark.parametrize("name", every("priors"))
 def test_prior(name):
-    testing.check_prior(plugins.load("priors", name))
+    testing.check_prior(registry.load_plugin("priors", name))
 
 
 @pytest.mark.parametrize("name", every("posteriors"))
 def test_posterior(name):
-    testing.check_posterior(plugins.load("posteriors", name))
+    testing.check_posterior(registry.load_plugin("posteriors", name))
 
 
 @pytest.mark.parametrize("name", every("initializers"))
 def test_initializer(name, monkeypatch):
-    monkeypatch.setattr("deepmix.training.MIN_UPDATES", 30)  # `vade` trains a model
-    testing.check_initializer(plugins.load("initializers", name))
+    monkeypatch.setattr("deepmix.training.schedule.MIN_UPDATES", 30)  # `vade` trains a model
+    testing.check_initializer(registry.load_plugin("initializers", name))
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (3, 1), (40, 1), (5, 80)], ids=str)
@@ -59,7 +60,7 @@ def test_initializer(name, monkeypatch):
     ("embedding", "space"), [("tsne", "auto"), ("umap", "auto"), ("umap", "both"), ("spectral", "codes")]
 )
 def test_graph_initializer_takes_data_of_any_shape(shape, embedding, space):
-    graph = plugins.load("initializers", "graph")
+    graph = registry.load_plugin("initializers", "graph")
     rows = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     labels = graph(graph.Options(embedding=embedding, space=space)).initial_labels(rows, rows, 2, seed=0)
     assert set(labels) == {0, 1}
@@ -69,7 +70,7 @@ def test_graph_initializer_takes_data_of_any_shape(shape, embedding, space):
     "curves", [make_moons(1500, noise=0.06, random_state=0), make_circles(1500, factor=0.5, random_state=0)]
 )
 def test_graph_initializer_keeps_curves_whole_that_tsne_tears(curves):
-    graph = plugins.load("initializers", "graph")
+    graph = registry.load_plugin("initializers", "graph")
     rows, truth = curves[0].astype(np.float32), curves[1]
     for embedding, least, most in (("auto", 1.0, 1.0), ("tsne", 0.5, 0.7)):
         labels = graph(graph.Options(embedding=embedding)).initial_labels(rows, rows, 2, seed=0)
@@ -77,7 +78,7 @@ def test_graph_initializer_keeps_curves_whole_that_tsne_tears(curves):
 
 
 def test_graph_initializer_keeps_tsne_where_its_cut_is_no_worse():
-    graph = plugins.load("initializers", "graph")
+    graph = registry.load_plugin("initializers", "graph")
     rows, truth = load_digits(return_X_y=True)
     rows, truth = rows[:600].astype(np.float32), truth[:600]
     found = {
@@ -92,7 +93,7 @@ def test_graph_initializer_needs_no_memory_for_all_pairs_of_one_column(monkeypat
     def refuse(*args):
         raise AssertionError("Ward's method holds all pairs")
 
-    graph = plugins.load("initializers", "graph")
+    graph = registry.load_plugin("initializers", "graph")
     monkeypatch.setattr("deepmix_builtins.initializers.AgglomerativeClustering", refuse)
     truth = np.arange(6000) % 3
     rows = (truth * 20.0 + np.random.default_rng(0).normal(size=6000)).astype(np.float32)[:, None]
@@ -101,7 +102,7 @@ def test_graph_initializer_needs_no_memory_for_all_pairs_of_one_column(monkeypat
 
 
 def test_graph_initializer_carries_labels_from_a_subsample():
-    graph = plugins.load("initializers", "graph")
+    graph = registry.load_plugin("initializers", "graph")
     truth = np.arange(300) % 3
     rows = np.eye(3, 5)[truth] * 20.0 + np.random.default_rng(0).normal(size=(300, 5))
     for x in (rows.astype(np.float32), sparse.csr_matrix(rows.clip(0.0))):
@@ -110,7 +111,7 @@ def test_graph_initializer_carries_labels_from_a_subsample():
 
 
 def test_graph_initializer_looks_for_neighbours_where_the_clusters_are():
-    graph = plugins.load("initializers", "graph")
+    graph = registry.load_plugin("initializers", "graph")
     random, truth = np.random.default_rng(0), np.arange(240) % 3
     clustered = (np.eye(3, 4)[truth] * 20.0 + random.normal(size=(240, 4))).astype(np.float32)
     noise = random.normal(size=(240, 4)).astype(np.float32)
@@ -129,13 +130,13 @@ def test_graph_initializer_looks_for_neighbours_where_the_clusters_are():
 
 @pytest.mark.parametrize("name", every("heads"))
 def test_head(name):
-    testing.check_head(plugins.load("heads", name))
+    testing.check_head(registry.load_plugin("heads", name))
 
 
 @pytest.mark.parametrize("name", every("datasets"))
 def test_dataset(name):
     data_dir = Path(os.environ["DEEPMIX_DATA"]) if "DEEPMIX_DATA" in os.environ else None
-    dataset = plugins.load("datasets", name)
+    dataset = registry.load_plugin("datasets", name)
     if hasattr(dataset.Options(), "download") and (data_dir is None or find_prepared(name, data_dir) is None):
         pytest.skip(f"{name} is not in a data folder; set DEEPMIX_DATA to one that has it")
     testing.check_dataset(dataset, data_dir)
@@ -144,7 +145,9 @@ def test_dataset(name):
 SIX_COLUMNS = Split(
     np.zeros((8, 6), np.float32), np.arange(6), np.arange(6, 8), None, "bernoulli", "", image_shape=(2, 3, 1)
 )
-RECIPES = [name for name in every("models") if isinstance(plugins.load("models", name), Recipe)]
+
+
+RECIPES = [name for name in every("models") if isinstance(registry.load_plugin("models", name), Recipe)]
 
 
 @pytest.mark.parametrize("assignment", ["soft", "hard"])
@@ -162,8 +165,8 @@ def test_model_outside_the_grid(name):
 
 
 def test_checks_refuse_a_prior_whose_weights_do_not_sum_to_one():
-    standard = plugins.load("priors", "standard")
-    mixture = plugins.load("priors", "mixture")
+    standard = registry.load_plugin("priors", "standard")
+    mixture = registry.load_plugin("priors", "mixture")
 
     class Doubled(mixture.__base__):
         def __init__(self, dims, options):

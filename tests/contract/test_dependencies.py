@@ -1,4 +1,4 @@
-"""Dependencies point one way: the core never imports a plugin, and only `plugins.py` reads entry points."""
+"""The core never imports a plugin, and only `contracts/registry.py` reads entry points."""
 
 from __future__ import annotations
 
@@ -29,23 +29,17 @@ def test_core_imports_no_plugin(path):
 
 
 @pytest.mark.parametrize("path", CORE, ids=lambda path: path.name)
-def test_only_plugins_reads_entry_points(path):
+def test_only_the_registry_reads_entry_points(path):
     readers = {"entrypoints"} & imported_modules(path)
-    assert not readers or path.name == "plugins.py"
-
-
-@pytest.mark.parametrize("path", CORE, ids=lambda path: path.name)
-def test_core_does_not_import_its_command_line(path):
-    if path.parent.name != "cli" and path.name != "__main__.py":
-        assert not {name for name in imported_modules(path) if name.startswith("deepmix.cli")}
+    assert not readers or path.name == "registry.py"
 
 
 def test_discovery_imports_nothing(monkeypatch):
     import builtins
 
-    from deepmix import plugins
+    from deepmix.contracts import registry
 
-    plugins.discover.cache_clear()
+    registry.discover.cache_clear()
     real_import = builtins.__import__
 
     def refuse(name, *args, **kwargs):
@@ -53,4 +47,4 @@ def test_discovery_imports_nothing(monkeypatch):
         return real_import(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    assert "mvae-emv2" in plugins.names("models")
+    assert "mvae-emv2" in registry.names("models")

@@ -12,9 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepmix import reference
+from deepmix.maths import formulas
 
-MIXTURE = reference.mixture_posterior
+MIXTURE = formulas.mixture_posterior
+
+
 EPSILON = torch.finfo(torch.float32).eps
 
 
@@ -51,9 +53,17 @@ class Switches:
 
 
 EQ_5 = Switches(likelihood=True)
+
+
 EQ_10 = Switches(use_posterior=False)
+
+
 EQ_15 = Switches()
+
+
 STANDARD = Switches(prior=False)
+
+
 PRODUCT = Switches(likelihood=True, product=True)
 
 

@@ -8,69 +8,69 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepmix import kernels, sources
 from deepmix.errors import DeepmixError, UsageError
+from deepmix.kernels import build, loader
 
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Load as a new process would, with an empty cache; the loaded operators stay loaded."""
-    kernels.load.cache_clear()
+    loader.load_kernels.cache_clear()
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
-    monkeypatch.setattr(kernels, "_built_extension", lambda name, with_cuda: None)
+    monkeypatch.setattr(loader, "_built_extension", lambda name, with_cuda: None)
     yield
     monkeypatch.undo()
-    kernels.load.cache_clear()
+    loader.load_kernels.cache_clear()
 
 
 def test_none_runs_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEEPMIX_BUILD", "none")
-    assert kernels.load().path == "reference"
-    assert kernels.load().devices == frozenset()
+    assert loader.load_kernels().path == "reference"
+    assert loader.load_kernels().devices == frozenset()
 
 
 def test_unknown_choice_lists_the_choices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEEPMIX_BUILD", "gpu")
     with pytest.raises(UsageError, match="choose one of: auto, cpu, cuda, none"):
-        kernels.load()
+        loader.load_kernels()
 
 
 def test_without_a_compiler_the_reference_runs_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DEEPMIX_BUILD", raising=False)
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.warns(RuntimeWarning, match="'no-such-compiler' was not found; install one"):
-        loaded = kernels.load()
+        loaded = loader.load_kernels()
     assert loaded.path == "reference"
-    kernels.load()  # says it once
+    loader.load_kernels()  # says it once
 
 
 def test_a_choice_that_cannot_be_met_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEEPMIX_BUILD", "cpu")
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(UsageError, match="DEEPMIX_BUILD=cpu can't be met"):
-        kernels.load()
+        loader.load_kernels()
     monkeypatch.setenv("DEEPMIX_BUILD", "cuda")
     monkeypatch.setattr(torch.version, "cuda", None)
     with pytest.raises(UsageError, match="install a CUDA build"):
-        kernels.load()
+        loader.load_kernels()
 
 
 def test_the_cache_is_keyed_by_torch_and_sources(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = kernels.cache_folder()
+    now = loader.cache_folder()
     monkeypatch.setattr(torch, "__version__", "9.9.9")
-    assert kernels.cache_folder() != now
+    assert loader.cache_folder() != now
     monkeypatch.undo()
-    monkeypatch.setattr(sources, "source_hash", lambda: "another")
-    assert kernels.cache_folder().name != now.name
+    monkeypatch.setattr(build, "source_hash", lambda: "another")
+    assert loader.cache_folder().name != now.name
 
 
 def test_every_source_is_listed() -> None:
-    listed = {path.name for path in (*sources.operator_sources(with_cuda=True), *sources.native_sources())}
-    on_disk = {path.name for path in sources.folder().rglob("*") if path.suffix in {".cpp", ".cu"}}
+    listed = {path.name for path in (*build.operator_sources(with_cuda=True), *build.native_sources())}
+    on_disk = {path.name for path in build.folder().rglob("*") if path.suffix in {".cpp", ".cu"}}
     assert listed == on_disk
-    with_cuda = sources.operator_sources(with_cuda=True)
+    with_cuda = build.operator_sources(with_cuda=True)
     assert len({path.name for path in with_cuda}) == len(with_cuda)  # on first use, all objects share a folder
-    suffixes = {path.suffix for path in sources.folder().rglob("*") if path.is_file()}
+    suffixes = {path.suffix for path in build.folder().rglob("*") if path.is_file()}
     assert suffixes <= {".cpp", ".cu", ".h", ".sh"}  # what else there were would be neither hashed nor installed
 
 
@@ -86,10 +86,10 @@ def test_a_built_extension_that_does_not_load_is_compiled_again(
 ) -> None:
     library = broken(tmp_path / "_ops.abi3.so")
     compiled = []
-    monkeypatch.setattr(kernels, "_built_extension", lambda name, with_cuda: library)
-    monkeypatch.setattr(kernels, "_compile", lambda name, *a, **k: compiled.append(name))
+    monkeypatch.setattr(loader, "_built_extension", lambda name, with_cuda: library)
+    monkeypatch.setattr(loader, "_compile", lambda name, *a, **k: compiled.append(name))
     monkeypatch.setenv("DEEPMIX_BUILD", "cpu")
-    loaded = kernels.load()
+    loaded = loader.load_kernels()
     assert compiled == ["_ops"]
     assert loaded.path == "compiled on first use"
     assert loaded.reason.startswith("the extension built when deepmix was installed doesn't load")
@@ -97,12 +97,12 @@ def test_a_built_extension_that_does_not_load_is_compiled_again(
 
 
 def test_a_cached_library_that_does_not_load_is_compiled_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    library = broken(kernels.cache_folder() / "_ops.so")
+    library = broken(loader.cache_folder() / "_ops.so")
     library.with_suffix(".ready").touch()
     compiled = []
-    monkeypatch.setattr(kernels, "_compile", lambda name, *a, **k: compiled.append(library.exists()))
+    monkeypatch.setattr(loader, "_compile", lambda name, *a, **k: compiled.append(library.exists()))
     monkeypatch.setenv("DEEPMIX_BUILD", "cpu")
-    assert kernels.load().path == "compiled on first use"
+    assert loader.load_kernels().path == "compiled on first use"
     assert compiled == [False]  # removed first, or the builder would think it done
 
 
@@ -111,44 +111,44 @@ def test_without_kernels_for_cuda_those_for_the_cpu_still_run(monkeypatch: pytes
         if with_cuda:
             raise RuntimeError("no cuda_runtime.h\nand more")
 
-    monkeypatch.setattr(kernels, "why_no_cuda", lambda: None)
-    monkeypatch.setattr(kernels, "_compile", compile_cpu_only)
+    monkeypatch.setattr(loader, "why_no_cuda", lambda: None)
+    monkeypatch.setattr(loader, "_compile", compile_cpu_only)
     monkeypatch.delenv("DEEPMIX_BUILD", raising=False)
     with pytest.warns(RuntimeWarning, match=r"on the GPU: no cuda_runtime\.h$"):
-        loaded = kernels.load()
+        loaded = loader.load_kernels()
     assert (loaded.path, loaded.devices) == ("compiled on first use", frozenset({"cpu"}))
     assert loaded.reason == "no cuda_runtime.h"
 
 
 def test_an_extension_built_with_cuda_needs_no_toolkit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     library = tmp_path / "_ops.abi3.so"
-    monkeypatch.setattr(kernels, "_built_extension", lambda name, with_cuda: library if with_cuda else None)
+    monkeypatch.setattr(loader, "_built_extension", lambda name, with_cuda: library if with_cuda else None)
     monkeypatch.setattr(torch.ops, "load_library", lambda path: None)
-    monkeypatch.setattr(kernels, "why_no_cuda", lambda: "nvcc was not found")
+    monkeypatch.setattr(loader, "why_no_cuda", lambda: "nvcc was not found")
     for wanted in ("auto", "cuda"):
         monkeypatch.setenv("DEEPMIX_BUILD", wanted)
-        kernels.load.cache_clear()
-        assert kernels.load().devices == frozenset({"cpu", "cuda"})
-        assert kernels.load().path == "ahead of time"
+        loader.load_kernels.cache_clear()
+        assert loader.load_kernels().devices == frozenset({"cpu", "cuda"})
+        assert loader.load_kernels().path == "ahead of time"
 
 
 def test_a_built_extension_that_cannot_be_replaced_gives_way_to_the_reference(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     library = broken(tmp_path / "_ops.abi3.so")
-    monkeypatch.setattr(kernels, "_built_extension", lambda name, with_cuda: None if with_cuda else library)
+    monkeypatch.setattr(loader, "_built_extension", lambda name, with_cuda: None if with_cuda else library)
     monkeypatch.setenv("CXX", "no-such-compiler")
     monkeypatch.delenv("DEEPMIX_BUILD", raising=False)
     monkeypatch.setattr(torch.version, "cuda", None)
     with pytest.warns(RuntimeWarning, match=r"doesn't load: .*; the C\+\+ compiler 'no-such-compiler' was not found"):
-        assert kernels.load().path == "reference"
+        assert loader.load_kernels().path == "reference"
 
 
 def test_a_module_for_numpy_that_does_not_load_is_compiled_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     library = broken(tmp_path / "_native.so")
-    monkeypatch.setattr(kernels, "_built_extension", lambda name, with_cuda: library)
+    monkeypatch.setattr(loader, "_built_extension", lambda name, with_cuda: library)
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(DeepmixError, match=r"can't be built: the C\+\+ compiler 'no-such-compiler' was not found"):
-        kernels.native.__wrapped__()
+        loader.native.__wrapped__()

@@ -8,13 +8,19 @@ import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
-from deepmix import kernels, ops, reference
-from deepmix.types import Gaussian, MixtureParameters
+from deepmix.kernels import loader, ops
+from deepmix.maths import Gaussian, MixtureParameters, formulas
 from tests.ops.oracle import assert_as_exact_as_reference, draws_for, operator
 
 pytestmark = pytest.mark.usefixtures("device")
+
+
 diagonal = operator("component_log_prob")
+
+
 full = operator("component_log_prob_full")
+
+
 SIZES = [
     *((N, K, M) for N in (0, 1, 7) for K in (1, 10, 1000) for M in (1, 10, 64)),
     (65536, 10, 10),
@@ -22,6 +28,8 @@ SIZES = [
     (4097, 20, 3),
     (70, 20000, 2),
 ]
+
+
 FULL_SIZES = [(N, K, M) for N, K, M in SIZES if K * M * M <= 100_000 and N * K * M <= 7_000_000]
 
 
@@ -44,7 +52,7 @@ def full_arguments(N: int, K: int, M: int, dtype: torch.dtype = torch.float32, s
 def test_diagonal_error_is_at_most_twice_the_references(N: int, K: int, M: int) -> None:
     assert_as_exact_as_reference(
         diagonal,
-        reference.component_log_prob,
+        formulas.component_log_prob,
         lambda seed: diagonal_arguments(N, K, M, seed=seed),
         draws_for((N, K, M)),
     )
@@ -53,7 +61,7 @@ def test_diagonal_error_is_at_most_twice_the_references(N: int, K: int, M: int) 
 @pytest.mark.parametrize(("N", "K", "M"), FULL_SIZES)
 def test_full_error_is_at_most_twice_the_references(N: int, K: int, M: int) -> None:
     assert_as_exact_as_reference(
-        full, reference.component_log_prob_full, lambda seed: full_arguments(N, K, M, seed=seed), draws_for((N, K, M))
+        full, formulas.component_log_prob_full, lambda seed: full_arguments(N, K, M, seed=seed), draws_for((N, K, M))
     )
 
 
@@ -84,7 +92,7 @@ def test_typed_face_is_scikit_learns_e_step(covariance: str) -> None:
 
 
 def test_numpy_callers_get_the_same() -> None:
-    native = kernels.native()
+    native = loader.native()
     for kernel, arguments in ((diagonal, diagonal_arguments(100, 5, 3)), (full, full_arguments(100, 5, 3))):
         got = native.component_log_prob(*(argument.numpy() for argument in arguments))
         for array, expected in zip(got, kernel(*arguments), strict=True):

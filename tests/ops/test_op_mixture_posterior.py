@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from deepmix import ops, reference
-from deepmix.types import Gaussian, Latents, MixtureParameters
+from deepmix.kernels import ops
+from deepmix.maths import Gaussian, Latents, MixtureParameters, formulas
 from tests.ops.oracle import (
     EQ_5,
     EQ_10,
@@ -27,7 +27,11 @@ from tests.ops.oracle import (
 )
 
 pytestmark = pytest.mark.usefixtures("device")
+
+
 kernel = operator("mixture_posterior")
+
+
 GRID = [
     *(Sizes(N, K, M) for N in (0, 1, 7) for K in (1, 10, 1000) for M in (1, 10, 64)),
     *(Sizes(N, K, M, shared=True) for N in (0, 1, 7) for K in (10, 1000) for M in (1, 10, 64)),
@@ -139,7 +143,7 @@ def test_typed_face_is_the_reference() -> None:
     latents = Latents(noise, Gaussian(mean, log_var), prior, torch.zeros(9, 4), at_mean=False)
     got = ops.mixture_posterior(latents, torch.zeros(2, 9, 1), use_posterior=True)
     assert got.z_LNHM is None
-    *_, log_q_NK, log_normalizer_N = reference.mixture_posterior(
+    *_, log_q_NK, log_normalizer_N = formulas.mixture_posterior(
         latents.z_LNHM, mean, log_var, prior_mean, prior_log_var, log_weight, None, True, False
     )
     torch.testing.assert_close(got.log_q_NK, log_q_NK)

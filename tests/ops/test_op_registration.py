@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from deepmix import operators, ops
-from deepmix.types import Gaussian, Latents, MixtureParameters
+from deepmix.kernels import autograd, ops
+from deepmix.maths import Gaussian, Latents, MixtureParameters
 from tests.ops.oracle import (
     EQ_5,
     EQ_10,
@@ -28,8 +28,14 @@ from tests.ops.oracle import (
 from tests.ops.test_op_component_log_prob import diagonal_arguments, full_arguments
 
 SMALL = [Sizes(5, 3, 2, L=2), Sizes(5, 3, 2, L=2, shared=True)]
+
+
 SAMPLED_SWITCHES = [EQ_10, EQ_15, STANDARD, Switches(product=True)]
+
+
 SWITCHES = [EQ_5, EQ_10, STANDARD, PRODUCT]
+
+
 SAMPLED = "sampled_mixture_posterior"
 
 
@@ -83,7 +89,7 @@ def test_eager_gradients_are_the_operators_own(number: int) -> None:
     name, arguments = calls(torch.float32)[number]
     leaves = [a for a in with_gradients(arguments, name) if isinstance(a, Tensor) and a.requires_grad]
     results = []
-    for compute in (operator(name), lambda *a: operators.call(name, *a)):
+    for compute in (operator(name), lambda *a: autograd.call(name, *a)):
         outputs = compute(*arguments)
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         upstream = [torch.full_like(output, 0.5 + i) for i, output in enumerate(outputs)]
@@ -127,7 +133,7 @@ def test_compiles_whole(compute: Callable[..., Tensor], sizes: Sizes) -> None:
 IN_A_NEW_PROCESS = """
 import sys, torch
 from deepmix import operators, ops
-from deepmix.types import Gaussian, MixtureParameters
+from deepmix.maths import Gaussian, MixtureParameters
 
 z = torch.arange(6.0).reshape(3, 2).requires_grad_()
 mixture = MixtureParameters(Gaussian(torch.eye(2), torch.zeros(2, 2)), torch.zeros(2))
@@ -174,7 +180,7 @@ def test_vmap_over_priors() -> None:
             assert torch.equal(got[i], expected)
 
 
-@pytest.mark.parametrize("compute", [operators.call, lambda name, *a: operator(name)(*a)], ids=["eager", "operator"])
+@pytest.mark.parametrize("compute", [autograd.call, lambda name, *a: operator(name)(*a)], ids=["eager", "operator"])
 def test_gradients_through_vmap(compute: Callable[..., Any]) -> None:
     mean, log_var, prior_mean, prior_log_var = mixture_arguments(SMALL[0], EQ_10)[1:5]
     means = torch.stack([mean, mean - 1.0], dim=1).requires_grad_()

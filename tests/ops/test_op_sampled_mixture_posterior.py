@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from deepmix import ops, reference
-from deepmix.types import Gaussian, Latents, MixtureParameters
+from deepmix import kernels
+from deepmix.kernels import ops
+from deepmix.maths import Gaussian, Latents, MixtureParameters, formulas
 from tests.ops.oracle import (
     EQ_10,
     EQ_15,
@@ -23,7 +24,11 @@ from tests.ops.oracle import (
 from tests.ops.test_op_mixture_posterior import GRID
 
 pytestmark = pytest.mark.usefixtures("device")
+
+
 kernel = operator("sampled_mixture_posterior")
+
+
 LAYOUTS = pytest.mark.parametrize("shared", [False, True], ids=["heads", "shared"])
 
 
@@ -31,7 +36,7 @@ LAYOUTS = pytest.mark.parametrize("shared", [False, True], ids=["heads", "shared
 def test_error_is_at_most_twice_the_references(sizes: Sizes) -> None:
     assert_as_exact_as_reference(
         kernel,
-        reference.sampled_mixture_posterior,
+        formulas.sampled_mixture_posterior,
         lambda seed: sampled_arguments(sizes, EQ_15, seed=seed),
         sizes.draws,
     )
@@ -42,7 +47,7 @@ def test_error_is_at_most_twice_the_references(sizes: Sizes) -> None:
 def test_every_switch(sizes: Sizes, switches: Switches) -> None:
     assert_as_exact_as_reference(
         kernel,
-        reference.sampled_mixture_posterior,
+        formulas.sampled_mixture_posterior,
         lambda seed: sampled_arguments(sizes, switches, seed=seed),
         sizes.draws,
     )
@@ -51,7 +56,7 @@ def test_every_switch(sizes: Sizes, switches: Switches) -> None:
 @LAYOUTS
 def test_float64(shared: bool) -> None:
     arguments = sampled_arguments(Sizes(33, 5, 9, L=2, shared=shared), EQ_15, torch.float64)
-    for got, expected in zip(kernel(*arguments), reference.sampled_mixture_posterior(*arguments), strict=True):
+    for got, expected in zip(kernel(*arguments), formulas.sampled_mixture_posterior(*arguments), strict=True):
         same = expected[:, : got.shape[1]] if got.dim() == 2 else expected
         torch.testing.assert_close(got, same, rtol=1e-13, atol=1e-13)
 
@@ -62,7 +67,7 @@ def test_gradient_of_one_output_alone(number: int, shared: bool) -> None:
     arguments = sampled_arguments(Sizes(33, 5, 9, L=2, shared=shared), EQ_15, torch.float64)
     leaves = [a.requires_grad_() for a in arguments[1:] if isinstance(a, Tensor)]
     found = []
-    for compute in (kernel, reference.sampled_mixture_posterior):
+    for compute in (kernel, formulas.sampled_mixture_posterior):
         output = compute(*arguments)[number]
         output = output[:, :1] if number == 2 and shared else output
         found.append(torch.autograd.grad(output.square().sum(), leaves, materialize_grads=True))
@@ -75,7 +80,7 @@ def test_samples_are_those_drawn_first(shared: bool) -> None:
     arguments = sampled_arguments(Sizes(40, 10, 10, L=2, shared=shared), EQ_15)
     noise, mean, log_var, *rest, use_posterior, product = arguments
     z, *found = kernel(*arguments)
-    torch.testing.assert_close(z, reference.reparameterise(noise, mean, log_var))
+    torch.testing.assert_close(z, formulas.reparameterise(noise, mean, log_var))
     given = operator("mixture_posterior")(z, mean, log_var, *rest, None, use_posterior, product)
     for got, expected in zip(found, given, strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
@@ -87,7 +92,7 @@ def test_narrow_posteriors_keep_their_density(shared: bool) -> None:
     arguments = sampled_arguments(Sizes(40, 4, 10, shared=shared), EQ_15)
     arguments[1] += 1e3
     arguments[2] -= 15.0
-    exact = reference.sampled_mixture_posterior(*(a.double() if isinstance(a, Tensor) else a for a in arguments))[2]
+    exact = formulas.sampled_mixture_posterior(*(a.double() if isinstance(a, Tensor) else a for a in arguments))[2]
     got = kernel(*arguments)[2]
     torch.testing.assert_close(got.double(), exact[:, : got.shape[1]], rtol=1e-6, atol=1e-4)
 
@@ -135,9 +140,9 @@ def test_typed_face_draws_z_where_no_likelihood_enters(plain: bool) -> None:
     arguments[1:3] = posterior.mean.float(), posterior.log_var.float()
     prior = MixtureParameters(Gaussian(prior_mean, prior_log_var), log_weight)
     latents = Latents(noise, posterior, prior, torch.zeros(9, 4), at_mean=False)
-    with ops.reference_only() if plain else contextlib.nullcontext():
+    with kernels.reference_only() if plain else contextlib.nullcontext():
         found = ops.mixture_posterior(latents, None, use_posterior=True)
-    z, _, _, log_q_NK, log_normalizer_N = reference.sampled_mixture_posterior(*arguments)
+    z, _, _, log_q_NK, log_normalizer_N = formulas.sampled_mixture_posterior(*arguments)
     assert found.z_LNHM is not None
     torch.testing.assert_close(found.z_LNHM, z)
     torch.testing.assert_close(found.log_q_NK, log_q_NK)
@@ -145,7 +150,7 @@ def test_typed_face_draws_z_where_no_likelihood_enters(plain: bool) -> None:
 
 
 def test_noise_has_no_gradient() -> None:
-    for compute in (kernel, reference.sampled_mixture_posterior):
+    for compute in (kernel, formulas.sampled_mixture_posterior):
         arguments = sampled_arguments(Sizes(9, 4, 3), EQ_15)
         noise, mean = arguments[0].requires_grad_(), arguments[1].requires_grad_()
         by_noise, by_mean = torch.autograd.grad(compute(*arguments)[0].sum(), (noise, mean), allow_unused=True)

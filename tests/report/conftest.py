@@ -20,6 +20,8 @@ HOSTILE_LABELS = (
     "]]></svg><img src=x onerror=alert(3)>",
     "\u202eturned round & " + "long " * 40,
 )
+
+
 HOSTILE_COLUMNS = ("</table><h1>x", "b&b", "<!--", "'e'", "=f()", "</style><script>alert(4)</script>")
 
 
@@ -87,7 +89,7 @@ def make_material(
         "size": {"components": n_clusters, "latent_dim": 5},
         "model": {"likelihood": "gaussian"},
         "data": data,
-        "parts": {"data": "deepmix.configuration:_FromFile"},
+        "parts": {"data": "deepmix.experiment.parts:FromFile"},
         "n_parameters": 1234,
     }
     environment = dict.fromkeys(("deepmix", "torch", "numpy", "scikit-learn", "python", "platform"), "1.0")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from deepmix.maths import Inference
 from deepmix.report import analysis
 from deepmix.training import diagnose
-from deepmix.types import Inference
 
 
 def test_clusters_are_matched_one_to_one_and_those_left_over_by_majority():

@@ -10,12 +10,19 @@ from typing import Any
 
 import pytest
 
-from .conftest import CASES, SEVERAL_SEEDS, rendered
+from tests.report.conftest import CASES, SEVERAL_SEEDS, rendered
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+
+
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
 PHONE, DESKTOP = 360, 1280
+
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH: the report can't be opened in a browser"),

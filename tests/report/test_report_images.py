@@ -6,9 +6,9 @@ import zlib
 import numpy as np
 import pytest
 
-from deepmix.preparation import Preparation
-from deepmix.report import images, writing
-from deepmix.types import Split
+from deepmix.data import Preparation, Split
+from deepmix.report import writing
+from deepmix.report.html import images
 
 
 def decoded(content: bytes) -> np.ndarray:

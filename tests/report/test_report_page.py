@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from deepmix.report import words
-from deepmix.report.markup import fixed, percent
+from deepmix.report.html.markup import fixed, percent
 from deepmix.report.writing import render
-
-from .conftest import CASES, HOSTILE_COLUMNS, HOSTILE_LABELS, make_material, rendered
+from tests.report.conftest import CASES, HOSTILE_COLUMNS, HOSTILE_LABELS, make_material, rendered
 
 VOID = {"meta", "link", "img", "br"}
+
+
 LANDMARKS = {"header", "nav", "main", "footer"}
 
 

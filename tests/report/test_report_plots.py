@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from deepmix.report import plots
-from deepmix.report.markup import Markup, element, fixed, number, percent
-from deepmix.report.plots import Group, Series
+from deepmix.report.html import plots
+from deepmix.report.html.markup import Markup, element, fixed, number, percent
+from deepmix.report.html.plots import Group, Series
 
 
 @pytest.mark.parametrize(

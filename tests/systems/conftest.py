@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepmix import experiment
-from deepmix.configuration import ExperimentConfig, build_model, resolve
-from deepmix.interfaces import Model
+from deepmix.contracts import Model
+from deepmix.data import Split
+from deepmix.experiment import ExperimentConfig, build_model, prepare_experiment, resolve, run_experiment
 from deepmix.runs import RunFolder
-from deepmix.types import Split
 
 N_COLUMNS, N_COMPONENTS = 6, 4
 
@@ -37,9 +36,9 @@ def train(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """Run a whole experiment, Digits unless said, and return what metrics.json holds."""
 
     def call(model: str, *, settings: dict[str, str] | None = None, **config: Any) -> dict[str, Any]:
-        prepared = experiment.prepare(ExperimentConfig(model=model, settings=settings or {}, **config))
+        prepared = prepare_experiment(ExperimentConfig(model=model, settings=settings or {}, **config))
         folder = RunFolder.create(tmp_path / f"run-{len(list(tmp_path.iterdir()))}", overwrite=False)
-        return experiment.run(prepared, folder, Silent())
+        return run_experiment(prepared, folder, Silent()).metrics
 
     return call
 

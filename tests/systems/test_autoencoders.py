@@ -9,6 +9,8 @@ import torch
 from torch.distributions import Bernoulli
 
 WIDTHS = {"encoder.hidden": "8-7", "decoder.hidden": "8-7"}
+
+
 K, N = 4, 9
 
 

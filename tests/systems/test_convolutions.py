@@ -7,14 +7,13 @@ import json
 import numpy as np
 import pytest
 import torch
-from deepmix_builtins.convolutions import ConvDecoder, ConvEncoder, ConvOptions, ToChannels, ToRows
+from deepmix_builtins.networks.convolutions import ConvDecoder, ConvEncoder, ConvOptions, ToChannels, ToRows
 
-from deepmix import experiment
-from deepmix.configuration import ExperimentConfig
-from deepmix.data import SplitOptions, prepare
+from deepmix.data import SplitOptions, arrange_rows
 from deepmix.errors import UsageError
+from deepmix.experiment import ExperimentConfig, prepare_experiment
+from deepmix.maths import Dims
 from deepmix.testing import check_decoder, check_encoder
-from deepmix.types import Dims
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (7, 5, 3), (1, 9, 1), (1, 1, 2)], ids=str)
@@ -62,7 +61,7 @@ def test_a_pixel_moves_only_what_is_near_it():
 )
 def test_where_the_shape_comes_from(shape, asked, expected):
     x = np.random.default_rng(0).random(shape)
-    assert prepare(x, None, SplitOptions(image_shape=asked)).image_shape == expected
+    assert arrange_rows(x, None, SplitOptions(image_shape=asked)).image_shape == expected
 
 
 @pytest.mark.parametrize("asked", ["28", "28x", "0x4", "3x4x1x1", "wide"])
@@ -73,17 +72,17 @@ def test_shapes_that_are_none(asked):
 
 def test_a_shape_that_does_not_fit_the_columns():
     with pytest.raises(UsageError, match="an image of 4x4 has 16 values and a row has 12"):
-        prepare(np.zeros((5, 12)), None, SplitOptions(image_shape="4x4"))
+        arrange_rows(np.zeros((5, 12)), None, SplitOptions(image_shape="4x4"))
 
 
 def test_rows_that_are_no_images_are_refused_before_anything_is_written(tmp_path):
     np.save(tmp_path / "rows.npy", np.random.default_rng(0).random((20, 12)))
     config = ExperimentConfig(model="vade-conv", dataset=str(tmp_path / "rows.npy"), settings={"components": "2"})
     with pytest.raises(UsageError, match=r"this encoder is for images.*image_shape=28x28"):
-        experiment.prepare(config)
+        prepare_experiment(config)
     config = ExperimentConfig(decoder="conv", dataset=str(tmp_path / "rows.npy"), settings={"components": "2"})
     with pytest.raises(UsageError, match="this decoder is for images"):
-        experiment.prepare(config)
+        prepare_experiment(config)
 
 
 def test_options_are_checked():

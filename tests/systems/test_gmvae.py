@@ -7,13 +7,15 @@ import math
 import numpy as np
 import pytest
 import torch
-from deepmix_builtins.gmvae import GmvaeOptions, cluster_posterior, conditional_kl, cut_off
+from deepmix_builtins.models.gmvae import GmvaeOptions, cluster_posterior, conditional_kl, cut_off
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from deepmix.errors import UsageError
-from deepmix.types import Gaussian
+from deepmix.maths import Gaussian
 
 N, K, M = 7, 4, 2
+
+
 SMALL = {"hidden": "8-7", "w_dim": "1", "component_width": "5"}
 
 

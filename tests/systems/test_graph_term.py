@@ -11,11 +11,9 @@ from scipy.spatial.distance import jensenshannon
 
 from deepmix.data import Rows
 from deepmix.errors import UsageError
-from deepmix.mixture_vae import MixtureOptions
-from deepmix.reference import jensen_shannon
-from deepmix.types import Gaussian
-
-from ..unit.test_training import PowerCutError, run, small_experiment
+from deepmix.maths import Gaussian, jensen_shannon
+from deepmix.models import MixtureOptions
+from tests.unit.test_training import PowerCutError, run, small_experiment
 
 WIDTHS = {"encoder.hidden": "8-7", "decoder.hidden": "8-7"}
 
@@ -73,7 +71,7 @@ def test_neighbours_are_the_nearest_other_training_rows():
 
 @pytest.mark.parametrize("stops", [(1,), (4,), (1, 3)], ids=str)
 def test_resumed_run_with_a_graph_has_the_bits_of_the_whole_one(tmp_path, stops, monkeypatch):
-    monkeypatch.setattr("deepmix.training.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("deepmix.training.trainer.CHECKPOINT_SECONDS", 0.0)
     of = small_experiment(graph_weight="3.0", graph_neighbours="4")
     run(tmp_path / "whole", of)
     for index, stop in enumerate(stops):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from deepmix_builtins.vade_initializer import VadeInitializer, VadeOptions
+from deepmix_builtins.clustering.vade_initializer import VadeInitializer, VadeOptions
 from torch.distributions import Bernoulli
 
-from deepmix.configuration import ExperimentConfig, resolve
+from deepmix.experiment import ExperimentConfig, resolve
 from deepmix.metrics import clustering_accuracy
 
 

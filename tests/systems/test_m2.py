@@ -8,16 +8,18 @@ import math
 import numpy as np
 import pytest
 import torch
-from deepmix_builtins.m2 import M2Options, known_or_inferred, label_loss
+from deepmix_builtins.models.m2 import M2Options, known_or_inferred, label_loss
 from torch.distributions import Bernoulli, Categorical, Normal, kl_divergence
 
-from deepmix import DeepMixture, experiment, loading
-from deepmix.configuration import ExperimentConfig
+from deepmix import DeepMixture
 from deepmix.data import revealed_labels
 from deepmix.errors import UsageError
-from deepmix.evaluation import evaluate_run
+from deepmix.experiment import ExperimentConfig, prepare_experiment
+from deepmix.inference import evaluate_run, open_run
 
 N, K, M = 8, 4, 2
+
+
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}
 
 
@@ -145,7 +147,7 @@ def half_labelled(tmp_path):
 def test_unknown_is_minus_one_however_it_is_written(tmp_path, kind):
     x, y = three_groups()
     np.savez(tmp_path / "x.npz", x=x, y=y.astype("float64").astype(kind))
-    prepared = experiment.prepare(
+    prepared = prepare_experiment(
         ExperimentConfig(model="m2", dataset=str(tmp_path / "x.npz"), settings={"labelled": "9"})
     )
     assert prepared.n_components == 3
@@ -172,7 +174,7 @@ def test_unknown_labels_are_neither_a_class_nor_scored(train, tmp_path, half_lab
     assert "initial_labels" not in results
     config = json.loads((tmp_path / "run-1" / "config.json").read_text())
     assert config["resolved"]["model"]["labelled"] == 60
-    again = evaluate_run(loading.load(tmp_path / "run-1"))
+    again = evaluate_run(open_run(tmp_path / "run-1"))
     assert again["heads"]["posterior"] == results["heads"]["posterior"]
 
 
@@ -186,17 +188,17 @@ def test_unknown_labels_are_neither_a_class_nor_scored(train, tmp_path, half_lab
 )
 def test_bad_settings(half_labelled, settings, message):
     with pytest.raises(UsageError, match=message):
-        experiment.prepare(ExperimentConfig(model="m2", dataset=half_labelled, settings=settings))
+        prepare_experiment(ExperimentConfig(model="m2", dataset=half_labelled, settings=settings))
 
 
 def test_labels_that_are_not_there(tmp_path):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).random((20, 3)))
     of = {"model": "m2", "dataset": str(tmp_path / "x.npy")}
     with pytest.raises(UsageError, match="there are no labels to learn from"):
-        experiment.prepare(ExperimentConfig(**of, settings={"labelled": "5", "components": "2"}))
+        prepare_experiment(ExperimentConfig(**of, settings={"labelled": "5", "components": "2"}))
     np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).random((20, 3)), y=np.full(20, -1))
     with pytest.raises(UsageError, match="every training row has the label -1"):
-        experiment.prepare(ExperimentConfig(model="m2", dataset=str(tmp_path / "x.npz"), settings={"labelled": "5"}))
+        prepare_experiment(ExperimentConfig(model="m2", dataset=str(tmp_path / "x.npz"), settings={"labelled": "5"}))
 
 
 def test_a_few_labels_beat_none_on_digits(train):

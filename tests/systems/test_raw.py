@@ -9,7 +9,7 @@ from scipy.stats import multivariate_normal
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 
-from deepmix import plugins
+from deepmix.contracts import registry
 from deepmix.metrics import clustering_accuracy
 
 K, D = 4, 6
@@ -89,7 +89,7 @@ def test_k_means_is_scikit_learns_from_the_same_centres(small_model):
 def test_digits_by_k_means_are_scikit_learns(train):
     results = train("kmeans", heads=("posterior", "kmeans"))
     assert results["heads"]["posterior"]["train"]["acc"] == results["heads"]["kmeans"]["train"]["acc"]
-    split = plugins.load("datasets", "digits")
+    split = registry.load_plugin("datasets", "digits")
     parts = split(split.Options()).load(None)
     reference = KMeans(10, n_init=10, random_state=0).fit(parts.x[parts.train])
     sizes = np.bincount(reference.labels_).tolist()

@@ -24,16 +24,23 @@ from deepmix.errors import UsageError
 
 SMALL = {"encoder.hidden": "16", "decoder.hidden": "16", "anchor": 10}
 """Networks of one narrow layer."""
+
+
 CLASSIFIERS_ONLY = (
     "scikit-learn 1.9 takes whatever has predict_proba and accepts sparse rows for a classifier, and reads "
     "tags.classifier_tags.multi_class of a clusterer, which has none; sparse rows are tested below"
 )
+
+
 EXPECTED_FAILURES = {
     "check_estimator_sparse_array": CLASSIFIERS_ONLY,
     "check_estimator_sparse_matrix": CLASSIFIERS_ONLY,
 }
 """Checks of scikit-learn that the estimator can't pass, each with its reason."""
+
+
 TRUTH = np.arange(120) % 3
+
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -10,9 +10,9 @@ import torch
 from sklearn.cluster import Birch
 from torch import nn
 
+from deepmix.contracts import Prior
 from deepmix.errors import UsageError
-from deepmix.interfaces import Prior
-from deepmix.types import Dims, Gaussian, MixtureParameters
+from deepmix.maths import Dims, Gaussian, MixtureParameters
 
 
 @dataclass(frozen=True)

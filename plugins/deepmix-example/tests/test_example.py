@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 from deepmix_example import RingPrior, make_birch
 
 from deepmix.testing import check_head, check_prior

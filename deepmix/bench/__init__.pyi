@@ -1,0 +1,1 @@
+from .timing import time_kernels as time_kernels

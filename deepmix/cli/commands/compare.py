@@ -1,0 +1,65 @@
+"""`deepmix compare`: runs beside each other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from deepmix.cli.output import check_out, replacing
+from deepmix.cli.pictures import draw_comparison
+from deepmix.cli.progress import table_console
+from deepmix.cli.streaming import OVERWRITE
+from deepmix.inference import ELBO, METRICS, compare_runs, read_compared
+
+
+@click.command()
+@click.argument("folders", metavar="RUN RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--metric", type=click.Choice([*METRICS, ELBO]), default="acc", show_default=True)
+@click.option("--head", help="Whose clusters.  [default: each run's first head]")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw every seed, the means and intervals: a .png file.")
+@OVERWRITE
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def compare(
+    folders: tuple[Path, ...], metric: str, head: str | None, plot: Path | None, overwrite: bool, as_json: bool
+) -> None:
+    """Compare finished runs on their test rows: by scores against labels, or by the ELBO.
+
+    Each RUN is a run's folder, or the folder of several seeds. Differences are from the first, with 95 % intervals of
+    a paired bootstrap: the same test rows (and seeds) drawn for both, 1000 times; for the ELBO seeds alone.
+    """
+    if plot is not None:
+        check_out(plot, (".png",), overwrite=overwrite)
+    rows = compare_runs([read_compared(folder, head) for folder in folders], metric)
+    if as_json:
+        click.echo(json.dumps({"metric": metric, "split": "test", "runs": rows}, indent=2))
+    else:
+        table_console().print(_table(rows, metric))
+    if plot is not None:
+        with replacing(plot) as path:
+            draw_comparison(rows, metric, path)
+
+
+def _table(rows: list[dict[str, Any]], metric: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=f"{metric}, test rows", title_justify="left")
+    for heading in ("run", "head", "seeds", "mean", "std", "best", "minus the first", "95 % interval"):
+        table.add_column(heading, justify="left" if heading in ("run", "head") else "right")
+    for row in rows:
+        score = row[metric]
+        cells = [
+            str(len(row["seeds"])),
+            f"{score['mean']:.4f}",
+            f"{score['std']:.4f}" if len(row["seeds"]) > 1 else "-",
+            f"{score['best']:.4f}",
+        ]
+        if "difference" in row:
+            gap = row["difference"]
+            known = gap["low"] is not None
+            cells += [f"{gap['mean']:+.4f}", f"{gap['low']:+.4f} to {gap['high']:+.4f}" if known else "-"]
+        table.add_row(Text(row["run"]), Text(row["head"]), *cells)
+    return table

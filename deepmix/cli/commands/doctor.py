@@ -1,0 +1,38 @@
+"""`deepmix doctor`: which kernels run here, and why."""
+
+from __future__ import annotations
+
+import warnings
+
+import click
+import torch
+
+from deepmix.errors import DeepmixError
+from deepmix.kernels import loader
+
+
+@click.command()
+def doctor() -> None:
+    """Show which path the kernels take on this machine and why; fails only if DEEPMIX_BUILD can't be met."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what they would say is printed below
+        loaded = loader.load_kernels()
+    lines = {
+        "torch": f"{torch.__version__}, {torch.get_num_threads()} threads",
+        "DEEPMIX_BUILD": loader.choice(),
+        "kernels": loaded.path,
+        "because": loaded.reason,
+        "devices": ", ".join(sorted(loaded.devices)) or "none: plain PyTorch runs",
+        "library": str(loaded.library or "-"),
+        "cache": str(loader.cache_folder()),
+        "compiler": loader.why_no_compiler() or "found",
+        "CUDA": loader.why_no_cuda() or "found",
+    }
+    if loaded.library is not None:
+        try:
+            facts = loader.native().build_facts()
+            lines["instructions"] = f"{facts['simd']}, compiled by {facts['compiler']}"
+        except DeepmixError as error:
+            lines["instructions"] = f"unknown: {error}"
+    for name, value in lines.items():
+        click.echo(f"{name:<14} {value}")

@@ -1,0 +1,45 @@
+"""`deepmix embed`: latents of new rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+
+from deepmix.cli.output import KINDS, Table, check_out, report, write_tables
+from deepmix.cli.streaming import inferences, rows_in
+from deepmix.inference import open_run
+
+
+@click.command()
+@rows_in
+def embed(
+    folder: Path, data: Path, out: Path, overwrite: bool, label_column: str | None, device: str, as_json: bool
+) -> None:
+    """Give each row of DATA its latent: the posterior mean of its most probable component.
+
+    RUN is a finished run's folder; DATA is as for predict. Writes a row's number and columns z1, z2, ..., or in a
+    .npz file one array z.
+    """
+    check_out(out, KINDS, overwrite=overwrite)
+    run = open_run(folder, device)
+    whole = out.suffix.lower() == ".npz"
+
+    def tables() -> Iterator[Table]:
+        for first, inference in inferences(run, data, label_column):
+            z_NM = inference.latent_NM
+            row = np.arange(first + 1, first + 1 + len(z_NM))
+            yield (
+                {"row": row, "z": z_NM}
+                if whole
+                else {
+                    "row": row,
+                    **{f"z{i + 1}": z_NM[:, i] for i in range(z_NM.shape[1])},
+                }
+            )
+
+    n_rows = write_tables(out, tables(), as_json=as_json)
+    summary = {"rows": n_rows, "latent_dim": run.model.latent_dim, "out": str(out)}
+    report(summary, f"{n_rows:,} rows, {run.model.latent_dim} latent dimensions: {out}", out, as_json=as_json)

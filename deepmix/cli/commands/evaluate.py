@@ -1,0 +1,56 @@
+"""`deepmix evaluate`: a run's heads, or others, measured on its data or on other data."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import click
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from deepmix.cli.progress import table_console
+from deepmix.cli.streaming import DEVICE, RUN
+from deepmix.inference import evaluate_run, open_run
+
+COLUMNS = ("acc", "nmi", "ari", "homogeneity", "completeness", "v_measure", "silhouette")
+
+
+@click.command()
+@RUN
+@click.option("--dataset", help="A data set's name or a file.  [default: what the run was trained on]")
+@click.option("--label-column", help="Column (or key) of the file that holds labels.  [default: as in training]")
+@click.option("--data-dir", help="Folder of prepared data sets.  [default: DEEPMIX_DATA, or as in training]")
+@click.option("--head", "heads", multiple=True, help="May be repeated; others than the run's are fitted anew.")
+@DEVICE
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def evaluate(
+    folder: Path,
+    dataset: str | None,
+    label_column: str | None,
+    data_dir: str | None,
+    heads: tuple[str, ...],
+    device: str,
+    as_json: bool,
+) -> None:
+    """Measure a finished run: scores against labels where there are any, silhouette, ELBO."""
+    run = open_run(folder, device)
+    data_dir = data_dir or os.environ.get("DEEPMIX_DATA")
+    results = evaluate_run(run, heads, dataset, label_column, data_dir)
+    if as_json:
+        click.echo(json.dumps(results, indent=2))
+        return
+    measured = next(iter(results["heads"].values()))
+    names = [name for name in COLUMNS if name in next(iter(measured.values()))]
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("head", "rows", *names):
+        table.add_column(heading, justify="left" if heading in ("head", "rows") else "right")
+    for head, sides in results["heads"].items():
+        for side, values in sides.items():
+            cells = ("-" if values[name] is None else f"{values[name]:.4f}" for name in names)
+            table.add_row(Text(head), side, *cells)
+    table_console().print(table)
+    for side, nats in results["elbo"].items():
+        click.echo(f"ELBO, {side} rows: {nats:.2f} nats a row")

@@ -1,0 +1,29 @@
+"""`deepmix report`: a run's report.html, written anew."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import click
+
+from deepmix.report import rewrite
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--umap", is_flag=True, help="Draw the latent maps by UMAP too; takes half a minute more.")
+@click.option("--json", "as_json", is_flag=True, help="Print the path, its bytes and the seconds it took as JSON.")
+def report(run: Path, umap: bool, as_json: bool) -> None:
+    """Write RUN/report.html anew and print its path.
+
+    RUN is a finished run's folder, or that of several seeds: then each seed's report is written too.
+    """
+    started = time.perf_counter()
+    path = rewrite(run, with_umap=umap)
+    if as_json:
+        seconds = round(time.perf_counter() - started, 3)
+        click.echo(json.dumps({"report": str(path), "bytes": path.stat().st_size, "seconds": seconds}))
+    else:
+        click.echo(path)

@@ -1,0 +1,257 @@
+"""`deepmix train`: from options to finished runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import os
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from deepmix import metrics, runs
+from deepmix.cli.progress import UNWRAPPED, make_reporter
+from deepmix.contracts import describe, parse_assignments, registry
+from deepmix.errors import DeepmixError, UsageError
+from deepmix.experiment import (
+    SHORTHANDS,
+    Experiment,
+    ExperimentConfig,
+    config_from_mapping,
+    prepare_experiment,
+    resolve,
+    run_experiment,
+)
+from deepmix.report import forgiven, write_report, write_seeds
+from deepmix.training import keep_freed_memory
+
+NAMING_FLAGS = ("model", "prior", "posterior", "encoder", "decoder", "init", "dataset", "head")
+"""Flags that name plugins, whose options the help then shows."""
+
+
+class TrainCommand(click.Command):
+    """`deepmix train`, whose help goes on with the options of the parts that were named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Remember which parts were named, so that --help may come before or after them."""
+        named: dict[str, str] = ctx.meta.setdefault("deepmix.named", {})
+        for word, after in itertools.pairwise([*args, ""]):
+            flag, equals, value = word.removeprefix("--").partition("=")
+            if word.startswith("--") and flag in NAMING_FLAGS:
+                named[flag] = value if equals else after
+        return super().parse_args(ctx, args)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the installed parts and, with --model, every option --set can change."""
+        with formatter.section("Installed"):
+            formatter.write_dl([(kind, ", ".join(registry.names(kind))) for kind in registry.KINDS])
+        named: dict[str, Any] = dict(ctx.meta["deepmix.named"])
+        if not named:
+            with formatter.section("Options of a model and its parts"):
+                formatter.write_text("deepmix train --model NAME [--init NAME] [--head NAME] ... --help")
+            return
+        if "head" in named:
+            named["heads"] = (named.pop("head"),)
+        try:
+            parts = resolve(ExperimentConfig(**named))
+        except DeepmixError as error:
+            raise click.UsageError(str(error)) from error
+        formatter.write_paragraph()
+        formatter.write_text(registry.summarize(parts.model))
+        for part, options in parts.options.items():
+            rows = [(f"{name}={default}", f"{text} [{kind}]") for name, kind, default, text in describe(options)]
+            if rows:
+                with formatter.section(f"--set, {part}"):
+                    formatter.write_dl(rows)
+
+
+@click.command(cls=TrainCommand)
+@click.option("--model", help="The model; see 'Installed' below.  [default: mvae-emv2]")
+@click.option("--prior", help="p(z|y): standard, mixture or a plugin's, in place of the model's own.")
+@click.option("--posterior", help="Estimator of q(y|x), in place of the model's own.")
+@click.option("--encoder", help="Encoder, in place of the model's own.")
+@click.option("--decoder", help="Decoder, in place of the model's own.")
+@click.option("--init", help="Initial clustering, in place of the model's own (graph for most).")
+@click.option("--head", "heads", multiple=True, help="Clustering head; may be repeated.  [default: posterior]")
+@click.option("--dataset", help="A data set's name or a file (.npy .npz .csv .csv.gz .parquet).  [default: digits]")
+@click.option("--label-column", help="Column (or key) of a file that holds labels; for scoring only.")
+@click.option("--data-dir", help="Folder of prepared data sets.  [default: DEEPMIX_DATA of the environment]")
+@click.option("--components", type=int, help="K, the number of clusters; needed where there are no labels.")
+@click.option("--latent-dim", type=int, help="M, the latent dimensions.  [default: 10, or as many as columns]")
+@click.option("--assignment", type=click.Choice(["soft", "hard"]), help="How q(y|x) weighs the components.")
+@click.option("--beta", type=float, help="Weight of the KL terms.")
+@click.option("--epochs", type=int, help="Epochs of training.  [default: by the size of the data]")
+@click.option("--pretrain-epochs", type=int, help="Epochs of autoencoder pretraining.  [default: likewise]")
+@click.option("--batch-size", type=int, help="Rows an update.  [default: 128]")
+@click.option("--lr", type=float, help="Learning rate.  [default: 0.002]")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other option; may be repeated.")
+@click.option("--seed", type=int, help="Seed of one run.  [default: 0]")
+@click.option("--seeds", type=click.IntRange(min=1), help="Do this many runs, seeds 0, 1, ...")
+@click.option("--device", help="cpu, cuda, ... or auto.  [default: auto]")
+@click.option("--config", "config_file", type=click.Path(), help="Read options from a .json or .toml file first.")
+@click.option("--out", type=click.Path(path_type=Path), help="The run folder.  [default: a new one below runs/]")
+@click.option("--overwrite", is_flag=True, help="Replace the run folder if it exists.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out from its last checkpoint.")
+@click.option("--no-report", is_flag=True, help="Write no report.html; `deepmix report` does it later.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+def train(
+    assignments: tuple[str, ...],
+    config_file: str | None,
+    out: Path | None,
+    overwrite: bool,
+    resume: bool,
+    no_report: bool,
+    quiet: bool,
+    seeds: int | None,
+    **flags: Any,
+) -> None:
+    """Train a model on a data set and cluster it.
+
+    Ends with a table of results and the path of the run folder. Without --dataset it runs on
+    scikit-learn's Digits, which needs no download.
+    """
+    given = {name: value for name, value in flags.items() if value is not None and value != ()}
+    settings = {name: str(given.pop(name)) for name in SHORTHANDS if name in given} | parse_assignments(assignments)
+    if overwrite and resume:
+        raise UsageError("--overwrite and --resume exclude each other; give one")
+    if seeds is not None and "seed" in given:
+        raise UsageError("--seed and --seeds exclude each other; give one")
+    if resume:
+        if out is None:
+            raise UsageError("--resume needs the run folder; give it with --out")
+        if config_file or given or settings or seeds is not None:
+            raise UsageError("--resume takes its options from the run folder; leave the others out")
+        _resume(out, quiet)
+        return
+    values = _read_config(config_file) if config_file else {}
+    if "DEEPMIX_DATA" in os.environ:
+        values.setdefault("data_dir", os.environ["DEEPMIX_DATA"])
+    config = config_from_mapping({**values, **given}, config_file or "the options")
+    config = dataclasses.replace(config, settings={**config.settings, **settings})
+    prepared = prepare_experiment(config)  # before a folder is made or replaced
+    if prepared.n_components < 2:
+        raise UsageError("components must be at least 2, got 1: one cluster would hold every row")
+    out = out or runs.fresh_path(Path("runs"), f"{Path(config.dataset).name.split('.')[0]}-{config.model}")
+    if seeds is None:
+        results = _run(prepared, runs.RunFolder.create(out, overwrite=overwrite), quiet, report=not no_report)
+        _show(out, {config.seed: results})
+        return
+    folder = runs.RunFolder.create(out, overwrite=overwrite)
+    folder.write_json(runs.SUMMARY, {"seeds": list(range(seeds)), "config": dataclasses.asdict(config)})
+    _run_seeds(prepared, folder, range(seeds), quiet, report=not no_report)
+
+
+def _run(
+    prepared: Experiment,
+    folder: runs.RunFolder,
+    quiet: bool,
+    *,
+    report: bool,
+    resume: bool = False,
+    whole: Path | None = None,
+) -> dict[str, Any]:
+    """Do one run; if it is stopped, say where it, or the `whole` it is part of, can be taken up."""
+    keep_freed_memory()
+    reporter = make_reporter(quiet)
+    try:
+        results = run_experiment(prepared, folder, reporter, resume=resume)
+        if report:
+            reporter.start("report", 0)
+            with forgiven(reporter.note, folder.path):
+                first = results.clusters[prepared.config.heads[0]]
+                write_report(folder, prepared.split, results.model, results.inferences, first)
+        return results.metrics
+    except (KeyboardInterrupt, OSError):
+        reporter.close()
+        click.echo(f"Stopped; go on with: deepmix train --resume --out {whole or folder.path}", err=True)
+        raise
+    finally:
+        reporter.close()
+
+
+def _run_seeds(prepared: Experiment, folder: runs.RunFolder, seeds: range, quiet: bool, *, report: bool) -> None:
+    """Do, or finish, a run for each seed and write their summary."""
+    results = {}
+    for seed in seeds:
+        path = folder.path / f"seed-{seed}"
+        one = dataclasses.replace(prepared, config=dataclasses.replace(prepared.config, seed=seed))
+        if (path / runs.METRICS).is_file():
+            results[seed] = runs.RunFolder(path).read_json(runs.METRICS)
+        elif (path / runs.CONFIG).is_file():
+            results[seed] = _run(one, runs.RunFolder(path), quiet, report=report, resume=True, whole=folder.path)
+        else:
+            results[seed] = _run(
+                one, runs.RunFolder.create(path, overwrite=True), quiet, report=report, whole=folder.path
+            )
+    folder.write_json(runs.SUMMARY, {**metrics.summarize(results), "config": dataclasses.asdict(prepared.config)})
+    if report:
+        with forgiven(lambda text: click.echo(text, err=True), folder.path):
+            write_seeds(folder.path)
+    _show(folder.path, results)
+
+
+def _resume(out: Path, quiet: bool) -> None:
+    """Finish a run, or a folder of runs, from its last checkpoint."""
+    if (out / runs.SUMMARY).is_file():
+        folder = runs.RunFolder(out)
+        summary = folder.read_json(runs.SUMMARY)
+        config = config_from_mapping(summary.get("config", {}), str(out / runs.SUMMARY))
+        _run_seeds(prepare_experiment(config), folder, range(len(summary["seeds"])), quiet, report=True)
+        return
+    folder = runs.RunFolder.open(out)
+    config = config_from_mapping(folder.read_json(runs.CONFIG), str(out / runs.CONFIG))
+    _show(out, {config.seed: _run(prepare_experiment(config), folder, quiet, report=True, resume=True)})
+
+
+def _read_config(path: str) -> dict[str, Any]:
+    """Read a configuration file."""
+    try:
+        text = Path(path).read_text("utf-8")
+        values = tomllib.loads(text) if path.endswith(".toml") else json.loads(text)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the configuration '{path}' can't be read ({error})") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"the configuration '{path}' must be a table of options")
+    return values
+
+
+def _show(out: Path, results: Mapping[int, Mapping[str, Any]]) -> None:
+    """Print the table of results and the folder's path."""
+    first = next(iter(results.values()))
+    measured = next(iter(first["heads"].values()))["test"]
+    names = [name for name in ("acc", "nmi", "ari", "v_measure", "silhouette") if name in measured]
+    console = Console(width=None if sys.stdout.isatty() else UNWRAPPED)
+    table = Table(box=box.SIMPLE_HEAD, title="test rows", title_justify="left")
+    table.add_column("head")
+    for name in names:
+        table.add_column(name, justify="right")
+    for head in first["heads"]:
+        cells = [_cell([result["heads"][head]["test"][name] for result in results.values()]) for name in names]
+        table.add_row(Text(head), *cells)
+    if "test" in first.get("initial_labels", {}):
+        rows = [result["initial_labels"]["test"] for result in results.values()]
+        table.add_row("(initial labels)", *(_cell([row.get(name) for row in rows]) for name in names))
+    console.print(table)
+    elbo = metrics.spread([result["elbo"]["test"] for result in results.values()])["mean"]
+    seconds = sum(result["seconds"] for result in results.values())
+    click.echo(f"ELBO {elbo:.2f} nats a row, {first['n_parameters']:,} parameters, {seconds:.1f} s")
+    for text in dict.fromkeys(text for result in results.values() for text in result["warnings"]):
+        click.echo(f"Warning: {text}")
+    click.echo(f"Run folder: {out}")
+
+
+def _cell(values: list[float | None]) -> str:
+    """Return a value, or mean ± standard deviation over seeds."""
+    spread = metrics.spread(values)
+    if spread["mean"] is None:
+        return "-"
+    return f"{spread['mean']:.4f}" if len(values) == 1 else f"{spread['mean']:.4f} ± {spread['std']:.4f}"

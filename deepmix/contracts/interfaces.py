@@ -1,0 +1,239 @@
+"""The contracts a plugin can fill: every class here is abstract, and every subclass of one is final.
+
+A part of a model (Encoder, Decoder, Prior, PosteriorEstimator) is built as `Part(dims, options)`, where
+`options` is an instance of its dataclass `Options`; other plugins are built as `Plugin(options)`. The
+fields of `Options` become `--set key=value`, checked and shown by `--help`. See `deepmix.maths.values` for the
+shape legend.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from deepmix.data import Split
+from deepmix.maths import Array, Elbo, Gaussian, Inference, Latents, MixtureParameters, Responsibilities
+
+__all__ = [
+    "ClusteringHead",
+    "Dataset",
+    "Decoder",
+    "Encoder",
+    "Initializer",
+    "Model",
+    "NoOptions",
+    "PosteriorEstimator",
+    "Prior",
+]
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """For plugins with nothing to set."""
+
+
+class Encoder(nn.Module, abc.ABC):
+    """q(z|y,x): maps rows to H diagonal Gaussians over the latent."""
+
+    Options: ClassVar[type] = NoOptions
+    needs_images: ClassVar[bool] = False
+    """Whether it reads `dims.image_shape`, so that rows must be images."""
+
+    @abc.abstractmethod
+    def forward(self, x_ND: Tensor) -> Gaussian:
+        """Return q(z|y,x), mean and log-variance of shape (N, H, M)."""
+
+    @abc.abstractmethod
+    def code(self, x_ND: Tensor) -> Tensor:
+        """Return the plain autoencoder's code used in pretraining, (N, M): the first head's mean."""
+
+    @abc.abstractmethod
+    def place(self, shift_M: Tensor, scale_M: Tensor, log_var: float) -> None:
+        """Make every head give (code - shift) / scale as its mean and `log_var` as its log-variance."""
+
+
+class Decoder(nn.Module, abc.ABC):
+    """p(x|z,y): maps latents to the parameters of the observation model."""
+
+    Options: ClassVar[type] = NoOptions
+    needs_images: ClassVar[bool] = False
+    """Whether it reads `dims.image_shape`, so that rows must be images."""
+
+    @abc.abstractmethod
+    def forward(self, z_RM: Tensor, counts_H: list[int]) -> Tensor:
+        """Decode packed rows.
+
+        Args:
+            z_RM: latents sorted by the head they come from.
+            counts_H: how many rows each head has; they sum to R.
+
+        Returns:
+            (R, P): Bernoulli logits, Gaussian means, or means then log-variances.
+
+        """
+
+    @abc.abstractmethod
+    def place(self, shift_M: Tensor, scale_M: Tensor) -> None:
+        """Take z * scale + shift from now on where z was taken before (undoes `Encoder.place`)."""
+
+
+class Prior(nn.Module, abc.ABC):
+    """p(z|y_k) p(y_k): K diagonal Gaussians and K weights."""
+
+    Options: ClassVar[type] = NoOptions
+
+    @abc.abstractmethod
+    def forward(self) -> MixtureParameters:
+        """Return the components, (K, M) or None for N(0, I), and the log-weights (K,)."""
+
+    @abc.abstractmethod
+    def place(self, components: Gaussian, weight_K: Tensor) -> None:
+        """Start from an initial clustering's moments, (K, M), and weights, (K,) summing to 1."""
+
+
+class PosteriorEstimator(nn.Module, abc.ABC):
+    """The E-step: q(y|x) from a batch's latents."""
+
+    Options: ClassVar[type] = NoOptions
+
+    @property
+    @abc.abstractmethod
+    def needs_likelihood(self) -> bool:
+        """Whether log p(x|z_k) enters, so that every component is decoded before the E-step."""
+
+    @abc.abstractmethod
+    def forward(self, latents: Latents, log_likelihood_LNK: Tensor | None) -> Responsibilities:
+        """Return q(y|x). `log_likelihood_LNK` is None unless `needs_likelihood`."""
+
+
+class Model(nn.Module, abc.ABC):
+    """What training, the heads and the command line need of any model; built as `Model(dims, likelihood, options)`."""
+
+    Options: ClassVar[type] = NoOptions
+    init: ClassVar[str] = "graph"
+    """Name of the initial clustering the model starts from unless another is asked for."""
+    n_components: int
+    """K of q(y|x)."""
+    n_neighbours: int = 0
+    """Nearest training rows of each row that `elbo` is given one of; 0: it is given none."""
+    latent_dim: int
+    """M."""
+
+    @abc.abstractmethod
+    def pretraining_loss(self, x_ND: Tensor) -> Tensor:
+        """Return the plain autoencoder's loss, nats per row, shape (N,)."""
+
+    @abc.abstractmethod
+    def pretrained(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the autoencoder's codes, (N, M), and mean squared errors of reconstruction, (N,)."""
+
+    @abc.abstractmethod
+    def place(self, code_NM: Tensor, squared_error_N: Tensor, labels_N: Tensor) -> None:
+        """Start the mixture from an initial clustering of the pretrained codes.
+
+        Args:
+            code_NM: codes of all training rows.
+            squared_error_N: the autoencoder's mean squared error on each, in the data's units squared.
+            labels_N: initial cluster of each row, int64 in [0, K).
+
+        """
+
+    @abc.abstractmethod
+    def elbo(
+        self,
+        x_ND: Tensor,
+        generator: torch.Generator,
+        *,
+        beta: float,
+        anchor: float = 0.0,
+        labels_N: Tensor | None = None,
+        hold: bool = False,
+        neighbour_ND: Tensor | None = None,
+    ) -> Elbo:
+        """Return the evidence lower bound of a batch.
+
+        Args:
+            x_ND: the rows.
+            generator: source of the Monte-Carlo noise.
+            beta: weight of the KL terms in the objective.
+            anchor: weight of the cross-entropy from the initial labels to q(y|x).
+            labels_N: initial labels; needed by `anchor` and `hold`.
+            hold: use the labels in place of the E-step.
+            neighbour_ND: a random one of each row's `n_neighbours` nearest; given in training only.
+
+        """
+
+    @abc.abstractmethod
+    def infer(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log q(y|x), (N, K), and the latent of each row's MAP component, (N, M); deterministic."""
+
+    @abc.abstractmethod
+    def sample(self, n_rows: int, component: int, generator: torch.Generator) -> Tensor:
+        """Generate rows of one component: means of p(x|z) at z drawn from p(z|y), (n_rows, D)."""
+
+
+class Initializer(abc.ABC):
+    """The initial clustering that heads and prior start from."""
+
+    Options: ClassVar[type] = NoOptions
+
+    @abc.abstractmethod
+    def initial_labels(self, x_ND: Any, code_NM: Array, n_components: int, seed: int) -> Array:
+        """Cluster the training rows.
+
+        Args:
+            x_ND: the data, dense or CSR.
+            code_NM: the pretrained autoencoder's codes of the same rows.
+            n_components: K, the number of clusters wanted.
+            seed: makes the result reproducible.
+
+        Returns:
+            (N,) int64 labels in [0, K).
+
+        """
+
+
+class Dataset(abc.ABC):
+    """Data with a split, and labels where they exist."""
+
+    Options: ClassVar[type] = NoOptions
+
+    @abc.abstractmethod
+    def load(self, data_dir: Path | None) -> Split:
+        """Return the data; `data_dir` is the user's data folder, if any."""
+
+
+class ClusteringHead(abc.ABC):
+    """Turns a trained model's view of the rows into clusters.
+
+    A plugin may also register any scikit-learn clusterer with `fit` and `predict`: it is fitted on the
+    latents of the training rows.
+    """
+
+    Options: ClassVar[type] = NoOptions
+    needs_mixture: ClassVar[bool] = False
+    """Whether the head reads q(y|x) and so makes no sense with a model of one component."""
+    fits_anew: ClassVar[bool] = False
+    """Whether `predict` fits the very rows it is given, so that there must be more of them than clusters."""
+
+    @abc.abstractmethod
+    def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
+        """Fit on the training rows."""
+
+    @abc.abstractmethod
+    def predict(self, inference: Inference) -> Array:
+        """Return (N,) int64 cluster numbers."""
+
+    @abc.abstractmethod
+    def state(self) -> dict[str, Array] | None:
+        """Return what `fit` learned as arrays of numbers, to be kept with the run; None if that can't be done."""
+
+    @abc.abstractmethod
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Take up what `state` returned, in place of `fit`: `predict` then gives the same clusters."""

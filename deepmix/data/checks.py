@@ -1,0 +1,98 @@
+"""Checks of rows and labels, each error naming the row and the column."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from deepmix.errors import UsageError
+from deepmix.maths import Array
+
+CHECK_ROWS = 65536
+"""Rows checked together, so that checking a memory map needs little memory."""
+
+
+def as_table(x: Any) -> Any:
+    """Return real numbers as (N, D): CSR, or an array, (N, ...) flattened.
+
+    Raises:
+        UsageError: they are not numbers, or have no rows and columns.
+
+    """
+    x = x.tocsr() if sparse.issparse(x) else np.asanyarray(x)
+    if x.ndim > 2:
+        x = x.reshape(len(x), -1)
+    if x.ndim != 2:
+        raise UsageError(f"the data must have rows and columns, got an array of shape {x.shape}")
+    if x.dtype.kind not in "biuf":
+        raise UsageError(f"the data must be numbers, got an array of type {x.dtype}")
+    return x
+
+
+def column_namer(columns: Sequence[str] | None) -> Callable[[int], str]:
+    """Return what names a column in messages: by its name, else by its number from 1."""
+    return lambda column: f"'{columns[column]}'" if columns else f"{column + 1}"
+
+
+def _blocks(x: Any) -> Iterator[tuple[int, Any]]:
+    for start in range(0, x.shape[0], CHECK_ROWS):
+        yield start, x[start : start + CHECK_ROWS]
+
+
+def value_range(x: Any, name: Callable[[int], str], first_row: int = 0) -> tuple[Array, Array]:
+    """Return each column's least and greatest value, (D,) each; refuse NaN and infinity, naming the first.
+
+    Args:
+        x: dense or CSR rows.
+        name: names a column, as `column_namer` does.
+        first_row: number of x's first row in the whole data, from 0.
+
+    Raises:
+        UsageError: a value is not finite.
+
+    """
+    low = np.full(x.shape[1], np.inf)
+    high = np.full(x.shape[1], -np.inf)
+    for start, block in _blocks(x):
+        if sparse.issparse(block):
+            bad = np.flatnonzero(~np.isfinite(block.data))
+            if len(bad):
+                coordinates = block.tocoo()
+                _refuse(
+                    first_row + start + int(coordinates.row[bad[0]]),
+                    name(int(coordinates.col[bad[0]])),
+                    block.data[bad[0]],
+                )
+            low = np.minimum(low, block.min(axis=0).toarray().ravel())
+            high = np.maximum(high, block.max(axis=0).toarray().ravel())
+            continue
+        cells = np.argwhere(~np.isfinite(block))
+        if len(cells):
+            row, column = map(int, cells[0])
+            _refuse(first_row + start + row, name(column), block[row, column])
+        low, high = np.minimum(low, block.min(axis=0)), np.maximum(high, block.max(axis=0))
+    return low, high
+
+
+def _refuse(row: int, column: str, value: Any) -> None:
+    raise UsageError(f"row {row + 1}, column {column} is {float(value)}; fill in or remove missing and infinite values")
+
+
+def check_labels(labels: Array, n_rows: int) -> Array:
+    """Return one label a row, text where they are objects; refuse missing ones."""
+    if labels.size != n_rows:
+        raise UsageError(f"there are {n_rows} rows and {labels.size} labels; give one label a row")
+    labels = labels.reshape(n_rows)
+    missing = np.zeros(n_rows, dtype=bool)
+    if labels.dtype.kind == "O":
+        missing = np.array([label is None or str(label) in ("", "nan", "<NA>") for label in labels])
+    elif labels.dtype.kind == "f":
+        missing = np.isnan(labels)
+    elif labels.dtype.kind == "U":
+        missing = np.char.strip(labels) == ""
+    if missing.any():
+        raise UsageError(f"row {int(np.argmax(missing)) + 1} has no label; give every row one, or leave labels out")
+    return labels.astype(str) if labels.dtype.kind == "O" else labels

@@ -1,0 +1,210 @@
+"""Fetches published files into the data folder: checked by digest, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import shutil
+import tempfile
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from deepmix.errors import DeepmixError, UsageError
+
+CHUNK_BYTES = 1 << 18
+"""Read at a time: large enough for speed, small enough for a moving progress bar."""
+
+
+TIMEOUT_SECONDS = 30.0
+"""Without a byte, after which a host is given up."""
+
+
+MEGABYTE = 1e6
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A published file that never changes."""
+
+    name: str
+    """What it is called in the data folder."""
+    digest: str
+    """`sha256:...` or `md5:...` of its bytes, in hexadecimal."""
+    urls: tuple[str, ...]
+    """Where it is published; the first that gives it is taken."""
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The published files that make a data set."""
+
+    name: str
+    """The data set, and the folder its files are kept in, below the data folder."""
+    files: tuple[RemoteFile, ...]
+    n_bytes: int
+    """What they weigh together, as published; to be announced, the digests are what is checked."""
+
+    @property
+    def size(self) -> str:
+        """Their weight in words."""
+        return f"{self.n_bytes / MEGABYTE:,.1f} MB"
+
+
+class _RefusedError(Exception):
+    """The file was not to be had; the message says why."""
+
+
+def obtain(collection: Collection, data_dir: Path, *, download: bool, prepared: str) -> dict[str, Path]:
+    """Return the collection's files by name, verified, fetching those that are missing.
+
+    Args:
+        collection: what is wanted; a file is looked for in `data_dir/NAME/`, then in `data_dir`.
+        data_dir: the user's data folder; it exists.
+        download: whether missing files may be fetched.
+        prepared: the file that would do in place of them all, for the message.
+
+    Raises:
+        UsageError: files are missing and `download` is false, or the folder can't be written or is too full.
+        DeepmixError: a file can't be fetched or is not the published one; nothing half-written is left.
+
+    """
+    folder = data_dir / collection.name
+    found: dict[str, Path] = {}
+    for file in collection.files:
+        path = next((place / file.name for place in (folder, data_dir) if (place / file.name).is_file()), None)
+        if path is not None:
+            wrong = _mismatch(path, file.digest)
+            if wrong:
+                raise DeepmixError(f"'{path}' is not the published file ({wrong}); remove it, and it is fetched again")
+            found[file.name] = path
+    missing = [file for file in collection.files if file.name not in found]
+    if not missing:
+        return found
+    if not download:
+        raise UsageError(_by_hand(collection, missing, data_dir, prepared, "and is not fetched: download is false"))
+    try:
+        folder.mkdir(exist_ok=True)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise UsageError(
+            f"the data folder '{data_dir}' can't be written ({error.strerror}); choose another with --data-dir"
+        ) from error
+    if free < collection.n_bytes - sum(path.stat().st_size for path in found.values()):
+        raise UsageError(
+            f"data set '{collection.name}' weighs {collection.size} and there are {free / MEGABYTE:,.1f} MB free in "
+            f"'{data_dir}'; choose another folder with --data-dir"
+        )
+    console = Console(stderr=True)
+    console.print(
+        f"fetching data set '{collection.name}' into '{folder}': {', '.join(file.name for file in missing)} "
+        f"({'of ' if found else ''}{collection.size})",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    try:
+        for file in missing:
+            found[file.name] = _fetch_from_any(file, folder, console)
+    except _RefusedError as refusal:
+        raise DeepmixError(_by_hand(collection, missing, data_dir, prepared, f"and {refusal}")) from refusal
+    finally:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+    return found
+
+
+def _fetch_from_any(file: RemoteFile, folder: Path, console: Console) -> Path:
+    """Download one file from the first address that gives it."""
+    reasons = []
+    for url in file.urls:
+        try:
+            return _fetch(file, url, folder, console)
+        except _RefusedError as refusal:
+            reasons.append(f"{urllib.parse.urlsplit(url).netloc}: {refusal}")
+    raise _RefusedError(f"{file.name} can't be fetched ({'; '.join(reasons)})")
+
+
+def _fetch(file: RemoteFile, url: str, folder: Path, console: Console) -> Path:
+    """Download one file beside its place, verify it and put it there."""
+    try:
+        handle, name = tempfile.mkstemp(prefix=f"{file.name}.", suffix=".part", dir=folder)
+    except OSError as error:
+        raise UsageError(
+            f"the folder '{folder}' can't be written ({error.strerror}); choose another with --data-dir"
+        ) from error
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as target:
+            _stream(url, target.write, console, file.name)
+            target.flush()
+            os.fsync(target.fileno())
+        wrong = _mismatch(temporary, file.digest)
+        if wrong:
+            raise _RefusedError(f"not the published file, {wrong}")
+        os.replace(temporary, folder / file.name)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return folder / file.name
+
+
+def _stream(url: str, write: Callable[[bytes], Any], console: Console, name: str) -> None:
+    """Pass a response's body on, showing how far it is on a terminal."""
+    request = urllib.request.Request(url, headers={"User-Agent": "deepmix"})  # some hosts refuse Python's own name
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response, bar:
+            promised = response.headers.get("Content-Length")
+            total = int(promised) if promised and promised.isdigit() else None
+            task, received = bar.add_task(name, total=total), 0
+            while chunk := _read(response):
+                write(chunk)
+                received += len(chunk)
+                bar.update(task, completed=received)
+    except urllib.error.HTTPError as error:
+        raise _RefusedError(f"HTTP status {error.code}") from error
+    except urllib.error.URLError as error:
+        raise _RefusedError(str(error.reason)) from error
+    except (http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as error:
+        raise _RefusedError(_in_words(error)) from error
+    if total is not None and received < total:
+        raise _RefusedError(f"broke off after {received:,} of {total:,} bytes")
+
+
+def _read(response: http.client.HTTPResponse) -> bytes:
+    """Return the next bytes of a response."""
+    try:
+        return response.read(CHUNK_BYTES)
+    except OSError as error:  # here, because writing raises it too
+        raise _RefusedError(_in_words(error)) from error
+
+
+def _in_words(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _mismatch(path: Path, digest: str) -> str:
+    """Return how a file's digest differs from the published one, or nothing."""
+    kind, _, expected = digest.partition(":")
+    with path.open("rb") as file:
+        actual = hashlib.file_digest(file, kind).hexdigest()
+    return "" if actual == expected else f"its {kind} is {actual}, {expected} was published"
+
+
+def _by_hand(collection: Collection, missing: Sequence[RemoteFile], data_dir: Path, prepared: str, why: str) -> str:
+    """Return the sentence that says which file to put where."""
+    bases = {file.urls[0].removesuffix(file.name) for file in missing}
+    sources = ", ".join(f"{file.name} (from {file.urls[0]})" for file in missing)
+    if len(bases) == 1:
+        sources = f"{', '.join(file.name for file in missing)} (from {bases.pop()})"
+    return (
+        f"data set '{collection.name}' is not in the data folder {why}; put {prepared} into '{data_dir}', "
+        f"or into '{data_dir / collection.name}': {sources}"
+    )

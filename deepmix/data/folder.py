@@ -1,0 +1,49 @@
+"""Prepared archives in the user's data folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+from deepmix.data.arrange import SplitOptions
+from deepmix.data.files import load_file
+from deepmix.data.split import Split
+from deepmix.errors import UsageError
+
+
+def find_prepared(name: str, data_dir: Path) -> Path | None:
+    """Return the data folder's NAME.npz; '-' and '_' in the name are alike."""
+    candidates = (data_dir / f"{name.replace('-', '_')}.npz", data_dir / f"{name}.npz")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def load_prepared(
+    name: str,
+    data_dir: Path | None,
+    options: SplitOptions,
+    label_key: str | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+) -> Split:
+    """Read NAME.npz (keys x, y, n_train) from the data folder.
+
+    Raises:
+        UsageError: no data folder was given, or it is not there or has no such file.
+
+    """
+    file_name = name.replace("-", "_") + ".npz"
+    if data_dir is None:
+        raise UsageError(
+            f"data set '{name}' is read from {file_name} in a data folder, or fetched into one; "
+            "name it by --data-dir or DEEPMIX_DATA"
+        )
+    if not data_dir.is_dir():
+        raise UsageError(f"the data folder '{data_dir}' does not exist; choose another with --data-dir")
+    path = find_prepared(name, data_dir)
+    if path is None:
+        raise UsageError(
+            f"the data folder '{data_dir}' has no {file_name}; put it there or choose another with --data-dir"
+        )
+    split = load_file(path, label_key, options)
+    is_image = image_shape is not None and math.prod(image_shape) == split.x.shape[1]
+    return dataclasses.replace(split, image_shape=image_shape) if split.image_shape is None and is_image else split

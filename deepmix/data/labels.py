@@ -1,0 +1,80 @@
+"""Labels a model learns from: which are known, and whether they can be used."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deepmix.data.split import Split
+from deepmix.errors import UsageError
+from deepmix.maths import Array
+
+UNKNOWN_LABEL = -1
+"""The label of rows whose class is unknown, where a model learns from labels; as a number or as text."""
+
+
+def revealed_labels(labels: Array, known: Array, n_revealed: int, seed: int) -> Array:
+    """Return class numbers of some rows and -1 of the others, (N,) int64.
+
+    Args:
+        labels: (N,) labels of any type.
+        known: (N,) whether each is known.
+        n_revealed: how many to reveal, evenly over the classes as far as they go (Kingma et al. 2014).
+        seed: chooses which.
+
+    """
+    numbers = np.full(len(labels), -1, dtype=np.int64)
+    classes = np.unique(labels[known])
+    random = np.random.default_rng(seed)
+    for number, value in enumerate(classes):
+        members = random.permutation(np.flatnonzero(known & (labels == value)))
+        share = n_revealed // len(classes) + (number < n_revealed % len(classes))
+        numbers[members[:share]] = number
+    return numbers
+
+
+def known_labels(n_labelled: int, labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Return which labels are classes, (N,): all, unless the model learns from labels and takes -1 for unknown."""
+    if n_labelled == 0:
+        return np.ones(len(labels), dtype=bool)
+    values, places = np.unique(labels.astype(str), return_inverse=True)
+    known: npt.NDArray[np.bool_] = np.array([not _is_unknown(value) for value in values])[places]
+    return known
+
+
+def _is_unknown(label: str) -> bool:
+    """Whether a label is -1, however it is written."""
+    try:
+        return float(label) == UNKNOWN_LABEL
+    except ValueError:
+        return False
+
+
+def with_known_labels(split: Split, n_labelled: int, n_components: int | None) -> Split:
+    """Return the split with its unknown labels marked, where the model learns from the others.
+
+    Args:
+        split: the data.
+        n_labelled: number of training rows whose labels the model learns from; 0 returns the split unchanged.
+        n_components: the requested number of components, or None.
+
+    Raises:
+        UsageError: there is nothing to learn from, or there are more classes than components.
+
+    """
+    if n_labelled == 0:
+        return split
+    if split.labels is None:
+        raise UsageError(
+            "there are no labels to learn from; name them with --label-column (y in Python), or leave out 'labelled'"
+        )
+    known = known_labels(n_labelled, split.labels)
+    n_classes = len(np.unique(split.labels[split.train][known[split.train]]))
+    if n_classes == 0:
+        raise UsageError(f"every training row has the label {UNKNOWN_LABEL}, for unknown; leave out 'labelled'")
+    if n_components is not None and n_components < n_classes:
+        raise UsageError(f"the labels have {n_classes} classes; give at least as many --components, or leave them out")
+    return dataclasses.replace(split, known=known)

@@ -1,0 +1,14 @@
+from .assembly import assemble as assemble, build_model as build_model, check_heads as check_heads
+from .clusterer import make_head as make_head
+from .config import (
+    MAX_SEED as MAX_SEED,
+    SHORTHANDS as SHORTHANDS,
+    ExperimentConfig as ExperimentConfig,
+    config_from_mapping as config_from_mapping,
+)
+from .dataset import check_dataset as check_dataset, load_data as load_data
+from .describe import resolved_options as resolved_options
+from .nested import train_nested as train_nested
+from .parts import Parts as Parts, n_labelled as n_labelled, resolve as resolve
+from .prepare import Experiment as Experiment, prepare_experiment as prepare_experiment
+from .run import RunResults as RunResults, Watch as Watch, run_experiment as run_experiment

@@ -1,0 +1,138 @@
+"""From loaded parts to a built model, and the sizes the data decide."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from deepmix.contracts import Model
+from deepmix.data import Split
+from deepmix.errors import DeepmixError, UsageError
+from deepmix.experiment.config import ExperimentConfig
+from deepmix.experiment.parts import PARTS, Parts
+from deepmix.maths import Dims
+from deepmix.models import Likelihood, MixtureVAE, Recipe
+
+LATENT_DIM = 10
+"""M for data of at least as many columns (VaDE, section 4.2)."""
+
+
+def n_clusters(parts: Parts, split: Split) -> int:
+    """Return K: what was asked for, else the number of classes.
+
+    Raises:
+        UsageError: neither is known, or there are fewer training rows than clusters.
+
+    """
+    asked: int | None = parts.options["size"].components
+    if asked is None and split.labels is None:
+        raise UsageError("how many clusters? there are no labels to count classes of; give --components K")
+    number = asked
+    if number is None:
+        labels = np.asarray(split.labels)
+        number = len(np.unique(labels if split.known is None else labels[split.known]))
+    if asked is None and number < 2:
+        raise UsageError("the labels have one class only; give the number of clusters with --components K")
+    if number > len(split.train):
+        if asked is None:
+            raise UsageError(
+                f"the labels have {number} classes for {len(split.train)} training rows; give --components K"
+            )
+        raise UsageError(
+            f"{number} clusters can't be made of {len(split.train)} training rows; give a smaller --components"
+        )
+    return number
+
+
+def latent_dim(parts: Parts, n_features: int) -> int:
+    """Return M: what was asked for, else the default, which spreads no row over more dimensions than it has."""
+    asked: int | None = parts.options["size"].latent_dim
+    return min(LATENT_DIM, n_features) if asked is None else asked
+
+
+def model_likelihood(parts: Parts, split: Split) -> str:
+    """Return the name of the observation model in use."""
+    asked = str(getattr(parts.options["model"], "likelihood", "auto"))
+    if asked == "bernoulli" and split.likelihood != "bernoulli" and not (split.x.min() >= 0 and split.x.max() <= 1):
+        raise UsageError(
+            f"a Bernoulli likelihood needs data in 0..1 and these reach from {split.x.min():g} to {split.x.max():g}; "
+            "leave likelihood at auto, or scale the data"
+        )
+    return split.likelihood if asked == "auto" else asked
+
+
+def check_images(parts: Parts, split: Split) -> None:
+    """Raise a UsageError if a part needs images and the rows are none."""
+    for part in PARTS:
+        if getattr(parts.classes.get(part), "needs_images", False) and split.image_shape is None:
+            raise UsageError(
+                f"this {part} is for images and the rows are not known to be any; "
+                "say how high and wide they are with --set image_shape=28x28"
+            )
+
+
+def has_one_component(parts: Parts) -> bool:
+    """Whether the model has one component whatever the number of clusters."""
+    return isinstance(parts.model, Recipe) and parts.model.single_component
+
+
+def check_heads(config: ExperimentConfig, parts: Parts) -> None:
+    """Raise a UsageError if a head needs a mixture and the model is none."""
+    if has_one_component(parts):
+        for head in config.heads:
+            if getattr(parts.classes[f"head.{head}"], "needs_mixture", False):
+                raise UsageError(
+                    f"head '{head}' reads the clusters off a mixture and model '{config.model}' has one component; "
+                    "use --head gmm or --head kmeans with it"
+                )
+
+
+def build_model(parts: Parts, split: Split, n_components: int, seed: int) -> Model:
+    """Assemble the model for a data set; its initial weights depend on the seed alone."""
+    n_features, likelihood = int(split.x.shape[1]), model_likelihood(parts, split)
+    return assemble(parts, n_features, split.image_shape, likelihood, n_components, seed)
+
+
+def assemble(
+    parts: Parts,
+    n_features: int,
+    image_shape: tuple[int, int, int] | None,
+    likelihood_name: str,
+    n_components: int,
+    seed: int,
+) -> Model:
+    """Assemble the model for rows of `n_features` columns; its initial weights depend on the seed alone."""
+    options = parts.options["model"]
+    likelihood = Likelihood(likelihood_name, n_features)
+    n_components = 1 if has_one_component(parts) else n_components
+    one_head = isinstance(parts.model, Recipe) and parts.model.heads == "one"
+    dims = Dims(
+        n_features,
+        likelihood.n_outputs,
+        n_components,
+        1 if one_head else n_components,
+        latent_dim(parts, n_features),
+        image_shape,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if not isinstance(parts.model, Recipe):
+            built: Model = _construct(parts.model, dims, likelihood, options)
+            return built
+        made = {part: _construct(parts.classes[part], dims, parts.options[part]) for part in PARTS}
+        return MixtureVAE(dims, **made, likelihood=likelihood, options=options)
+
+
+def _construct(plugin: Any, *arguments: Any) -> Any:
+    """Build a plugin; one that does not keep its contract is an error naming it."""
+    try:
+        return plugin(*arguments)
+    except DeepmixError:
+        raise
+    except Exception as error:  # whatever is wrong in code that is not ours
+        raise DeepmixError(
+            f"{plugin.__module__}:{plugin.__qualname__} can't be built ({type(error).__name__}: {error}); "
+            "mend the plugin"
+        ) from error

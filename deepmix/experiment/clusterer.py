@@ -1,0 +1,92 @@
+"""Clustering heads as a run uses and keeps them: ours, and scikit-learn's clusterers wrapped to be alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, final
+
+import numpy as np
+from sklearn.metrics import pairwise_distances_argmin
+
+from deepmix.contracts import ClusteringHead
+from deepmix.errors import DeepmixError
+from deepmix.experiment.parts import Parts
+from deepmix.maths import Array, Inference
+
+SAME_SHARE = 0.999
+"""Part of the rows on which the nearest centre must agree with a clusterer to stand for it: all but rounding's ties."""
+
+
+CENTRES = (("cluster_centers_", None), ("subcluster_centers_", "subcluster_labels_"))
+"""Attributes where scikit-learn's clusterers keep centres, and the cluster of each if they are not one apiece."""
+
+
+def make_head(name: str, parts: Parts) -> ClusteringHead:
+    """Build the head a configuration calls `name`, not yet fitted."""
+    plugin = parts.classes[f"head.{name}"]
+    if isinstance(plugin, type) and issubclass(plugin, ClusteringHead):
+        make: Any = plugin
+        head: ClusteringHead = make(parts.options[f"head.{name}"])
+        return head
+    return ClustererHead(plugin)
+
+
+@final
+class ClustererHead(ClusteringHead):
+    """A scikit-learn clusterer on the latents; where the nearest of its centres says the same, that stands for it."""
+
+    def __init__(self, factory: Callable[[], Any]) -> None:
+        self._factory = factory
+        self._centre_CM: Array | None = None
+        self._cluster_C: Array | None = None
+
+    def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
+        """Fit the clusterer, its number of clusters and seed set where it has such parameters."""
+        clusterer = self._factory()
+        if not (hasattr(clusterer, "fit") and hasattr(clusterer, "predict")):
+            raise DeepmixError(
+                f"head {type(clusterer).__name__} can't give new rows a cluster; a head needs fit and predict"
+            )
+        if hasattr(clusterer, "get_params"):
+            wanted = {"n_clusters": n_clusters, "n_components": n_clusters, "random_state": seed}
+            known = clusterer.get_params()
+            clusterer.set_params(**{key: value for key, value in wanted.items() if key in known})
+        clusterer.fit(inference.latent_NM)
+        self._clusterer = clusterer
+        found = np.asarray(clusterer.predict(inference.latent_NM))
+        self._values = np.unique(np.concatenate([found, np.asarray(getattr(clusterer, "labels_", found))]))
+        for centres, clusters in CENTRES:
+            if not hasattr(clusterer, centres):
+                continue
+            self._centre_CM = np.asarray(getattr(clusterer, centres))
+            values = np.arange(len(self._centre_CM)) if clusters is None else np.asarray(getattr(clusterer, clusters))
+            self._cluster_C = self._number(values)
+            if np.mean(self._nearest(inference.latent_NM) == self._number(found)) >= SAME_SHARE:
+                return
+            self._centre_CM = self._cluster_C = None
+
+    def predict(self, inference: Inference) -> Array:
+        """Return cluster numbers: the clusterer's labels (-1 for noise too) in their order, from 0."""
+        if self._centre_CM is not None:
+            return self._nearest(inference.latent_NM)
+        return self._number(np.asarray(self._clusterer.predict(inference.latent_NM)))
+
+    def state(self) -> dict[str, Array] | None:
+        """Return the centres and their clusters; None where the clusterer is not the nearest of its centres."""
+        if self._centre_CM is None or self._cluster_C is None:
+            return None
+        return {"centres": self._centre_CM, "clusters": self._cluster_C}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Take up the centres."""
+        self._centre_CM, self._cluster_C = state["centres"], state["clusters"]
+
+    def _nearest(self, latent_NM: Array) -> Array:
+        assert self._centre_CM is not None
+        assert self._cluster_C is not None
+        return self._cluster_C[pairwise_distances_argmin(latent_NM.astype(self._centre_CM.dtype), self._centre_CM)]
+
+    def _number(self, labels: Array) -> Array:
+        """Return labels as 0, 1, ...; those unseen in training share the number after the last."""
+        places = np.searchsorted(self._values, labels).clip(max=len(self._values) - 1)
+        return np.where(self._values[places] == labels, places, len(self._values)).astype(np.int64)

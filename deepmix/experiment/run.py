@@ -1,0 +1,180 @@
+"""The one way from options to a finished run; the command line and the estimator only call it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from deepmix import runs
+from deepmix.contracts import Initializer, Model
+from deepmix.data import Rows, Split, fingerprint, revealed_labels
+from deepmix.errors import UsageError
+from deepmix.experiment.assembly import build_model, model_likelihood
+from deepmix.experiment.clusterer import make_head
+from deepmix.experiment.describe import describe
+from deepmix.experiment.guards import checked_clusters
+from deepmix.experiment.parts import n_labelled
+from deepmix.experiment.prepare import Experiment
+from deepmix.experiment.results import (
+    count_parameters,
+    initial_baseline,
+    measure_heads,
+    neighbour_errors,
+    write_assignments,
+)
+from deepmix.maths import Array, Inference
+from deepmix.training import Reporter, Trainer, TrainingOptions, diagnose, evaluate_rows, learns_by_gradient
+
+Watch = Callable[[Model, str, dict[str, Any]], None]
+"""Shown the model, the stage and the epoch's line of metrics.jsonl."""
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """A finished run: its figures, and what its report is drawn from."""
+
+    metrics: dict[str, Any]
+    """The contents of metrics.json."""
+    model: Model
+    """The trained model."""
+    inferences: Mapping[str, Inference]
+    """q(y|x) and the latents of the training and the test rows, by side."""
+    clusters: Mapping[str, Mapping[str, Array]]
+    """The clusters of each head by side, (N,) int64."""
+
+
+def run_experiment(
+    experiment: Experiment,
+    folder: runs.RunStore,
+    reporter: Reporter,
+    *,
+    resume: bool = False,
+    watch: Watch | None = None,
+) -> RunResults:
+    """Do a run from beginning, or checkpoint, to end and fill its folder.
+
+    Args:
+        experiment: what to do.
+        folder: where; new and empty, or with `resume` one that was begun with this configuration.
+        reporter: told how it goes.
+        resume: take up the folder's checkpoint.
+        watch: shown the model after every epoch, which it must leave as it is.
+
+    Returns:
+        The results; the caller writes the report.
+
+    Raises:
+        DeepmixError: something can't be done; what was finished stays in the folder.
+
+    """
+    config, parts, split = experiment.config, experiment.parts, experiment.split
+    n_components, device = experiment.n_components, experiment.device
+    model = build_model(parts, split, n_components, config.seed).to(device)
+    training: TrainingOptions = parts.options["training"]
+    if not resume:
+        folder.write_json(runs.CONFIG, describe(experiment, model))
+    for text in split.warnings:
+        reporter.note(text)
+    reporter.note(
+        f"{config.dataset}: {len(split.train)} training and {len(split.test)} test rows of {split.x.shape[1]} columns, "
+        f"{split.preprocessing}; {model_likelihood(parts, split)} likelihood, {n_components} clusters"
+    )
+
+    rows = {"train": Rows(split.x, split.train, device), "test": Rows(split.x, split.test, device)}
+    told = reporter if watch is None else _Watched(reporter, model, watch)
+    trainer = Trainer(model, rows["train"], training, parts.options["objective"], config.seed, folder, told)
+    if resume:
+        _refuse_other_data(folder, split)
+        trainer.restore()
+    initializer: Initializer = parts.classes["initializer"](parts.options["initializer"])
+    n_model, supervision = model.n_components, n_labelled(parts)
+
+    def initial_labels(code_NM: Array) -> Array:
+        if n_model == 1:
+            return np.zeros(len(code_NM), dtype=np.int64)
+        if supervision:
+            assert split.labels is not None
+            return revealed_labels(split.labels[split.train], split.scored(split.train), supervision, config.seed)
+        with noted(reporter):
+            labels = initializer.initial_labels(split.x[split.train], code_NM, n_model, config.seed)
+        return checked_clusters(labels, len(code_NM), n_model, f"initializer {type(initializer).__qualname__}")
+
+    trainer.run(initial_labels)
+    assert trainer.labels_N is not None
+    folder.write_tensors(runs.MODEL, model.state_dict(), {"model": config.model, "n_components": n_components})
+
+    reporter.start("heads", 0)
+    inferences, elbo = {}, {}
+    for side, side_rows in rows.items():
+        inferences[side], elbo[side] = evaluate_rows(model, side_rows, training.precision, config.seed)
+    heads = {name: make_head(name, parts) for name in config.heads}
+    with noted(reporter):
+        for head in heads.values():
+            head.fit(inferences["train"], n_components, config.seed)
+        clusters = {
+            name: {
+                side: checked_clusters(head.predict(found), len(found.log_q_NK), None, f"head '{name}'")
+                for side, found in inferences.items()
+            }
+            for name, head in heads.items()
+        }
+    weight_K = np.exp(inferences["train"].log_q_NK).mean(axis=0)
+    runs.keep_inference(folder, split, model_likelihood(parts, split), heads, weight_K)
+    results = measure_heads(split, clusters, inferences, n_components, config.seed)
+    results["elbo"] = {side: values["elbo"] for side, values in elbo.items()}
+    results["elbo_parts"] = elbo
+    if supervision:
+        results["labelled_rows"] = int((trainer.labels_N >= 0).sum())
+        reporter.note(f"{results['labelled_rows']} training rows' labels were learned from; judge by the test rows")
+    elif n_model > 1:
+        results["initial_labels"] = initial_baseline(split, trainer.labels_N.cpu().numpy())
+    if split.labels is not None:
+        results["knn_error"] = neighbour_errors(split, inferences)
+    results["warnings"] = [*split.warnings, *diagnose(inferences["train"], learned_latents=learns_by_gradient(model))]
+    results["n_parameters"] = count_parameters(model)
+    results["seconds"] = trainer.seconds
+    write_assignments(folder, split, clusters, inferences)
+    folder.write_json(runs.METRICS, results)
+    return RunResults(results, model, inferences, clusters)
+
+
+class _Watched:
+    """A reporter that also shows the model to someone."""
+
+    def __init__(self, reporter: Reporter, model: Model, watch: Watch) -> None:
+        self._reporter, self._model, self._watch = reporter, model, watch
+
+    def start(self, stage: str, n_epochs: int) -> None:
+        """Pass it on."""
+        self._reporter.start(stage, n_epochs)
+
+    def note(self, text: str) -> None:
+        """Pass it on."""
+        self._reporter.note(text)
+
+    def epoch(self, stage: str, row: dict[str, Any]) -> None:
+        """Pass it on and show the model."""
+        self._reporter.epoch(stage, row)
+        self._watch(self._model, stage, row)
+
+
+@contextmanager
+def noted(reporter: Reporter) -> Iterator[None]:
+    """Pass what libraries warn of on to the user, as notes."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for text in dict.fromkeys(str(warning.message) for warning in caught):
+        reporter.note(f"note: {text}")
+
+
+def _refuse_other_data(folder: runs.RunStore, split: Split) -> None:
+    """Raise a UsageError if the data are not those the run was begun with."""
+    known = folder.read_json(runs.CONFIG).get("resolved", {}).get("data", {}).get("fingerprint")
+    if known != fingerprint(split):
+        raise UsageError(f"the data are not those '{folder.path}' was begun with; train anew with --overwrite")

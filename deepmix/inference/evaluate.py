@@ -1,0 +1,139 @@
+"""A finished run measured again: by other heads, or on other data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from deepmix import metrics, runs
+from deepmix.contracts import ClusteringHead
+from deepmix.data import Split, fingerprint, known_labels
+from deepmix.errors import UsageError
+from deepmix.experiment import ExperimentConfig, check_heads, load_data, make_head, n_labelled, resolve
+from deepmix.inference.loaded import LoadedRun
+from deepmix.maths import Array, Inference
+
+
+def evaluate_run(
+    run: LoadedRun,
+    heads: Sequence[str] = (),
+    dataset: str | None = None,
+    label_column: str | None = None,
+    data_dir: str | None = None,
+) -> dict[str, Any]:
+    """Measure a run's heads, or others, on its own data or other data.
+
+    Args:
+        run: the run.
+        heads: names of heads; those the run did not keep are fitted to its training rows. Empty: the run's own.
+        dataset: a data set's name or a file; None is the run's own data, both of its sides apart.
+        label_column: where a file has its labels.
+        data_dir: folder of prepared data sets.
+
+    Returns:
+        As metrics.json: {'heads': {head: {side: metrics}}, 'elbo': {side: nats}}; of other data the side is 'all'.
+
+    Raises:
+        UsageError: the data can't be read, or does not fit the run.
+
+    """
+    data_dir = data_dir or run.config.data_dir
+    names = heads or run.config.heads
+    unknown = [name for name in names if name not in run.heads]
+    if dataset is None:
+        split = own_data(run, data_dir)
+        sides = {
+            "train": (split.x[split.train], None if split.labels is None else split.labels[split.train]),
+            "test": (split.x[split.test], None if split.labels is None else split.labels[split.test]),
+        }
+    else:
+        config = dataclasses.replace(run.config, dataset=dataset, label_column=label_column, data_dir=data_dir)
+        sides = {"all": _other_data(run, config)}
+    inferences, elbo = {}, {}
+    for side, (x, _) in sides.items():
+        inferences[side], parts = run.evaluate(x)
+        elbo[side] = parts["elbo"]
+    fitted: dict[str, ClusteringHead] = {name: run.heads[name] for name in names if name in run.heads}
+    if unknown:
+        training = inferences["train"] if "train" in inferences else run.infer(_training_rows(run, data_dir))
+        fitted |= _fit(run, unknown, training)
+    results: dict[str, Any] = {"heads": {}, "elbo": elbo}
+    for name in names:
+        results["heads"][name] = {
+            side: _measure(run, inferences[side], fitted[name].predict(inferences[side]), labels)
+            for side, (_, labels) in sides.items()
+        }
+    return results
+
+
+def _measure(run: LoadedRun, inference: Inference, clusters: Array, labels: Any) -> dict[str, Any]:
+    """Return one side's metrics; rows whose class is unknown are not scored."""
+    measure = partial(metrics.measure, inference.latent_NM, clusters, n_clusters=run.n_components, seed=run.config.seed)
+    if labels is not None and (scored := known_labels(n_labelled(run.parts), labels)).any():
+        return measure(labels=labels, scored=scored)
+    return measure(labels=None)
+
+
+def own_data(run: LoadedRun, data_dir: str | None = None) -> Split:
+    """Read the data a run was trained on again.
+
+    Raises:
+        UsageError: it is not there, or is not what it was.
+
+    """
+    config = dataclasses.replace(run.config, data_dir=data_dir or run.config.data_dir)
+    split = load_data(config, run.parts)
+    known = run.store.read_json(runs.CONFIG).get("resolved", {}).get("data", {}).get("fingerprint")
+    if fingerprint(split) != known:
+        raise UsageError(
+            f"'{config.dataset}' has changed since '{run.store.path}' was trained on it; name data with --dataset"
+        )
+    return split
+
+
+def _training_rows(run: LoadedRun, data_dir: str | None) -> Any:
+    split = own_data(run, data_dir)
+    return split.x[split.train]
+
+
+def _fit(run: LoadedRun, names: Sequence[str], training: Inference) -> dict[str, ClusteringHead]:
+    """Fit heads, by name, to what the model says of the training rows."""
+    config = dataclasses.replace(run.config, heads=tuple(names), settings=_without_heads(run))
+    parts = resolve(config)
+    check_heads(config, parts)
+    heads = {name: make_head(name, parts) for name in names}
+    for head in heads.values():
+        head.fit(training, run.n_components, run.config.seed)
+    return heads
+
+
+def _without_heads(run: LoadedRun) -> dict[str, str]:
+    """Return a run's settings without those of its heads, which other heads may not have."""
+    parts = run.parts.options
+    owned = {
+        field.name
+        for part, options in parts.items()
+        if not part.startswith("head.")
+        for field in dataclasses.fields(options)
+    }
+    return {
+        key: value
+        for key, value in run.config.settings.items()
+        if not key.startswith("head.") and key.rpartition(".")[2] in owned
+    }
+
+
+def _other_data(run: LoadedRun, config: ExperimentConfig) -> tuple[Any, Any]:
+    """Return all rows of a data set, prepared as the run's training rows were, and its labels."""
+    own = resolve(ExperimentConfig(dataset=config.dataset))
+    if config.label_column is None and run.config.label_column is not None and Path(config.dataset).is_file():
+        try:
+            return _other_data(run, dataclasses.replace(config, label_column=run.config.label_column))
+        except UsageError:
+            pass  # this file has no labels, or something else is wrong with it, which is said below
+    split = load_data(config, own)
+    columns = split.preparation.columns
+    return run.prepare(split.preparation.undo(split.x), None if columns is None else list(columns)), split.labels

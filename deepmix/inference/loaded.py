@@ -1,0 +1,312 @@
+"""A finished run taken up again: its model, its heads, and new rows prepared as the training rows were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepmix import runs
+from deepmix.contracts import ClusteringHead, Model
+from deepmix.data import Preparation, Rows, Split, as_table, column_namer, value_range
+from deepmix.errors import DeepmixError, UsageError
+from deepmix.experiment import assemble, config_from_mapping, load_data, make_head, resolve
+from deepmix.maths import Array, Inference
+from deepmix.training import EVALUATION_ROWS, autocast, choose_device, evaluate_rows
+
+BERNOULLI_SLACK = 1.0
+"""How far beyond 0..1 new rows may reach under a Bernoulli likelihood: what a scaler fitted to other rows
+leaves is let through, rows that were not scaled at all are not."""
+
+
+MAX_TRIALS, MIN_DRAW = 100, 64
+"""Batches drawn, of at least so many rows, before a minimum posterior is called out of reach."""
+
+
+def open_run(path: Path | str, device: str = "auto") -> LoadedRun:
+    """Return the finished run in a folder.
+
+    Raises:
+        UsageError: there is none, or it is not finished.
+        DeepmixError: a file is damaged, or a plugin it needs is missing.
+
+    """
+    path = Path(path)
+    if (path / runs.SUMMARY).is_file() and not (path / runs.CONFIG).is_file():
+        seeds = sorted(entry.name for entry in path.glob("seed-*"))
+        raise UsageError(f"'{path}' holds the runs of several seeds; choose one of: {', '.join(seeds) or 'none'}")
+    return LoadedRun(runs.RunFolder.open(path), device)
+
+
+class LoadedRun:
+    """A trained model with what surrounds it. Rows are 'raw' as the user has them, or 'prepared' as the model does."""
+
+    def __init__(self, store: runs.RunStore, device: str = "auto") -> None:
+        """Read a finished run.
+
+        Raises:
+            UsageError: it is not finished.
+            DeepmixError: a file is damaged, or a plugin it needs is missing.
+
+        """
+        self.store = store
+        if not store.has(runs.METRICS):
+            raise UsageError(
+                f"the run in '{store.path}' is not finished; finish it with: deepmix train --resume --out {store.path}"
+            )
+        self.config = config_from_mapping(store.read_json(runs.CONFIG), str(store.path / runs.CONFIG))
+        self.parts = resolve(self.config)
+        self.device = choose_device(device)
+        weights, model_meta = store.read_tensors(runs.MODEL)
+        tensors, meta = store.read_tensors(runs.INFERENCE)
+        try:
+            self.n_components = int(model_meta["n_components"])
+            self.n_features, self.likelihood = int(meta["n_features"]), str(meta["likelihood"])
+            arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+            self.preparation = Preparation(
+                columns=None if meta["columns"] is None else tuple(meta["columns"]),
+                row_shape=None if meta["row_shape"] is None else tuple(meta["row_shape"]),
+                divisor=meta["divisor"],
+                scale=meta["scale"],
+                mean=arrays.get("preparation.mean"),
+                spread=arrays.get("preparation.spread"),
+            )
+            self.weight_K: Array = arrays["weights"]
+            self.image_shape: tuple[int, int, int] | None = meta["image_shape"] and tuple(meta["image_shape"])
+            self.model: Model = assemble(
+                self.parts,
+                self.n_features,
+                self.image_shape,
+                self.likelihood,
+                self.n_components,
+                self.config.seed,
+            )
+            self.model.load_state_dict(weights)
+            self.heads = {name: self._restored(name, arrays) for name in meta["heads"]}
+        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise DeepmixError(
+                f"the files of '{store.path}' do not fit together ({error}); train again with --overwrite"
+            ) from error
+        self.model.to(self.device).eval()
+
+    def _restored(self, name: str, arrays: Mapping[str, Array]) -> ClusteringHead:
+        head = make_head(name, self.parts)
+        prefix = f"head.{name}/"
+        head.restore({key.removeprefix(prefix): a for key, a in arrays.items() if key.startswith(prefix)})
+        return head
+
+    def save(self, folder: runs.RunStore) -> None:
+        """Write the run to another folder, without its checkpoint."""
+        runs.copy_run(self.store, folder)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What metrics.json holds."""
+        results: dict[str, Any] = self.store.read_json(runs.METRICS)
+        return results
+
+    def assignments(self) -> dict[str, Array]:
+        """Return assignments.csv by column: row, split, each head's clusters, probability, label where there is one."""
+        kinds: dict[str, Any] = {"row": np.int64, "probability": np.float64, "split": np.str_, "label": np.str_}
+        table = self.store.read_table(runs.ASSIGNMENTS)
+        try:
+            return {name: np.array(cells).astype(kinds.get(name, np.int64)) for name, cells in table.items()}
+        except ValueError as error:
+            raise DeepmixError(f"'{self.store.path / runs.ASSIGNMENTS}' is damaged ({error})") from error
+
+    def training_data(self) -> Split:
+        """Read the data set the run was trained on again, prepared.
+
+        Raises:
+            UsageError: it is not there any more.
+
+        """
+        return load_data(self.config, self.parts)
+
+    def prepare(self, x: Any, columns: Sequence[str] | None = None, first_row: int = 0) -> Any:
+        """Return raw rows as the model takes them.
+
+        Args:
+            x: (N, D), or (N, ...) which is flattened; NumPy or SciPy sparse, any real type.
+            columns: their names, if they have any; matched by name where the training rows had names too.
+            first_row: number of x's first row in the whole data, from 0, for messages.
+
+        Returns:
+            (N, D) float32, dense or CSR.
+
+        Raises:
+            UsageError: columns are missing or too many, or a value can't be used; the message names it.
+
+        """
+        x = as_table(x)
+        known = self.preparation.columns
+        if columns is not None and known is not None:
+            if sorted(columns) != sorted(known):
+                raise _column_error(columns, known)
+            if tuple(columns) != known:
+                x = x[:, [list(columns).index(name) for name in known]]
+        elif x.shape[1] != self.n_features:
+            raise UsageError(
+                f"the rows have {x.shape[1]} column(s) and the run was trained on {self.n_features}; give it the same "
+                "columns, without labels"
+            )
+        name = column_namer(known)
+        low, high = value_range(x, name, first_row)
+        prepared = self.preparation.apply(x)
+        if self.likelihood == "bernoulli" and x.shape[0]:
+            least, greatest = self.preparation.apply(np.stack([low, high]))
+            beyond = np.flatnonzero((least < -BERNOULLI_SLACK) | (greatest > 1.0 + BERNOULLI_SLACK))
+            if len(beyond):
+                column = int(beyond[0])
+                raise UsageError(
+                    f"column {name(column)} reaches from {low[column]:g} to {high[column]:g} and the run was trained "
+                    f"on values in 0..{float(self.preparation.undo(np.ones(1))[0]):g}; scale the rows as those were"
+                )
+        return prepared
+
+    def rows(self, prepared: Any) -> Rows:
+        """Return prepared rows as batches on the model's device."""
+        return Rows(prepared, np.arange(prepared.shape[0]), self.device)
+
+    def batches(self, prepared: Any) -> Iterator[tuple[Tensor, Tensor]]:
+        """Give log q(y|x), (n, K), and the MAP component's latents, (n, M), batch by batch."""
+        for x_ND in self.rows(prepared).in_order(EVALUATION_ROWS):
+            with torch.no_grad(), autocast(self.device, self.parts.options["training"].precision):
+                log_q_NK, latent_NM = self.model.infer(x_ND)
+            yield log_q_NK.float().cpu(), latent_NM.float().cpu()
+
+    def infer(self, prepared: Any, first_row: int = 0) -> Inference:
+        """Return q(y|x) and the MAP latents of prepared rows; `first_row` is as for `prepare`.
+
+        Raises:
+            UsageError: the model has no finite answer for a row.
+
+        """
+        if prepared.shape[0] == 0:
+            return Inference(
+                np.zeros((0, self.model.n_components), np.float32), np.zeros((0, self.model.latent_dim), np.float32)
+            )
+        log_q, latents = zip(*self.batches(prepared), strict=True)
+        inference = Inference(torch.cat(log_q).numpy(), torch.cat(latents).numpy())
+        without = np.isnan(inference.log_q_NK).any(axis=1) | ~np.isfinite(inference.latent_NM).all(axis=1)
+        if without.any():
+            raise UsageError(
+                f"row {first_row + int(np.argmax(without)) + 1} is so far from the training rows that the model's "
+                "numbers overflow; check its values, or leave it out"
+            )
+        return inference
+
+    def evaluate(self, prepared: Any) -> tuple[Inference, dict[str, float]]:
+        """Return the inference, and the mean ELBO and its parts in nats a row."""
+        return evaluate_rows(
+            self.model, self.rows(prepared), self.parts.options["training"].precision, self.config.seed
+        )
+
+    def sample(
+        self, n_rows: int, component: int | None = None, *, seed: int = 0, minimum_posterior: float = 0.0
+    ) -> Array:
+        """Generate rows, means of p(x|z) at z drawn from p(z|y), in the units of the data.
+
+        Args:
+            n_rows: how many.
+            component: of which component; None draws components by their share of the training rows.
+            seed: makes the result reproducible.
+            minimum_posterior: rows to which the model gives its component a smaller q(y|x) are drawn anew; VaDE
+                shows samples of at least 0.999.
+
+        Returns:
+            (n_rows, D) float32, sorted by component.
+
+        Raises:
+            UsageError: there is no such component, or it rarely gives rows of that posterior.
+
+        """
+        if component is not None and not 0 <= component < self.model.n_components:
+            raise UsageError(
+                f"there is no component {component}; the model has components 0 to {self.model.n_components - 1}"
+            )
+        if n_rows < 1:
+            raise UsageError(f"the number of rows to sample must be at least 1, got {n_rows}")
+        if not 0.0 <= minimum_posterior < 1.0:
+            raise UsageError(f"the minimum posterior must be at least 0 and below 1, got {minimum_posterior}")
+        if component is None:
+            share_K = self.weight_K.astype(np.float64)
+            counts_K = np.random.default_rng(seed).multinomial(n_rows, share_K / share_K.sum())
+        else:
+            counts_K = np.where(np.arange(self.model.n_components) == component, n_rows, 0)
+        generator = torch.Generator(self.device).manual_seed(seed)
+        drawn = []
+        for k in np.flatnonzero(counts_K).tolist():
+            x, largest = self.draw(counts_K[k], k, generator, minimum_posterior)
+            if len(x) < counts_K[k]:
+                raise UsageError(
+                    f"component {k} gave {len(x)} of {counts_K[k]} rows with q(y|x) of at least {minimum_posterior:g} "
+                    f"in {MAX_TRIALS} trials, the largest {largest:.4g}; ask for a smaller minimum"
+                )
+            drawn.append(x)
+        return self.preparation.undo(np.concatenate(drawn)).astype(np.float32)
+
+    def draw(
+        self, n_rows: int, component: int, generator: torch.Generator, minimum_posterior: float = 0.0
+    ) -> tuple[Array, float]:
+        """Generate rows of one component until there are enough or a hundred trials were made.
+
+        Args:
+            n_rows: how many.
+            component: of which component.
+            generator: what z is drawn with.
+            minimum_posterior: rows to which the model gives the component a smaller q(y|x) are left out.
+
+        Returns:
+            At most (n_rows, D) prepared rows, and the largest q(y|x) that was seen (0 where none was asked for).
+
+        """
+        found: list[Array] = []
+        missing, largest = n_rows, 0.0
+        for _ in range(MAX_TRIALS):
+            x = self.model.sample(max(missing, MIN_DRAW), component, generator).cpu().numpy()
+            if minimum_posterior > 0.0:
+                q_N = np.exp(self.infer(x).log_q_NK[:, component])
+                x, largest = x[q_N >= minimum_posterior], max(largest, float(q_N.max()))
+            found.append(x[:missing])
+            missing -= len(found[-1])
+            if not missing:
+                break
+        return np.concatenate(found), largest
+
+    def head(self, name: str | None = None) -> ClusteringHead:
+        """Return a fitted head; the run's first if none is named.
+
+        Raises:
+            UsageError: the run has no such head, or could not keep it.
+
+        """
+        name = self.config.heads[0] if name is None else name
+        if name in self.heads:
+            return self.heads[name]
+        if name in self.config.heads:
+            others = ", ".join(self.heads) or "none; train with another --head"
+            raise UsageError(
+                f"head '{name}' is a clusterer whose state can't be kept as numbers; use another of the run: {others}"
+            )
+        raise UsageError(f"the run has no head '{name}'; choose one of: {', '.join(self.heads)}")
+
+    def clusters(self, inference: Inference, head: str | None = None) -> Array:
+        """Return the clusters a head gives, (N,) int64."""
+        return self.head(head).predict(inference)
+
+
+def _column_error(columns: Sequence[str], known: Sequence[str]) -> UsageError:
+    missing = [name for name in known if name not in columns]
+    extra = [name for name in columns if name not in known]
+    repeated = sorted({name for name in columns if list(columns).count(name) > 1})
+    said = [
+        f"{what} {', '.join(repr(name) for name in names[:5])}{', ...' if len(names) > 5 else ''}"
+        for what, names in (("misses", missing), ("has the unknown", extra), ("repeats", repeated))
+        if names
+    ]
+    return UsageError(f"the data {' and '.join(said)}; give it the columns the run was trained on")

@@ -1,0 +1,73 @@
+"""The kernels' sources and how they are compiled, for setup.py and for compiling on first use.
+
+Imports neither torch nor the rest of deepmix: setup.py runs it where torch may be missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+STABLE_ABI = "0x020a000000000000"
+"""LibTorch's stable ABI of torch 2.10, the first with what the kernels use; the binary works with later ones."""
+
+
+CUDA_ARCHITECTURES = ("80", "86", "89", "90", "100")
+"""Ampere to Blackwell; 80 runs on every later minor of its generation, and PTX of the last on what follows."""
+
+
+def folder() -> Path:
+    """Return where the sources are: in an installed package, or beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "csrc"
+    return installed if installed.is_dir() else package.parent / "csrc"
+
+
+def operator_sources(with_cuda: bool) -> list[Path]:
+    """Return the files of the operators' library."""
+    files = [folder() / "ops.cpp", folder() / "cpu" / "register.cpp", *_cpu_sources()]
+    if with_cuda:
+        files += sorted((folder() / "cuda").glob("*.cpp")) + sorted((folder() / "cuda").glob("*.cu"))
+    return files
+
+
+def native_sources() -> list[Path]:
+    """Return the files of the module for NumPy callers."""
+    return [folder() / "numpy.cpp", *_cpu_sources()]
+
+
+def _cpu_sources() -> list[Path]:
+    return [folder() / "cpu" / "run.cpp", *sorted((folder() / "cpu").glob("level_*.cpp"))]
+
+
+def source_hash() -> str:
+    """Return a hash of all sources and flags."""
+    digest = hashlib.sha256(" ".join(cpp_flags(digest=False) + cuda_flags()).encode())
+    for path in sorted(folder().rglob("*")):
+        if path.suffix in {".h", ".cpp", ".cu"}:
+            digest.update(path.relative_to(folder()).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def built_from(with_cuda: bool) -> bytes:
+    """Return the text every library carries, by which a stale one is known."""
+    return f"deepmix sources {source_hash()} for {'cuda' if with_cuda else 'cpu'}".encode()
+
+
+def cpp_flags(*, with_cuda: bool = False, digest: bool = True) -> list[str]:
+    """Return the C++ compiler's flags."""
+    flags = ["-O3", "-std=c++20", "-fvisibility=hidden", "-fno-math-errno", "-Wall", "-Wextra"]
+    flags += [f"-DTORCH_TARGET_VERSION={STABLE_ABI}"]
+    if with_cuda:
+        flags += ["-DUSE_CUDA"]
+    if digest:
+        flags += [f"-DDEEPMIX_SOURCE_HASH={source_hash()}", f"-DDEEPMIX_DEVICE={'cuda' if with_cuda else 'cpu'}"]
+    return flags
+
+
+def cuda_flags() -> list[str]:
+    """Return nvcc's flags."""
+    flags = ["-O3", "-std=c++20", "--extended-lambda", "--expt-relaxed-constexpr", "-Xcompiler=-fvisibility=hidden"]
+    flags += [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in CUDA_ARCHITECTURES]
+    last = CUDA_ARCHITECTURES[-1]
+    return [*flags, f"-gencode=arch=compute_{last},code=compute_{last}", "-DUSE_CUDA"]

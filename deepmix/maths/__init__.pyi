@@ -1,0 +1,26 @@
+from . import formulas as formulas
+from .formulas import (
+    component_kl as component_kl,
+    gaussian_entropy as gaussian_entropy,
+    gaussian_log_prob as gaussian_log_prob,
+    jensen_shannon as jensen_shannon,
+    normalize_log as normalize_log,
+    reparameterise as reparameterise,
+)
+from .mixture import (
+    assignment_weights as assignment_weights,
+    at_least_float32 as at_least_float32,
+    categorical_kl as categorical_kl,
+    cluster_moments as cluster_moments,
+    drop_negligible as drop_negligible,
+)
+from .values import (
+    Array as Array,
+    Dims as Dims,
+    Elbo as Elbo,
+    Gaussian as Gaussian,
+    Inference as Inference,
+    Latents as Latents,
+    MixtureParameters as MixtureParameters,
+    Responsibilities as Responsibilities,
+)

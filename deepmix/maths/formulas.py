@@ -1,0 +1,136 @@
+"""The formulas in plain PyTorch: the oracle the kernels are tested against, and the fallback.
+
+Every density, divergence and responsibility of the papers stands here once. Equation numbers are
+those of the MVAE supplement unless a paper is named. See `deepmix.maths.values` for the shape legend.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+LOG_2PI = math.log(2.0 * math.pi)
+
+
+def gaussian_log_prob(z: Tensor, mean: Tensor | None, log_var: Tensor | None) -> Tensor:
+    """Return log N(z; mean, exp(log_var)) summed over the last axis; None is N(0, I)."""
+    if mean is None or log_var is None:
+        return -0.5 * (LOG_2PI + z.square()).sum(-1)
+    return -0.5 * (LOG_2PI + log_var + (z - mean).square() * torch.exp(-log_var)).sum(-1)
+
+
+def reparameterise(noise: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
+    """Return mean + exp(log_var / 2) noise: standard normal noise as a sample of N(mean, exp(log_var))."""
+    return torch.addcmul(mean, noise, torch.exp(0.5 * log_var))
+
+
+def gaussian_entropy(log_var: Tensor) -> Tensor:
+    """Return the entropy of a diagonal Gaussian, summed over the last axis."""
+    return 0.5 * (1.0 + LOG_2PI + log_var).sum(-1)
+
+
+def component_kl(
+    mean_NHM: Tensor, log_var_NHM: Tensor, prior_mean_KM: Tensor | None, prior_log_var_KM: Tensor | None
+) -> Tensor:
+    """Return KL(q(z|y_k,x) || p(z|y_k)), shape (N, K); H = 1 is compared with every component.
+
+    k-DVAE eq. 4 for the standard prior (None); for a mixture, the z part of VaDE eq. 12.
+    """
+    if prior_mean_KM is None or prior_log_var_KM is None:
+        return 0.5 * (mean_NHM.square() + log_var_NHM.exp() - 1.0 - log_var_NHM).sum(-1)
+    difference = prior_log_var_KM - log_var_NHM
+    scaled = (mean_NHM - prior_mean_KM).square() * torch.exp(-prior_log_var_KM)
+    return 0.5 * (difference + torch.exp(-difference) + scaled - 1.0).sum(-1)
+
+
+def mixture_posterior(
+    z_LNHM: Tensor,
+    mean_NHM: Tensor,
+    log_var_NHM: Tensor,
+    prior_mean_KM: Tensor | None,
+    prior_log_var_KM: Tensor | None,
+    log_weight_K: Tensor,
+    log_likelihood_LNK: Tensor | None,
+    use_posterior: bool,
+    product: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return log p(z|y), log q(z|y,x) (means over L), log q(y|x), each (N, K), and the log normaliser (N,).
+
+    q(y_k) is proportional to p(y_k) p(z_k|y_k), times p(x|z_k) where a log-likelihood is given, over
+    q(z_k|y_k,x) where `use_posterior`: eq. 5 has both, eq. 15 the latter, eqs. 10 and 16 neither.
+    `product` multiplies over the L samples as printed; otherwise their geometric mean is taken, which
+    is what eq. 2 gives when solved.
+    """
+    log_prior_LNK = gaussian_log_prob(z_LNHM, prior_mean_KM, prior_log_var_KM)
+    log_posterior_LNH = gaussian_log_prob(z_LNHM, mean_NHM, log_var_NHM)
+    n_components = log_weight_K.shape[0]
+    log_prior_LNK = log_prior_LNK.expand(*log_prior_LNK.shape[:2], n_components)
+    log_ratio_LNK = log_weight_K + log_prior_LNK
+    if use_posterior:
+        log_ratio_LNK = log_ratio_LNK - log_posterior_LNH
+    if log_likelihood_LNK is not None:
+        log_ratio_LNK = log_ratio_LNK + log_likelihood_LNK
+    log_ratio_NK = log_ratio_LNK.sum(0) if product else log_ratio_LNK.mean(0)
+    log_q_NK, log_normalizer_N = normalize_log(log_ratio_NK)
+    log_posterior_NK = log_posterior_LNH.mean(0).expand(log_ratio_NK.shape)
+    return log_prior_LNK.mean(0), log_posterior_NK, log_q_NK, log_normalizer_N
+
+
+def sampled_mixture_posterior(
+    noise_LNHM: Tensor,
+    mean_NHM: Tensor,
+    log_var_NHM: Tensor,
+    prior_mean_KM: Tensor | None,
+    prior_log_var_KM: Tensor | None,
+    log_weight_K: Tensor,
+    use_posterior: bool,
+    product: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return z = mean + exp(log_var / 2) noise, VaDE eq. 14, and what `mixture_posterior` makes of it.
+
+    The noise is a constant: no gradient flows into it.
+    """
+    z_LNHM = reparameterise(noise_LNHM.detach(), mean_NHM, log_var_NHM)
+    rest = (mean_NHM, log_var_NHM, prior_mean_KM, prior_log_var_KM, log_weight_K, None, use_posterior, product)
+    return z_LNHM, *mixture_posterior(z_LNHM, *rest)
+
+
+def component_log_prob(
+    z_NM: Tensor, mean_KM: Tensor, log_var_KM: Tensor, log_weight_K: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return log N(z; mean_k, exp(log_var_k)), log p(y_k|z), each (N, K), and log p(z), (N,): VaDE eq. 16."""
+    log_prob_NK = gaussian_log_prob(z_NM.unsqueeze(1), mean_KM, log_var_KM)
+    return log_prob_NK, *normalize_log(log_prob_NK + log_weight_K)
+
+
+def component_log_prob_full(
+    z_NM: Tensor, mean_KM: Tensor, precision_cholesky_KMM: Tensor, log_weight_K: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As `component_log_prob`, with covariances (A A^T)^-1 for lower triangular A.
+
+    log N = log |A| - M/2 log 2 pi - |A^T (z - mean)|^2 / 2
+    """
+    cholesky_KMM = precision_cholesky_KMM.tril()
+    y_NKM = torch.einsum("nki,kij->nkj", z_NM.unsqueeze(1) - mean_KM, cholesky_KMM)
+    log_determinant_K = cholesky_KMM.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    log_prob_NK = log_determinant_K - 0.5 * (z_NM.shape[1] * LOG_2PI + y_NKM.square().sum(-1))
+    return log_prob_NK, *normalize_log(log_prob_NK + log_weight_K)
+
+
+def jensen_shannon(log_p_NK: Tensor, log_q_NK: Tensor) -> Tensor:
+    """Return the Jensen-Shannon divergence of two distributions over y, (N,): 0 where alike, log 2 at most.
+
+    The graph term of DGG (k-DVAE, section 2): the posteriors of neighbours are drawn together.
+    """
+    log_mean_NK = torch.logaddexp(log_p_NK, log_q_NK) - math.log(2.0)
+    from_p_N = (log_p_NK.exp() * (log_p_NK - log_mean_NK)).sum(-1)
+    from_q_N = (log_q_NK.exp() * (log_q_NK - log_mean_NK)).sum(-1)
+    return 0.5 * (from_p_N + from_q_N)
+
+
+def normalize_log(log_ratio_NK: Tensor) -> tuple[Tensor, Tensor]:
+    """Divide unnormalised probabilities by their sum, in logs: (N, K) and the log normaliser (N,)."""
+    log_normalizer_N = torch.logsumexp(log_ratio_NK, dim=-1)
+    return log_ratio_NK - log_normalizer_N.unsqueeze(-1), log_normalizer_N

@@ -1,0 +1,158 @@
+"""The values that cross interfaces: frozen, typed, with named axes.
+
+Shape legend, used throughout the project:
+    N rows of data        D features of a row      K mixture components
+    M latent dimensions   L Monte-Carlo samples    H encoder heads (K, or 1 when shared)
+    R packed rows         P decoder outputs a row
+Log-probabilities and divergences are in nats.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from deepmix.maths.formulas import reparameterise
+
+Array = npt.NDArray[Any]
+"""A dense NumPy array."""
+
+
+@dataclass(frozen=True)
+class Dims:
+    """Sizes every part of a model is built from."""
+
+    n_features: int
+    """D, columns of the data."""
+    n_outputs: int
+    """P, numbers the decoder gives per row: D means, or D means and D log-variances."""
+    n_components: int
+    """K, mixture components."""
+    n_heads: int
+    """H, encoder heads: K, or 1 where all components share one latent."""
+    latent_dim: int
+    """M, latent dimensions."""
+    image_shape: tuple[int, int, int] | None = None
+    """Height, width and channels of a row that is an image (their product is D), else None."""
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Diagonal Gaussians; `mean` and `log_var` have one shape, (..., M)."""
+
+    mean: Tensor
+    log_var: Tensor
+
+    def noise(self, n_samples: int, generator: torch.Generator | None) -> Tensor | None:
+        """Draw what samples are made of, standard normal, (L, ..., M); `None` gives none."""
+        if generator is None:
+            return None
+        shape = (n_samples, *self.mean.shape)
+        return torch.randn(shape, generator=generator, dtype=self.mean.dtype, device=self.mean.device)
+
+    def at(self, noise: Tensor | None) -> Tensor:
+        """Return the reparameterised samples of some noise, VaDE eq. 14; without any the mean, L = 1."""
+        return self.mean.unsqueeze(0) if noise is None else reparameterise(noise, self.mean, self.log_var)
+
+    def sample(self, n_samples: int, generator: torch.Generator | None) -> Tensor:
+        """Draw (L, ..., M) samples; `None` returns the mean, L = 1."""
+        return self.at(self.noise(n_samples, generator))
+
+
+@dataclass(frozen=True)
+class MixtureParameters:
+    """The prior p(z|y_k) p(y_k): K diagonal Gaussians and their log-weights.
+
+    `components` is None for N(0, I) in every component, else mean and log-variance of shape (K, M).
+    """
+
+    components: Gaussian | None
+    log_weight_K: Tensor
+
+
+@dataclass(frozen=True)
+class Latents:
+    """What an E-step sees of one batch."""
+
+    noise_LNHM: Tensor | None
+    """Standard normal, what z is drawn with, (L, N, H, M); None where z is the mean of q(z|y,x)."""
+    posterior: Gaussian
+    """q(z|y,x), shape (N, H, M)."""
+    prior: MixtureParameters
+    kl_NK: Tensor
+    """KL(q(z|y_k,x) || p(z|y_k)), nats."""
+    at_mean: bool
+    """True outside training: z is the posterior mean and nothing is random."""
+    drawn_LNHM: Tensor | None = None
+    """The samples where they are at hand; elsewhere a kernel may draw them on its way."""
+
+    @property
+    def z_LNHM(self) -> Tensor:
+        """Samples of q(z|y,x), or its mean."""
+        return self.posterior.at(self.noise_LNHM) if self.drawn_LNHM is None else self.drawn_LNHM
+
+
+@dataclass(frozen=True)
+class Responsibilities:
+    """q(y|x): normalised logs and the logarithm of what they were divided by."""
+
+    log_q_NK: Tensor
+    log_normalizer_N: Tensor
+    z_LNHM: Tensor | None = None
+    """The latents' samples, where the E-step drew them on its way."""
+
+
+@dataclass(frozen=True)
+class Elbo:
+    """One batch's evidence lower bound and its parts, nats per row, shape (N,) unless named."""
+
+    objective_N: Tensor
+    """What training maximises: the beta-weighted bound less the anchor's cross-entropy."""
+    elbo_N: Tensor
+    """The bound itself (beta = 1), for comparing models."""
+    reconstruction_N: Tensor
+    kl_latent_N: Tensor
+    kl_assignment_N: Tensor
+    dropped_N: Tensor
+    """Mass of q(y|x) that was not decoded (below `decode_threshold`)."""
+    log_q_NK: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        objective_N: Tensor,
+        reconstruction_N: Tensor,
+        kl_latent_N: Tensor,
+        kl_assignment_N: Tensor,
+        log_q_NK: Tensor,
+        dropped_N: Tensor | None = None,
+    ) -> Elbo:
+        """Return the bound its parts make; only the objective keeps its gradient."""
+        elbo_N = (reconstruction_N - kl_latent_N - kl_assignment_N).detach()
+        return cls(
+            objective_N,
+            elbo_N,
+            reconstruction_N.detach(),
+            kl_latent_N.detach(),
+            kl_assignment_N.detach(),
+            torch.zeros_like(elbo_N) if dropped_N is None else dropped_N,
+            log_q_NK.detach(),
+        )
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What a trained model says of rows: q(y|x) and the latent of each row's MAP component."""
+
+    log_q_NK: Array
+    latent_NM: Array
+
+    @property
+    def map_N(self) -> npt.NDArray[np.int64]:
+        """The component of largest q(y|x), shape (N,)."""
+        return np.asarray(self.log_q_NK.argmax(axis=1), dtype=np.int64)

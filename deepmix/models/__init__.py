@@ -1,0 +1,8 @@
+"""The one model of the grid, the recipes that assemble it, its likelihoods and its objective.
+
+Other rooms import only what this package's `__init__.pyi` lists; each name is imported when it is first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

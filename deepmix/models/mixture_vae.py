@@ -1,0 +1,203 @@
+"""The one model of the grid: encoder, decoder, prior and q(y|x) estimator assembled into a mixture of VAEs.
+
+    ELBO(x) = sum_k q_k [ log p(x|z_k) - beta ( KL_k - log p(y_k) + log q_k ) ]
+
+A recipe names the four parts. See `deepmix.maths.values` for the shape legend.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from deepmix.contracts import Decoder, Encoder, Model, PosteriorEstimator, Prior
+from deepmix.kernels import ops
+from deepmix.maths import (
+    Dims,
+    Elbo,
+    Gaussian,
+    Latents,
+    Responsibilities,
+    assignment_weights,
+    at_least_float32,
+    categorical_kl,
+    cluster_moments,
+    drop_negligible,
+    jensen_shannon,
+    reparameterise,
+)
+from deepmix.models.likelihoods import Likelihood
+from deepmix.models.recipe import MixtureOptions
+
+INITIAL_LOG_VAR = 2.0 * math.log(0.2)
+"""log-variance heads start from: posteriors a fifth as wide as the codes' unit spread."""
+
+
+MIN_SCALE = 1e-3
+"""Floor of a code's spread (standard deviation) when codes are rescaled."""
+
+
+class MixtureVAE(Model):
+    """A mixture of VAEs: soft or hard, any of the papers' E-steps, standard or mixture prior."""
+
+    def __init__(
+        self,
+        dims: Dims,
+        encoder: Encoder,
+        decoder: Decoder,
+        prior: Prior,
+        posterior: PosteriorEstimator,
+        likelihood: Likelihood,
+        options: MixtureOptions,
+    ) -> None:
+        super().__init__()
+        self.n_components, self.latent_dim = dims.n_components, dims.latent_dim
+        self.n_heads = dims.n_heads
+        self.encoder, self.decoder, self.prior = encoder, decoder, prior
+        self.posterior, self.likelihood, self.options = posterior, likelihood, options
+        self.n_neighbours = options.graph_neighbours if options.graph_weight > 0.0 else 0
+
+    def pretraining_loss(self, x_ND: Tensor) -> Tensor:
+        """Return the negative log-likelihood of the rows given their codes."""
+        return -self.likelihood.log_prob(x_ND, self._decode_codes(self.encoder.code(x_ND)))
+
+    @torch.no_grad()
+    def pretrained(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the pretrained codes and the squared error of their decoding, mean over features."""
+        code_NM = self.encoder.code(x_ND)
+        mean_ND = self.likelihood.mean(self._decode_codes(code_NM))
+        return at_least_float32(code_NM), (x_ND - mean_ND).square().mean(-1)
+
+    def _decode_codes(self, code_NM: Tensor) -> Tensor:
+        counts_H = [len(code_NM)] + [0] * (self.n_heads - 1)
+        return at_least_float32(self.decoder(code_NM, counts_H))
+
+    @torch.no_grad()
+    def place(self, code_NM: Tensor, squared_error_N: Tensor, labels_N: Tensor) -> None:
+        """Rescale the codes to unit spread, copy the pretrained head to all K and take the prior's moments."""
+        shift_M, scale_M = code_NM.mean(0), code_NM.std(0).clamp_min(MIN_SCALE)
+        self.encoder.place(shift_M, scale_M, INITIAL_LOG_VAR)
+        self.decoder.place(shift_M, scale_M)
+        z_NM = (code_NM - shift_M) / scale_M
+        noise = self.likelihood.noise_error(self._decode_codes, z_NM, INITIAL_LOG_VAR) if self.options.noise else 0.0
+        self.likelihood.place(float(squared_error_N.mean()) + noise)
+        self.prior.place(*cluster_moments(z_NM, labels_N, self.n_components))
+
+    def elbo(
+        self,
+        x_ND: Tensor,
+        generator: torch.Generator,
+        *,
+        beta: float,
+        anchor: float = 0.0,
+        labels_N: Tensor | None = None,
+        hold: bool = False,
+        neighbour_ND: Tensor | None = None,
+    ) -> Elbo:
+        """Return the bound: the E-step first, then only the components it gives weight to are decoded.
+
+        q(y|x) is the E-step's result and held fixed in the M-step, whatever the estimator: at eq. 5's optimum
+        with beta = 1 its gradient is 0 anyway; elsewhere (VaDE's eq. 16 too, and beta other than 1, which the
+        E-step does not see) this is EM's alternation, not the gradient of one objective.
+
+        The anchor's and the graph's gradients take log p(x|z_k) as a constant where it enters q(y|x) (eq. 5,
+        k-DVAE): the encoder and the prior follow the initial labels and the neighbours, the decoder only reconstructs.
+        """
+        latents = self._latents(x_ND, generator)
+        found = self._e_step(x_ND, latents)
+        log_q_NK = found.log_q_NK
+        z_LNHM = latents.z_LNHM if found.z_LNHM is None else found.z_LNHM
+        if hold:
+            if labels_N is None:
+                raise ValueError("hold needs the initial labels: pass labels_N")
+            weight_NK = functional.one_hot(labels_N, self.n_components).to(log_q_NK.dtype)
+        else:
+            weight_NK = assignment_weights(log_q_NK.detach(), self.options.assignment)
+        weight_NK, dropped_N = drop_negligible(weight_NK, self.options.decode_threshold)
+
+        log_likelihood_NK = self._decode_kept(x_ND, z_LNHM, weight_NK > 0.0)
+        reconstruction_N = (weight_NK * log_likelihood_NK).sum(-1)
+        kl_latent_N = (weight_NK * latents.kl_NK).sum(-1)
+        kl_assignment_N = categorical_kl(weight_NK, latents.prior.log_weight_K)
+        objective_N = reconstruction_N - beta * (kl_latent_N + kl_assignment_N)
+        if anchor > 0.0:
+            if labels_N is None:
+                raise ValueError("anchor needs the initial labels: pass labels_N")
+            objective_N = objective_N - anchor * functional.nll_loss(log_q_NK, labels_N, reduction="none")
+        if neighbour_ND is not None:
+            log_neighbour_NK = self._e_step(neighbour_ND, self._latents(neighbour_ND, generator)).log_q_NK
+            objective_N = objective_N - self.options.graph_weight * jensen_shannon(log_q_NK, log_neighbour_NK)
+        return Elbo.of(objective_N, reconstruction_N, kl_latent_N, kl_assignment_N, log_q_NK, dropped_N)
+
+    @torch.no_grad()
+    def infer(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log q(y|x) and the MAP component's posterior mean, both at the means (k-DVAE eq. 8)."""
+        latents = self._latents(x_ND, None)
+        log_q_NK = self._e_step(x_ND, latents).log_q_NK
+        n_rows = x_ND.shape[0]  # not len(), which torch.export takes for a constant
+        head_N = log_q_NK.argmax(-1) if self.n_heads > 1 else log_q_NK.new_zeros(n_rows, dtype=torch.long)
+        return log_q_NK, latents.posterior.mean[torch.arange(n_rows, device=x_ND.device), head_N]
+
+    @torch.no_grad()
+    def sample(self, n_rows: int, component: int, generator: torch.Generator) -> Tensor:
+        """Generate rows of one component (VaDE, section 3.1)."""
+        prior = self.prior()
+        shape = (n_rows, self.latent_dim)
+        like = prior.log_weight_K
+        z_RM = torch.randn(shape, generator=generator, device=like.device, dtype=like.dtype)
+        if prior.components is not None:
+            mean_M, log_var_M = prior.components.mean[component], prior.components.log_var[component]
+            z_RM = reparameterise(z_RM, mean_M, log_var_M)
+        counts_H = [0] * self.n_heads
+        counts_H[component if self.n_heads > 1 else 0] = n_rows
+        return self.likelihood.mean(at_least_float32(self.decoder(z_RM, counts_H)))
+
+    def _latents(self, x_ND: Tensor, generator: torch.Generator | None) -> Latents:
+        posterior = self.encoder(x_ND)
+        posterior = Gaussian(at_least_float32(posterior.mean), at_least_float32(posterior.log_var))
+        prior = self.prior()
+        kl_NK = ops.component_kl(posterior, prior)
+        noise_LNHM = posterior.noise(self.options.samples, generator if self.options.noise else None)
+        return Latents(
+            noise_LNHM=noise_LNHM,
+            posterior=posterior,
+            prior=prior,
+            kl_NK=kl_NK if self.options.noise else torch.zeros_like(kl_NK),
+            at_mean=generator is None,
+            drawn_LNHM=posterior.at(noise_LNHM) if self.posterior.needs_likelihood else None,  # to be decoded first
+        )
+
+    def _e_step(self, x_ND: Tensor, latents: Latents) -> Responsibilities:
+        """Return q(y|x), and z where it was drawn with it."""
+        all_LNK = self._decode_all(x_ND, latents) if self.posterior.needs_likelihood else None
+        found: Responsibilities = self.posterior(latents, all_LNK)
+        return found
+
+    @torch.no_grad()
+    def _decode_all(self, x_ND: Tensor, latents: Latents) -> Tensor:
+        """Return log p(x|z_k) of every component for the E-step, (L, N, K); it needs no gradient (eq. 5)."""
+        n_samples, n_rows, n_heads, latent_dim = latents.z_LNHM.shape
+        z_RM = latents.z_LNHM.permute(2, 0, 1, 3).reshape(-1, latent_dim)
+        x_RD = x_ND.expand(n_heads * n_samples, *x_ND.shape).flatten(0, 1)
+        outputs_RP = at_least_float32(self.decoder(z_RM, [n_samples * n_rows] * n_heads))
+        log_likelihood_HLN = self.likelihood.log_prob(x_RD, outputs_RP).view(n_heads, n_samples, n_rows)
+        return log_likelihood_HLN.permute(1, 2, 0).expand(n_samples, n_rows, self.n_components)
+
+    def _decode_kept(self, x_ND: Tensor, z_LNHM: Tensor, keep_NK: Tensor) -> Tensor:
+        """Return log p(x|z_k), mean over samples, (N, K), of the kept components; 0 elsewhere."""
+        keep_NH = keep_NK if self.n_heads > 1 else keep_NK.any(-1, keepdim=True)
+        return self._log_likelihood(x_ND, z_LNHM, keep_NH).mean(0).expand(keep_NK.shape)
+
+    def _log_likelihood(self, x_ND: Tensor, z_LNHM: Tensor, keep_NH: Tensor) -> Tensor:
+        """Decode the kept (row, head) pairs in one packed call; (L, N, H) with 0 where not kept."""
+        n_samples = z_LNHM.shape[0]
+        packed_HLN = keep_NH.T.unsqueeze(1).expand(-1, n_samples, -1)
+        head_R, sample_R, row_R = packed_HLN.nonzero(as_tuple=True)
+        counts_H = (keep_NH.sum(0) * n_samples).tolist()
+        outputs_RP = at_least_float32(self.decoder(z_LNHM[sample_R, row_R, head_R], counts_H))
+        log_likelihood_R = self.likelihood.log_prob(x_ND[row_R], outputs_RP)
+        log_likelihood_LNH = log_likelihood_R.new_zeros(n_samples, *keep_NH.shape)
+        return log_likelihood_LNH.index_put((sample_R, row_R, head_R), log_likelihood_R)

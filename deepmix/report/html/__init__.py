@@ -1,0 +1,1 @@
+"""HTML, SVG and pictures: nothing here knows of clustering."""

@@ -1,0 +1,129 @@
+"""A run is a folder: what is written there, how it stays whole, and how it is read back. No pickle."""
+
+from __future__ import annotations
+
+import abc
+import copy
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, final
+
+from torch import Tensor
+
+from deepmix.runs.names import ASSIGNMENTS, CHECKPOINT, CONFIG, INFERENCE, METRICS, MODEL
+
+
+class RunStore(abc.ABC):
+    """Where a run's results go and come from: a folder, or memory."""
+
+    path: Path
+    """The folder, or what messages call it."""
+
+    @abc.abstractmethod
+    def has(self, name: str | Path) -> bool:
+        """Whether a file of this name was written."""
+
+    @abc.abstractmethod
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a JSON file."""
+
+    @abc.abstractmethod
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file; raises DeepmixError where it is missing or damaged."""
+
+    @abc.abstractmethod
+    def append_epoch(self, row: Mapping[str, Any]) -> None:
+        """Add an epoch's line to metrics.jsonl."""
+
+    @abc.abstractmethod
+    def keep_epochs(self, n_lines: int) -> None:
+        """Cut metrics.jsonl after its first `n_lines` whole lines (those a checkpoint knows of)."""
+
+    @abc.abstractmethod
+    def read_epochs(self) -> list[dict[str, Any]]:
+        """Read metrics.jsonl; raises DeepmixError where it is missing or damaged."""
+
+    @abc.abstractmethod
+    def write_tensors(self, name: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+        """Write a safetensors file with a JSON header."""
+
+    @abc.abstractmethod
+    def read_tensors(self, name: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Read a safetensors file and its JSON header; raises DeepmixError where it is missing or damaged."""
+
+    @abc.abstractmethod
+    def write_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Write a CSV file."""
+
+    @abc.abstractmethod
+    def read_table(self, name: str) -> dict[str, list[str]]:
+        """Read a CSV file's columns; raises DeepmixError where it is missing or damaged."""
+
+
+@final
+class MemoryRun(RunStore):
+    """A run kept in memory until it is saved; it has no checkpoint, so it can't be resumed."""
+
+    def __init__(self) -> None:
+        self.path = Path("run in memory")
+        self._json: dict[str, Any] = {}
+        self._epochs: list[dict[str, Any]] = []
+        self._tensors: dict[str | Path, tuple[dict[str, Tensor], dict[str, Any]]] = {}
+        self._tables: dict[str, tuple[Sequence[str], list[Sequence[Any]]]] = {}
+
+    def has(self, name: str | Path) -> bool:
+        """Whether it was written."""
+        return name in self._json or name in self._tensors or name in self._tables
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Keep what the JSON file would hold."""
+        self._json[name] = json.loads(json.dumps(value, allow_nan=False))
+
+    def read_json(self, name: str) -> Any:
+        """Return it."""
+        return copy.deepcopy(self._json[name])
+
+    def append_epoch(self, row: Mapping[str, Any]) -> None:
+        """Keep it."""
+        self._epochs.append(dict(row))
+
+    def keep_epochs(self, n_lines: int) -> None:
+        """Keep the first lines only."""
+        del self._epochs[n_lines:]
+
+    def read_epochs(self) -> list[dict[str, Any]]:
+        """Return them."""
+        return copy.deepcopy(self._epochs)
+
+    def write_tensors(self, name: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+        """Keep a copy; a checkpoint is passed over."""
+        if name != CHECKPOINT:
+            self._tensors[name] = ({key: value.detach().cpu().clone() for key, value in tensors.items()}, dict(meta))
+
+    def read_tensors(self, name: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return them."""
+        return self._tensors[name]
+
+    def write_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Keep it."""
+        self._tables[name] = (header, list(rows))
+
+    def read_table(self, name: str) -> dict[str, list[str]]:
+        """Return its columns as text."""
+        header, rows = self._tables[name]
+        return {
+            title: [str(cell) for cell in column] for title, column in zip(header, zip(*rows, strict=True), strict=True)
+        }
+
+
+def copy_run(source: RunStore, target: RunStore) -> None:
+    """Write a finished run to another store, without its checkpoint."""
+    target.write_json(CONFIG, source.read_json(CONFIG))
+    for row in source.read_epochs():
+        target.append_epoch(row)
+    for name in (MODEL, INFERENCE):
+        target.write_tensors(name, *source.read_tensors(name))
+    table = source.read_table(ASSIGNMENTS)
+    target.write_table(ASSIGNMENTS, list(table), zip(*table.values(), strict=True))
+    target.write_json(METRICS, source.read_json(METRICS))

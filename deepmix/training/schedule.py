@@ -1,0 +1,80 @@
+"""How long and how fast a model is trained: options, stages, and the seed of each epoch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from deepmix.contracts import Model
+from deepmix.errors import UsageError
+
+Stage = Literal["pretrain", "train"]
+
+
+STAGES: tuple[Stage, ...] = ("pretrain", "train")
+
+
+MIN_EPOCHS, MIN_UPDATES = 30, 500
+"""An automatic number of epochs is at least this many, and enough for this many updates: large data
+need the one, small data the other."""
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How long and how fast to train."""
+
+    epochs: int | None = field(
+        default=None, metadata={"help": "epochs of training; auto: at least 30, and at least 500 updates"}
+    )
+    pretrain_epochs: int | None = field(
+        default=None, metadata={"help": "epochs of autoencoder pretraining; auto as for epochs"}
+    )
+    batch_size: int = field(default=128, metadata={"help": "rows an update (VaDE takes 100; a power of 2 near it)"})
+    lr: float = field(default=2e-3, metadata={"help": "learning rate at the start of each stage (VaDE's)"})
+    lr_decay: float = field(
+        default=0.1,
+        metadata={
+            "help": "part of the learning rate left at the end of each stage (geometric, as VaDE's 0.9 a decade)"
+        },
+    )
+    precision: Literal["fp32", "bf16"] = field(
+        default="fp32", metadata={"help": "precision of the networks; densities are always fp32"}
+    )
+    patience: int | None = field(
+        default=None, metadata={"help": "stop after this many epochs without a better training ELBO; auto: never"}
+    )
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("pretrain_epochs", 0), ("batch_size", 1), ("patience", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UsageError(f"{name} must be at least {least}, got {value}")
+        if not (math.isfinite(self.lr) and self.lr > 0.0):
+            raise UsageError(f"lr must be above 0, got {self.lr}")
+        if not 0.0 < self.lr_decay <= 1.0:
+            raise UsageError(f"lr_decay must be above 0 and at most 1, got {self.lr_decay}")
+
+    def n_epochs(self, stage: Stage, n_rows: int) -> int:
+        """Return how many epochs a stage has with this many rows."""
+        given = self.pretrain_epochs if stage == "pretrain" else self.epochs
+        updates_per_epoch = math.ceil(n_rows / self.batch_size)
+        return max(MIN_EPOCHS, math.ceil(MIN_UPDATES / updates_per_epoch)) if given is None else given
+
+
+def planned_epochs(model: Model, options: TrainingOptions, stage: Stage, n_rows: int) -> int:
+    """Return how many epochs a stage of this model has; none if `Model.place` is its whole fit."""
+    return options.n_epochs(stage, n_rows) if learns_by_gradient(model) else 0
+
+
+def learns_by_gradient(model: Model) -> bool:
+    """Whether any parameter is trained; the others, if there are any, are fitted by `Model.place`."""
+    return any(parameter.requires_grad for parameter in model.parameters())
+
+
+def epoch_seed(seed: int, stage: str, epoch: int) -> int:
+    """Return the seed of an epoch's generator."""
+    names = (*STAGES, "evaluate")
+    return int(np.random.SeedSequence((seed, names.index(stage), epoch)).generate_state(1)[0])

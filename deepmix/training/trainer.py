@@ -1,0 +1,225 @@
+"""Pretraining, the initial clustering and training, in steps that can be stopped and resumed exactly.
+
+Nothing random outlives an epoch: each epoch's generator is seeded by (seed, stage, epoch), so the
+weights, the optimiser's moments, the initial labels and the epoch number are the whole state.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deepmix.contracts import Model
+from deepmix.data import Rows
+from deepmix.errors import DeepmixError
+from deepmix.maths import Array
+from deepmix.models import ObjectiveOptions
+from deepmix.runs import CHECKPOINT, NEIGHBOURS, RunStore
+from deepmix.training.adam import Adam
+from deepmix.training.diagnosis import components_in_use, diverged
+from deepmix.training.passes import EVALUATION_ROWS, autocast
+from deepmix.training.reporter import Reporter
+from deepmix.training.schedule import Stage, TrainingOptions, epoch_seed, planned_epochs
+
+CHECKPOINT_SECONDS = 5.0
+"""A checkpoint is written at the end of a stage, and of the first epoch to end this long after the last one."""
+
+
+class Trainer:
+    """Trains one model on one set of rows, from wherever it stands."""
+
+    def __init__(
+        self,
+        model: Model,
+        rows: Rows,
+        options: TrainingOptions,
+        objective: ObjectiveOptions,
+        seed: int,
+        folder: RunStore,
+        reporter: Reporter,
+    ) -> None:
+        self.model, self.rows, self.options, self.objective = model, rows, options, objective
+        self.seed, self.folder, self.reporter = seed, folder, reporter
+        self.stage: Stage = "pretrain"
+        self.epoch = 0
+        self.n_lines = 0
+        self.started, self.earlier_seconds = time.perf_counter(), 0.0
+        self.saved = self.started
+        self.best_elbo, self.stale_epochs = -math.inf, 0
+        self.labels_N: Tensor | None = None
+        self.neighbours_NJ: Tensor | None = None
+        self.optimizer = Adam(model.parameters(), options.lr)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent on this run, those before it was resumed included."""
+        return self.earlier_seconds + time.perf_counter() - self.started
+
+    def run(self, initial_labels: Callable[[Array], Array]) -> None:
+        """Pretrain, place the mixture on an initial clustering of the codes, train.
+
+        Args:
+            initial_labels: gives the training rows' initial clusters, from their codes (N, M).
+
+        """
+        if self.stage == "pretrain":
+            self._run_stage(self._pretraining_step)
+            self._place(initial_labels)
+        self._prepare_neighbours()
+        self._run_stage(self._training_step)
+
+    def _prepare_neighbours(self) -> None:
+        """Find the training rows' neighbours where the model asks for them; once for a run, resumed or not."""
+        if not self.model.n_neighbours:
+            return
+        if self.folder.has(NEIGHBOURS):
+            self.neighbours_NJ = self.folder.read_tensors(NEIGHBOURS)[0]["neighbours"].to(self.rows.device)
+            return
+        self.reporter.start("neighbour graph", 0)
+        self.neighbours_NJ = self.rows.nearest(self.model.n_neighbours)
+        self.folder.write_tensors(NEIGHBOURS, {"neighbours": self.neighbours_NJ}, {})
+
+    def _run_stage(self, step: Callable[[Tensor, torch.Generator, int], dict[str, Tensor]]) -> None:
+        n_epochs = planned_epochs(self.model, self.options, self.stage, self.rows.n_rows)
+        self.reporter.start(self.stage, n_epochs)
+        self.model.train()
+        while self.epoch < n_epochs:
+            if self.options.patience is not None and self.stale_epochs >= self.options.patience:
+                self.reporter.note(f"stopped early: no better ELBO in {self.stale_epochs} epochs")
+                break
+            row = self._run_epoch(step, n_epochs)
+            self.epoch += 1
+            self.n_lines += 1
+            if not math.isfinite(row["elbo"]):
+                raise diverged(f"in epoch {self.epoch} ({self.stage})")
+            if self.stage == "train":
+                self.stale_epochs = 0 if row["elbo"] > self.best_elbo else self.stale_epochs + 1
+                self.best_elbo = max(row["elbo"], self.best_elbo)
+            self.folder.append_epoch(row)
+            if time.perf_counter() - self.saved > CHECKPOINT_SECONDS:
+                self.save()
+            self.reporter.epoch(self.stage, row)
+        self.save()
+
+    def _run_epoch(
+        self, step: Callable[[Tensor, torch.Generator, int], dict[str, Tensor]], n_epochs: int
+    ) -> dict[str, Any]:
+        started = time.perf_counter()
+        device = self.rows.device
+        generator = torch.Generator(device).manual_seed(epoch_seed(self.seed, self.stage, self.epoch))
+        lr = self.options.lr * self.options.lr_decay ** (self.epoch / n_epochs)
+        self.optimizer.lr = lr
+        sums: dict[str, Tensor] = {}
+        order = torch.randperm(self.rows.n_rows, generator=generator, device=device)
+        for chosen in order.split(min(self.options.batch_size, self.rows.n_rows)):
+            self.optimizer.zero_grad()
+            for name, value in step(chosen, generator, n_epochs).items():
+                sums[name] = sums[name] + value if name in sums else value
+            self.optimizer.step()
+        counts_K = sums.pop("counts", None)
+        row: dict[str, Any] = {"stage": self.stage, "epoch": self.epoch + 1}
+        row |= {name: float(value) / self.rows.n_rows for name, value in sums.items()}
+        if counts_K is not None:
+            row["clusters_in_use"] = components_in_use(counts_K)
+            row["beta"] = self.objective.beta_at(self.epoch, n_epochs)
+        return row | {"lr": lr, "seconds": time.perf_counter() - started}
+
+    def _pretraining_step(self, chosen: Tensor, generator: torch.Generator, n_epochs: int) -> dict[str, Tensor]:
+        with autocast(self.rows.device, self.options.precision):
+            loss_N = self.model.pretraining_loss(self.rows.batch(chosen))
+        loss_N.mean().backward()
+        return {"elbo": -loss_N.detach().sum()}
+
+    def _training_step(self, chosen: Tensor, generator: torch.Generator, n_epochs: int) -> dict[str, Tensor]:
+        assert self.labels_N is not None
+        more: dict[str, Tensor] = {}
+        if self.neighbours_NJ is not None:
+            n_neighbours = self.neighbours_NJ.shape[1]
+            pick_N = torch.randint(n_neighbours, chosen.shape, generator=generator, device=chosen.device)
+            more["neighbour_ND"] = self.rows.batch(self.neighbours_NJ[chosen, pick_N])
+        with autocast(self.rows.device, self.options.precision):
+            elbo = self.model.elbo(
+                self.rows.batch(chosen),
+                generator,
+                beta=self.objective.beta_at(self.epoch, n_epochs),
+                anchor=self.objective.anchor,
+                labels_N=self.labels_N[chosen],
+                hold=self.epoch < self.objective.hold * n_epochs,
+                **more,
+            )
+        (-elbo.objective_N.mean()).backward()
+        log_max_N, map_N = elbo.log_q_NK.max(-1)
+        return {
+            "elbo": elbo.elbo_N.sum(),
+            "reconstruction": elbo.reconstruction_N.sum(),
+            "kl_latent": elbo.kl_latent_N.sum(),
+            "kl_assignment": elbo.kl_assignment_N.sum(),
+            "dropped_mass": elbo.dropped_N.sum(),
+            "confidence": log_max_N.exp().sum(),
+            "counts": torch.bincount(map_N, minlength=self.model.n_components),
+        }
+
+    def _place(self, initial_labels: Callable[[Array], Array]) -> None:
+        self.reporter.start("initial clustering", 0)
+        self.model.eval()
+        with torch.no_grad(), autocast(self.rows.device, self.options.precision):
+            parts = [self.model.pretrained(x_ND) for x_ND in self.rows.in_order(EVALUATION_ROWS)]
+        code_NM = torch.cat([code for code, _ in parts]).float()
+        squared_error_N = torch.cat([error for _, error in parts]).float()
+        if not (code_NM.isfinite().all() and squared_error_N.isfinite().all()):
+            raise diverged("at the end of pretraining")
+        labels = torch.from_numpy(initial_labels(code_NM.cpu().numpy()))
+        self.labels_N = labels.to(self.rows.device, torch.long)
+        self.model.place(code_NM, squared_error_N, self.labels_N)
+        self.optimizer = Adam(self.model.parameters(), self.options.lr)
+        self.stage, self.epoch = "train", 0
+        self.save()
+
+    def save(self) -> None:
+        """Write the whole training state, atomically."""
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        for index, state in self.optimizer.state.items():
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+        if self.labels_N is not None:
+            tensors["labels"] = self.labels_N
+        meta = {
+            "stage": self.stage,
+            "epoch": self.epoch,
+            "n_lines": self.n_lines,
+            "best_elbo": None if self.best_elbo == -math.inf else self.best_elbo,
+            "stale_epochs": self.stale_epochs,
+            "seconds": self.seconds,
+        }
+        self.folder.write_tensors(CHECKPOINT, tensors, meta)
+        self.saved = time.perf_counter()
+
+    def restore(self) -> None:
+        """Take up the state of the run folder's checkpoint; without one, start from the beginning."""
+        if not self.folder.has(CHECKPOINT):
+            self.folder.keep_epochs(0)
+            return
+        tensors, meta = self.folder.read_tensors(CHECKPOINT)
+        device = self.rows.device
+        prefix = "model."
+        weights = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        try:
+            self.model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise DeepmixError(
+                f"the checkpoint in '{self.folder.path}' does not fit its config.json; train again with --overwrite"
+            ) from error
+        for name, value in tensors.items():
+            if name.startswith("optimizer."):
+                _, index, key = name.split(".")
+                self.optimizer.state.setdefault(int(index), {})[key] = value.to(device)
+        self.labels_N = tensors["labels"].to(device) if "labels" in tensors else None
+        self.stage, self.epoch = meta["stage"], meta["epoch"]
+        self.best_elbo = -math.inf if meta["best_elbo"] is None else meta["best_elbo"]
+        self.n_lines, self.stale_epochs = meta["n_lines"], meta["stale_epochs"]
+        self.earlier_seconds = meta["seconds"]
+        self.folder.keep_epochs(self.n_lines)

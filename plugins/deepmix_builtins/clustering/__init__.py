@@ -1,0 +1,1 @@
+"""Initial clusterings and clustering heads."""

@@ -1,0 +1,225 @@
+"""The initial clustering `graph`: t-SNE's or UMAP's layout of the neighbourhood graph, cut by a mixture."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import Any, Literal, final
+
+import numpy as np
+import torch
+from scipy import sparse
+from sklearn.cluster import AgglomerativeClustering, KMeans
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE, spectral_embedding
+from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import KNeighborsClassifier, kneighbors_graph
+
+from deepmix import metrics
+from deepmix.contracts import Initializer
+from deepmix.errors import UsageError
+from deepmix.maths import Array
+
+TSNE_ITERATIONS, TSNE_ANGLE = 500, 0.8
+"""Half of scikit-learn's iterations and its coarsest advised approximation: on three splits of Digits the
+clusters came out as with the defaults, in a quarter of the time."""
+
+
+TSNE_DIMENSIONS = 2
+
+
+TSNE_ROWS = 5000
+"""Up to here t-SNE's layout takes seconds; above, UMAP's, which takes every row, is the faster."""
+
+
+UMAP_DIMENSIONS, UMAP_NEIGHBOURS, UMAP_MIN_DIST = 10, 20, 0.0
+"""For clustering UMAP's documentation advises more than two dimensions, more neighbours than its 15, and
+points packed as densely as they come."""
+
+
+UMAP_ROWS = 100_000
+
+
+UMAP_RESTARTS = 5
+"""Starts of the Gaussian mixture that cuts UMAP's layout: Ward's tree of so many rows would not fit in memory."""
+
+
+UMAP_REGULARIZATION = 1e-3
+"""Added to the mixture's covariances: in a layout whose clusters are about a unit wide, nothing."""
+
+
+PCA_DIMENSIONS = 50
+"""Wider data is first reduced to this many principal components, as t-SNE's authors advise."""
+
+
+SPECTRAL_NEIGHBOURS = 10
+
+
+SPECTRAL_ADVANTAGE = 0.5
+"""Spectral clusters are taken where they cut less than this part of what t-SNE's cut: on moons and circles, which t-SNE
+tears, they cut nothing, elsewhere (Digits, scikit-learn's small tables) 0.68 to 0.97."""
+
+
+CARRYING_NEIGHBOURS = 5
+"""Neighbours that vote when labels are carried from the subsample to the other rows."""
+
+
+@dataclass(frozen=True)
+class GraphOptions:
+    """Options of the neighbourhood-graph initialiser."""
+
+    embedding: Literal["auto", "tsne", "umap", "spectral"] = field(
+        default="auto",
+        metadata={
+            "help": "layout of the neighbourhood graph before it is cut; auto: umap above 5,000 rows, below tsne, or "
+            "spectral where its clusters cut less than half as much of the graph"
+        },
+    )
+    space: Literal["auto", "data", "codes", "both"] = field(
+        default="auto",
+        metadata={
+            "help": "where neighbours are looked for: the data, the pretrained codes, or both, keeping those that are "
+            "neighbours in both; auto: data by tsne and spectral, by umap what gives the largest silhouette"
+        },
+    )
+    max_rows: int | None = field(
+        default=None,
+        metadata={"help": "rows laid out, the others take their neighbours' label; auto: 100,000 by umap, else 5,000"},
+    )
+
+    def __post_init__(self) -> None:
+        if self.max_rows is not None and self.max_rows < 2:
+            raise UsageError(f"max_rows must be at least 2, got {self.max_rows}")
+        if self.space == "both" and self.embedding in ("tsne", "spectral"):
+            raise UsageError(f"space=both is for embedding=umap, not for {self.embedding}")
+
+
+@final
+class GraphInitializer(Initializer):
+    """Lay out the kNN graph of the rows (t-SNE or UMAP), cut it (Ward's method or a Gaussian mixture)."""
+
+    Options = GraphOptions
+
+    def __init__(self, options: GraphOptions) -> None:
+        self.options = options
+
+    def initial_labels(self, x_ND: Any, code_NM: Array, n_components: int, seed: int) -> Array:
+        """Return the labels; rows beyond `max_rows` take those of their neighbours among the rows laid out."""
+        n_rows = len(code_NM)
+        embedding: str = self.options.embedding
+        if embedding == "auto" and (n_rows > TSNE_ROWS or self.options.space == "both"):
+            embedding = "umap"
+        max_rows = max(self.options.max_rows or (UMAP_ROWS if embedding == "umap" else TSNE_ROWS), n_components)
+        chosen = np.arange(n_rows)
+        if n_rows > max_rows:
+            chosen = np.sort(np.random.default_rng(seed).choice(n_rows, max_rows, replace=False))
+        labels = self._cut(embedding, x_ND[chosen], code_NM[chosen], n_components, seed)
+        if len(chosen) == n_rows:
+            return labels.astype(np.int64)
+        rows = code_NM if self.options.space == "codes" else x_ND
+        neighbours = KNeighborsClassifier(min(CARRYING_NEIGHBOURS, len(chosen))).fit(rows[chosen], labels)
+        carried = neighbours.predict(rows)
+        carried[chosen] = labels
+        return carried.astype(np.int64)
+
+    def _cut(self, embedding: str, x_ND: Any, code_NM: Array, n_components: int, seed: int) -> Array:
+        """Lay the rows out and cut the layout into K clusters."""
+        space, n_rows = self.options.space, len(code_NM)
+        features = [code_NM] if space == "codes" else [_narrow(x_ND, seed)]
+        if features[0].shape[1] < TSNE_DIMENSIONS or n_rows <= max(n_components, 2 * TSNE_DIMENSIONS):
+            # too narrow, or too few rows, to lay out; Ward's method needs memory for all pairs
+            few = n_rows <= TSNE_ROWS
+            cut = AgglomerativeClustering(n_components) if few else KMeans(n_components, n_init=10, random_state=seed)
+            return np.asarray(cut.fit_predict(features[0]))
+        if embedding == "auto":
+            return _least_cut(features[0], n_components, seed)
+        if embedding != "umap":
+            return _tree_clusters(embedding, features[0], n_components, seed)
+        if space in ("auto", "both"):
+            features.append(code_NM)
+        return _umap_clusters(features, n_components, seed, alone=space != "both")
+
+
+def _narrow(rows: Any, seed: int) -> Array:
+    """Return the rows dense, on at most PCA_DIMENSIONS principal components."""
+    if min(rows.shape) > PCA_DIMENSIONS:
+        solver = "arpack" if sparse.issparse(rows) else "auto"
+        return np.asarray(PCA(PCA_DIMENSIONS, random_state=seed, svd_solver=solver).fit_transform(rows))
+    return np.asarray(rows.toarray() if sparse.issparse(rows) else rows)
+
+
+def _least_cut(features: Array, n_components: int, seed: int) -> Array:
+    """Return t-SNE's clusters, or the spectral ones where they cut far less of the neighbourhood graph."""
+    graph = neighbour_graph(features)
+    by_tsne, by_spectrum = (_tree_clusters(name, features, n_components, seed) for name in ("tsne", "spectral"))
+    advantage = SPECTRAL_ADVANTAGE * _normalized_cut(graph, by_tsne)
+    return by_spectrum if _normalized_cut(graph, by_spectrum) < advantage else by_tsne
+
+
+def neighbour_graph(features: Array) -> sparse.csr_matrix:
+    """Return who is a neighbour of whom, either way."""
+    graph = kneighbors_graph(features, min(SPECTRAL_NEIGHBOURS, len(features) - 1))
+    return graph.maximum(graph.T)
+
+
+def _normalized_cut(graph: sparse.csr_matrix, labels: Array) -> float:
+    """Return the share of each cluster's edges that leave it, summed over clusters (Shi and Malik 2000)."""
+    one_hot_NK = np.eye(labels.max() + 1)[labels]
+    edges_KK = one_hot_NK.T @ (graph @ one_hot_NK)
+    return float((1.0 - np.diag(edges_KK) / edges_KK.sum(axis=0)).sum())
+
+
+def _tree_clusters(embedding: str, features: Array, n_components: int, seed: int) -> Array:
+    """Cut the layout of t-SNE, or the spectral one, by Ward's method."""
+    tree = AgglomerativeClustering(n_components)
+    if embedding == "spectral":
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Graph is not fully connected")  # its parts are clusters then
+            layout = spectral_embedding(
+                neighbour_graph(features), n_components=n_components, drop_first=False, random_state=seed
+            )
+        return np.asarray(tree.fit_predict(layout / np.linalg.norm(layout, axis=1, keepdims=True).clip(min=1e-12)))
+    perplexity = min(30.0, (len(features) - 1) / 3)
+    tsne = TSNE(TSNE_DIMENSIONS, perplexity=perplexity, max_iter=TSNE_ITERATIONS, angle=TSNE_ANGLE, random_state=seed)
+    return np.asarray(tree.fit_predict(tsne.fit_transform(features)))
+
+
+def _umap_clusters(features: list[Array], n_components: int, seed: int, *, alone: bool) -> Array:
+    """Cut UMAP's layouts by a Gaussian mixture with full covariances; return the clusters of largest silhouette.
+
+    Args:
+        features: of the same rows, one array or two.
+        n_components: K.
+        seed: makes the result reproducible.
+        alone: whether each array is laid out by itself, besides the two's common neighbours.
+
+    """
+    with warnings.catch_warnings(action="ignore", category=ImportWarning):  # of a variant that needs TensorFlow
+        from umap import UMAP  # here, because its import compiles for seconds and small data do without
+
+    n_rows, n_threads = len(features[0]), torch.get_num_threads()
+    maps = [
+        UMAP(
+            n_components=min(UMAP_DIMENSIONS, n_rows - 2),
+            n_neighbors=min(UMAP_NEIGHBOURS, n_rows - 1),
+            min_dist=UMAP_MIN_DIST,
+            random_state=seed,
+            n_jobs=1,  # what a fixed seed allows
+            transform_mode="embedding" if alone else "graph",
+        ).fit(array)
+        for array in features
+    ]
+    layouts = [fitted.embedding_ for fitted in maps] if alone else []
+    if len(maps) == 2:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Combined graph is not connected")  # then it starts at random
+            layouts.append((maps[0] * maps[1]).embedding_)
+    torch.set_num_threads(n_threads)  # numba's threads, which UMAP starts, set the number for all of OpenMP
+    best, best_silhouette = np.zeros(n_rows, dtype=np.int64), -np.inf
+    for layout in layouts:
+        mixture = GaussianMixture(n_components, n_init=UMAP_RESTARTS, random_state=seed, reg_covar=UMAP_REGULARIZATION)
+        labels = np.asarray(mixture.fit_predict(layout.astype(np.float64)))
+        silhouette = metrics.without_labels(layout, labels, n_components, seed)["silhouette"] or -1.0
+        if silhouette > best_silhouette:
+            best, best_silhouette = labels, silhouette
+    return best

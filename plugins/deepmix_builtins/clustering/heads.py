@@ -1,0 +1,176 @@
+"""Clustering heads: `posterior`, `gmm`, `gmm-random` and `kmeans`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, final
+
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.metrics import pairwise_distances_argmin
+from sklearn.mixture import GaussianMixture
+
+from deepmix.contracts import ClusteringHead, NoOptions
+from deepmix.maths import Array, Inference
+
+from .initializers import RestartOptions
+
+MAX_ITERATIONS = 1000
+"""Of EM; scikit-learn's 100 are often too few for full covariances."""
+
+
+RELATIVE_REGULARIZATION = 1e-3
+"""Added to a GMM's covariances, relative to the latents' mean variance, so that none is singular."""
+
+
+@final
+class PosteriorHead(ClusteringHead):
+    """The component of largest q(y|x): the model's own clusters (VaDE eq. 16, supplement eq. 17)."""
+
+    needs_mixture = True
+
+    def __init__(self, options: NoOptions) -> None:
+        pass
+
+    def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
+        """Nothing to fit."""
+
+    def predict(self, inference: Inference) -> Array:
+        """Return the MAP component."""
+        return inference.map_N
+
+    def state(self) -> dict[str, Array]:
+        """Nothing: the model says it all."""
+        return {}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Nothing to take up."""
+
+
+MIXTURE_STATE = ("weights_", "means_", "covariances_", "precisions_cholesky_")
+"""What scikit-learn's GaussianMixture needs to predict."""
+
+
+def _state(mixture: GaussianMixture) -> dict[str, Array]:
+    return {name.rstrip("_"): getattr(mixture, name) for name in MIXTURE_STATE}
+
+
+def _restored(state: Mapping[str, Array]) -> GaussianMixture:
+    mixture = GaussianMixture(len(state["weights"]))
+    for name in MIXTURE_STATE:
+        setattr(mixture, name, state[name.rstrip("_")])
+    return mixture
+
+
+def _regularization(z_NM: Array) -> float:
+    return RELATIVE_REGULARIZATION * float(z_NM.var(axis=0).mean()) + float(np.finfo(np.float64).eps)
+
+
+def fit_mixture(z_NM: Array, labels_N: Array, n_clusters: int, covariance: Literal["full", "diag"]) -> GaussianMixture:
+    """Run EM from the moments of a clustering (report, section 2.3); an empty cluster starts as wide as the data."""
+    regularization = _regularization(z_NM)
+    means, precisions, weights = [], [], []
+    for k in range(n_clusters):
+        rows = z_NM[labels_N == k]
+        rows = rows if len(rows) > 1 else z_NM
+        if covariance == "full":
+            widened = np.atleast_2d(np.cov(rows.T, bias=True)) + regularization * np.eye(z_NM.shape[1])
+            precisions.append(np.linalg.inv(widened))
+        else:
+            precisions.append(1.0 / (rows.var(axis=0) + regularization))
+        means.append(rows.mean(axis=0))
+        weights.append(np.count_nonzero(labels_N == k) + 1.0)
+    mixture = GaussianMixture(
+        n_clusters,
+        covariance_type=covariance,
+        max_iter=MAX_ITERATIONS,
+        reg_covar=regularization,
+        means_init=np.stack(means),
+        precisions_init=np.stack(precisions),
+        weights_init=np.array(weights) / sum(weights),
+        random_state=0,  # everything is given; scikit-learn draws a start all the same
+    )
+    return mixture.fit(z_NM)
+
+
+class _MixtureHead(ClusteringHead):
+    """A Gaussian mixture on the MAP component's latents, however it was fitted."""
+
+    mixture: GaussianMixture
+
+    def predict(self, inference: Inference) -> Array:
+        """Return each row's most probable Gaussian."""
+        return np.asarray(self.mixture.predict(inference.latent_NM.astype(np.float64)))
+
+    def state(self) -> dict[str, Array]:
+        """Return the mixture's parameters."""
+        return _state(self.mixture)
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Take up the mixture's parameters."""
+        self.mixture = _restored(state)
+
+
+@final
+class GmmHead(_MixtureHead):
+    """Gaussian mixture on the MAP component's latents, started from the MAP assignment."""
+
+    def __init__(self, options: NoOptions) -> None:
+        pass
+
+    def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
+        """Run EM from the moments of the MAP clusters; where the model has no K of them, from k-means."""
+        z_NM = inference.latent_NM.astype(np.float64)
+        if inference.log_q_NK.shape[1] == n_clusters:
+            labels_N = inference.map_N
+        else:
+            labels_N = KMeans(n_clusters, n_init=RestartOptions().n_init, random_state=seed).fit_predict(z_NM)
+        self.mixture = fit_mixture(z_NM, labels_N, n_clusters, "full")
+
+
+@final
+class RandomGmmHead(_MixtureHead):
+    """Gaussian mixture on the MAP component's latents, best of several random starts."""
+
+    Options = RestartOptions
+
+    def __init__(self, options: RestartOptions) -> None:
+        self.options = options
+
+    def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
+        """Run EM from k-means at random centres, scikit-learn's default, and keep the most likely."""
+        z_NM = inference.latent_NM.astype(np.float64)
+        self.mixture = GaussianMixture(
+            n_clusters,
+            max_iter=MAX_ITERATIONS,
+            reg_covar=_regularization(z_NM),
+            n_init=self.options.n_init,
+            random_state=seed,
+        ).fit(z_NM)
+
+
+@final
+class KMeansHead(ClusteringHead):
+    """k-means on the MAP component's latents."""
+
+    Options = RestartOptions
+
+    def __init__(self, options: RestartOptions) -> None:
+        self.options = options
+
+    def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
+        """Run k-means from several starts."""
+        kmeans = KMeans(n_clusters, n_init=self.options.n_init, random_state=seed).fit(inference.latent_NM)
+        self.centre_KM = kmeans.cluster_centers_
+
+    def predict(self, inference: Inference) -> Array:
+        """Return the nearest centre."""
+        return np.asarray(pairwise_distances_argmin(inference.latent_NM, self.centre_KM), dtype=np.int64)
+
+    def state(self) -> dict[str, Array]:
+        """Return the centres."""
+        return {"centres": self.centre_KM}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Take up the centres."""
+        self.centre_KM = state["centres"]

@@ -1,0 +1,82 @@
+"""Heads fitted anew to the very rows they cluster, as the MVAE supplement clusters its test rows (section 4)."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from typing import ClassVar, final
+
+import numpy as np
+
+from deepmix.contracts import ClusteringHead, NoOptions
+from deepmix.errors import UsageError
+from deepmix.maths import Array, Inference
+
+from .heads import GmmHead, RandomGmmHead
+from .initializers import RestartOptions
+
+
+class Refitted(ClusteringHead):
+    """Remembers how many clusters are wanted; every `predict` fits a head to its own rows."""
+
+    name: ClassVar[str]
+    fits_anew = True
+
+    def __init__(self) -> None:
+        self._n_clusters, self._seed = 0, 0
+
+    def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
+        """Keep the number of clusters and the seed; the training rows have no say."""
+        self._n_clusters, self._seed = n_clusters, seed
+
+    def predict(self, inference: Inference) -> Array:
+        """Fit to these rows and return their clusters."""
+        n_rows = len(inference.latent_NM)
+        if n_rows <= self._n_clusters:
+            raise UsageError(
+                f"head '{self.name}' fits {self._n_clusters} Gaussians to the rows it clusters, here {n_rows}; "
+                "use --head gmm, which is fitted to the training rows"
+            )
+        head = self._head()
+        head.fit(inference, self._n_clusters, self._seed)
+        return head.predict(inference)
+
+    def state(self) -> dict[str, Array]:
+        """Return the number of clusters and the seed."""
+        return {"n_clusters": np.array(self._n_clusters), "seed": np.array(self._seed)}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Take them up."""
+        self._n_clusters, self._seed = int(state["n_clusters"]), int(state["seed"])
+
+    @abc.abstractmethod
+    def _head(self) -> ClusteringHead:
+        """Return a head to be fitted."""
+
+
+@final
+class RefittedGmmHead(Refitted):
+    """Gaussian mixture fitted to the rows it clusters, started from the MAP assignment."""
+
+    name = "gmm-refit"
+
+    def __init__(self, options: NoOptions) -> None:
+        super().__init__()
+
+    def _head(self) -> ClusteringHead:
+        return GmmHead(NoOptions())
+
+
+@final
+class RefittedRandomGmmHead(Refitted):
+    """Gaussian mixture fitted to the rows it clusters, best of several random starts (supplement, section 4)."""
+
+    Options = RestartOptions
+    name = "gmm-refit-random"
+
+    def __init__(self, options: RestartOptions) -> None:
+        super().__init__()
+        self._restarts = options
+
+    def _head(self) -> ClusteringHead:
+        return RandomGmmHead(self._restarts)

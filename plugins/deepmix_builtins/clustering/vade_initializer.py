@@ -1,0 +1,55 @@
+"""Initial clusters from a VaDE trained for nothing else: how k-DVAE's paper starts (section 4.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, final
+
+from deepmix.contracts import Initializer
+from deepmix.experiment import train_nested
+from deepmix.maths import Array
+
+from .initializers import GmmInitializer, KMeansInitializer, RestartOptions
+
+AS_PRINTED = {"anchor": "0", "hold": "0", "batch_size": "100", "lr_decay": "0.73"}
+"""VaDE's training as printed (section 4.2): nothing is kept of the initial clustering, batches of 100, and the
+learning rate falls by 0.9 every ten of some thirty epochs."""
+
+
+@dataclass(frozen=True)
+class VadeOptions(RestartOptions):
+    """Options of the VaDE that is trained, and of the k-means on its latents."""
+
+    vade_epochs: int | None = field(
+        default=None, metadata={"help": "epochs of VaDE, and of its pretraining; auto as for epochs"}
+    )
+    vade_device: str = field(default="auto", metadata={"help": "where VaDE is trained; as for --device"})
+
+
+@final
+class VadeInitializer(Initializer):
+    """Train VaDE, started from a GMM on its codes, and run k-means on its latents (k-DVAE, section 4.2)."""
+
+    Options = VadeOptions
+
+    def __init__(self, options: VadeOptions) -> None:
+        self.options = options
+
+    def initial_labels(self, x_ND: Any, code_NM: Array, n_components: int, seed: int) -> Array:
+        """Return the labels; the given codes serve only for their number of dimensions."""
+        settings = {"latent_dim": str(code_NM.shape[1]), **AS_PRINTED}
+        if self.options.vade_epochs is not None:
+            epochs = str(self.options.vade_epochs)
+            settings |= {"epochs": epochs, "pretrain_epochs": epochs}
+        restarts = RestartOptions(self.options.n_init)
+        start = GmmInitializer(restarts)
+        latent_NM = train_nested(
+            "vade",
+            x_ND,
+            lambda own_NM: start.initial_labels(x_ND, own_NM, n_components, seed),
+            n_components=n_components,
+            seed=seed,
+            settings=settings,
+            device=self.options.vade_device,
+        )
+        return KMeansInitializer(restarts).initial_labels(x_ND, latent_NM, n_components, seed)

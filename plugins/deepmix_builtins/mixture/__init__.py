@@ -1,0 +1,1 @@
+"""Priors and estimators of q(y|x)."""

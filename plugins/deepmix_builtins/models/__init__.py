@@ -1,0 +1,1 @@
+"""Recipes of the grid, and models of their own."""

@@ -1,0 +1,217 @@
+"""GMVAE (Dilokthanakul et al. 2016; report, section 4.2.2): the mixture's components are functions of a latent w.
+
+    w ~ N(0, I)    y ~ uniform    z | w, y ~ N(mu_y(w), sigma_y^2(w))    x | z ~ p(x|z)
+    q(w, y, z | x) = q(w|x) q(z|x) p(y|z, w)
+
+    ELBO = E[log p(x|z)] - E_w,y[KL(q(z|x) || p(z|w,y))] - KL(q(w|x) || p(w)) - E_w,z[KL(p(y|z,w) || p(y))]
+
+The last term, the c-KL, is least where every row belongs to all clusters, and so it is cut off: in the objective it
+costs nothing below a threshold. The report prints the second and the last term with their arguments changed about;
+these are the paper's.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from deepmix.contracts import Model
+from deepmix.errors import UsageError
+from deepmix.maths import (
+    Dims,
+    Elbo,
+    Gaussian,
+    at_least_float32,
+    categorical_kl,
+    cluster_moments,
+    component_kl,
+    gaussian_log_prob,
+    normalize_log,
+)
+from deepmix.models import INITIAL_LOG_VAR, MIN_SCALE, Likelihood
+
+from ..networks.decoders import MlpDecoder
+from ..networks.encoders import MlpEncoder, MlpOptions
+from ..networks.layers import check_hidden
+
+PLACED_SCALE = 0.1
+"""Times the usual random start of the components' last layer: where placed, w hardly moves a component at first."""
+
+
+@dataclass(frozen=True)
+class GmvaeOptions:
+    """Options of the GMVAE."""
+
+    likelihood: Literal["auto", "bernoulli", "gaussian", "gaussian-learned"] = field(
+        default="auto", metadata={"help": "p(x|z); auto: bernoulli where the data lie in 0..1, else gaussian"}
+    )
+    hidden: str = field(
+        default="auto",
+        metadata={"help": "hidden widths, data side first, such as 500-500-2000; auto: 256-256 below 128 columns"},
+    )
+    w_dim: int = field(default=10, metadata={"help": "dimensions of w, what varies within every cluster alike"})
+    component_width: int = field(default=64, metadata={"help": "hidden width of the network from w to the components"})
+    cutoff: float = field(
+        default=1.0, metadata={"help": "nats of the c-KL that cost nothing; 0: the bound as it is, log K: no c-KL"}
+    )
+
+    def __post_init__(self) -> None:
+        check_hidden(self.hidden)
+        for name in ("w_dim", "component_width"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0.0 <= self.cutoff < math.inf:
+            raise UsageError(f"cutoff must be at least 0 and finite, got {self.cutoff}")
+
+
+def cluster_posterior(z_NM: Tensor, components: Gaussian) -> Tensor:
+    """Return log p(y|z,w), (N, K): the components' densities at z normalised, p(y) being uniform (paper, eq. 5).
+
+    Args:
+        z_NM: the latents.
+        components: p(z|w,y), (N, K, M).
+
+    """
+    return normalize_log(gaussian_log_prob(z_NM.unsqueeze(1), components.mean, components.log_var))[0]
+
+
+def conditional_kl(posterior: Gaussian, components: Gaussian) -> Tensor:
+    """Return KL(q(z|x) || p(z|w,y_k)), (N, K), of q (N, M) and each row's own K components (N, K, M)."""
+    difference = components.log_var - posterior.log_var.unsqueeze(1)
+    scaled = (posterior.mean.unsqueeze(1) - components.mean).square() * torch.exp(-components.log_var)
+    return 0.5 * (difference + torch.exp(-difference) + scaled - 1.0).sum(-1)
+
+
+def cut_off(kl_N: Tensor, threshold: float) -> Tensor:
+    """Return max(threshold, KL): below the threshold there is no gradient (report, section 4.2.2)."""
+    return kl_N.clamp_min(threshold)
+
+
+@final
+class Components(nn.Module):
+    """p(z|w,y): from w to K diagonal Gaussians over z, by one hidden layer (paper, figure 1)."""
+
+    def __init__(self, dims: Dims, options: GmvaeOptions) -> None:
+        super().__init__()
+        self.shape = (dims.n_components, dims.latent_dim)
+        self.hidden = nn.Linear(options.w_dim, options.component_width)
+        self.mean = nn.Linear(options.component_width, math.prod(self.shape))
+        self.log_var = nn.Linear(options.component_width, math.prod(self.shape))
+        with torch.no_grad():
+            self.mean.bias.normal_()
+
+    def forward(self, w_NW: Tensor) -> Gaussian:
+        """Return the components, (N, K, M)."""
+        features = self.hidden(w_NW).tanh()
+        mean, log_var = (layer(features).unflatten(-1, self.shape) for layer in (self.mean, self.log_var))
+        return Gaussian(at_least_float32(mean), at_least_float32(log_var))
+
+    @torch.no_grad()
+    def place(self, components: Gaussian) -> None:
+        """Start from moments (K, M), hardly moved by w."""
+        for layer, value in ((self.mean, components.mean), (self.log_var, components.log_var)):
+            layer.weight.mul_(PLACED_SCALE)
+            layer.bias.copy_(value.flatten())
+
+
+@final
+class Gmvae(Model):
+    """GMVAE: cluster components that a second latent moves, with a cut-off c-KL (Dilokthanakul et al. 2016)."""
+
+    Options = GmvaeOptions
+
+    def __init__(self, dims: Dims, likelihood: Likelihood, options: GmvaeOptions) -> None:
+        super().__init__()
+        self.n_components, self.latent_dim = dims.n_components, dims.latent_dim
+        self.likelihood, self.options = likelihood, options
+        networks = MlpOptions(options.hidden)
+        one_head = Dims(dims.n_features, dims.n_outputs, dims.n_components, 1, dims.latent_dim)
+        self.encoder = MlpEncoder(one_head, networks)
+        self.w_encoder = MlpEncoder(Dims(dims.n_features, dims.n_outputs, 1, 1, options.w_dim), networks)
+        self.decoder = MlpDecoder(one_head, networks)
+        self.components = Components(dims, options)
+
+    def pretraining_loss(self, x_ND: Tensor) -> Tensor:
+        """Return the negative log-likelihood of the rows given their codes."""
+        return -self.likelihood.log_prob(x_ND, self._decode(self.encoder.code(x_ND)))
+
+    @torch.no_grad()
+    def pretrained(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the pretrained codes and the squared error of their decoding."""
+        code_NM = at_least_float32(self.encoder.code(x_ND))
+        mean_ND = self.likelihood.mean(self._decode(code_NM))
+        return code_NM, (x_ND - mean_ND).square().mean(-1)
+
+    @torch.no_grad()
+    def place(self, code_NM: Tensor, squared_error_N: Tensor, labels_N: Tensor) -> None:
+        """Rescale the codes to unit spread and put the components where the clusters are."""
+        shift_M, scale_M = code_NM.mean(0), code_NM.std(0).clamp_min(MIN_SCALE)
+        self.encoder.place(shift_M, scale_M, INITIAL_LOG_VAR)
+        self.decoder.place(shift_M, scale_M)
+        z_NM = (code_NM - shift_M) / scale_M
+        noise = self.likelihood.noise_error(self._decode, z_NM, INITIAL_LOG_VAR)
+        self.likelihood.place(float(squared_error_N.mean()) + noise)
+        moments, _ = cluster_moments(z_NM, labels_N, self.n_components)
+        self.components.place(moments)
+
+    def elbo(
+        self,
+        x_ND: Tensor,
+        generator: torch.Generator,
+        *,
+        beta: float,
+        anchor: float = 0.0,
+        labels_N: Tensor | None = None,
+        hold: bool = False,
+        neighbour_ND: Tensor | None = None,
+    ) -> Elbo:
+        """Return the bound, p(y|z,w) with its gradient: here it is part of the model, not a free E-step."""
+        z_posterior, w_posterior = self._posterior(self.encoder, x_ND), self._posterior(self.w_encoder, x_ND)
+        z_NM, w_NW = z_posterior.sample(1, generator)[0], w_posterior.sample(1, generator)[0]
+        components = self.components(w_NW)
+        log_q_NK = cluster_posterior(z_NM, components)
+        weight_NK = log_q_NK.exp()
+        if hold:
+            if labels_N is None:
+                raise ValueError("hold needs the initial labels: pass labels_N")
+            weight_NK = functional.one_hot(labels_N, self.n_components).to(weight_NK.dtype)
+
+        reconstruction_N = self.likelihood.log_prob(x_ND, self._decode(z_NM))
+        w_kl_N = component_kl(w_posterior.mean.unsqueeze(1), w_posterior.log_var.unsqueeze(1), None, None)[:, 0]
+        kl_latent_N = (weight_NK * conditional_kl(z_posterior, components)).sum(-1) + w_kl_N
+        uniform_K = log_q_NK.new_full((self.n_components,), -math.log(self.n_components))
+        kl_assignment_N = categorical_kl(weight_NK, uniform_K)
+        objective_N = reconstruction_N - beta * (kl_latent_N + cut_off(kl_assignment_N, self.options.cutoff))
+        if anchor > 0.0:
+            if labels_N is None:
+                raise ValueError("anchor needs the initial labels: pass labels_N")
+            objective_N = objective_N - anchor * functional.nll_loss(log_q_NK, labels_N, reduction="none")
+        return Elbo.of(objective_N, reconstruction_N, kl_latent_N, kl_assignment_N, log_q_NK)
+
+    @torch.no_grad()
+    def infer(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log p(y|z,w) at the means of z and w, and the mean of z."""
+        z_NM = self._posterior(self.encoder, x_ND).mean
+        return cluster_posterior(z_NM, self.components(self._posterior(self.w_encoder, x_ND).mean)), z_NM
+
+    @torch.no_grad()
+    def sample(self, n_rows: int, component: int, generator: torch.Generator) -> Tensor:
+        """Generate rows of one component, w from its prior."""
+        device = self.components.mean.bias.device
+        w_NW = torch.randn(n_rows, self.options.w_dim, generator=generator, device=device)
+        components = self.components(w_NW)
+        chosen = Gaussian(components.mean[:, component], components.log_var[:, component])
+        return self.likelihood.mean(self._decode(chosen.sample(1, generator)[0]))
+
+    def _posterior(self, encoder: MlpEncoder, x_ND: Tensor) -> Gaussian:
+        """Return q(z|x) or q(w|x), (N, M) or (N, W)."""
+        posterior = encoder(x_ND)
+        return Gaussian(at_least_float32(posterior.mean[:, 0]), at_least_float32(posterior.log_var[:, 0]))
+
+    def _decode(self, z_NM: Tensor) -> Tensor:
+        return at_least_float32(self.decoder(z_NM, [len(z_NM)]))

@@ -1,0 +1,176 @@
+"""Mixtures on the rows themselves: `gmm` and `kmeans`, the papers' baselines without a network.
+
+They keep a model's contract, so heads, metrics, samples and runs are those of any model: the latent is the row, and
+`place` is the whole fit, by EM from the initial clustering. Nothing is learned by gradients.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, final
+
+import torch
+from sklearn.cluster import KMeans
+from torch import Tensor, nn
+
+from deepmix.contracts import Model, NoOptions
+from deepmix.kernels import ops
+from deepmix.maths import Dims, Elbo, Gaussian, MixtureParameters, Responsibilities, categorical_kl, cluster_moments
+from deepmix.models import Likelihood
+
+from ..clustering.heads import fit_mixture
+
+FULL_COVARIANCE_COLUMNS = 128
+"""Up to this many columns covariances are full; an EM iteration costs rows x K x columns^2."""
+
+
+MIN_VARIANCE = 1e-6
+"""Floor of k-means' one variance: rows that are all at their centres would make the density unbounded."""
+
+
+def mixture_bound(log_prob_NK: Tensor, log_weight_K: Tensor, responsibilities: Responsibilities) -> Elbo:
+    """Return the bound of a mixture at its exact q(y|x), which is log p(x).
+
+    E_q[log p(x|y)] - KL(q(y|x) || p(y)); the report's EM learning objective (definition 4), tight as in theorem 4.
+    """
+    q_NK = responsibilities.log_q_NK.exp()
+    reconstruction_N = (q_NK * log_prob_NK).sum(-1)
+    kl_assignment_N = categorical_kl(q_NK, log_weight_K)
+    zeros_N = torch.zeros_like(reconstruction_N)
+    elbo_N = reconstruction_N - kl_assignment_N
+    return Elbo(elbo_N, elbo_N, reconstruction_N, zeros_N, kl_assignment_N, zeros_N, responsibilities.log_q_NK)
+
+
+class RowMixture(Model):
+    """K Gaussians over the rows; subclasses fit them."""
+
+    init: ClassVar[str] = "kmeans"
+
+    def __init__(self, dims: Dims, likelihood: Likelihood, options: object) -> None:
+        super().__init__()
+        self.n_components, self.latent_dim = dims.n_components, dims.n_features
+        self.mean_KD = _fitted(torch.zeros(dims.n_components, dims.n_features))
+        self.log_weight_K = _fitted(torch.full((dims.n_components,), -math.log(dims.n_components)))
+
+    @abc.abstractmethod
+    def _log_prob(self, x_ND: Tensor) -> tuple[Tensor, Responsibilities]:
+        """Return log p(x|y), (N, K), and q(y|x)."""
+
+    def pretraining_loss(self, x_ND: Tensor) -> Tensor:
+        """Return zeros: there is no autoencoder, a row is its own code."""
+        return x_ND.new_zeros(len(x_ND))
+
+    def pretrained(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the rows and no error."""
+        return x_ND, x_ND.new_zeros(len(x_ND))
+
+    @torch.no_grad()
+    def elbo(
+        self,
+        x_ND: Tensor,
+        generator: torch.Generator,
+        *,
+        beta: float,
+        anchor: float = 0.0,
+        labels_N: Tensor | None = None,
+        hold: bool = False,
+        neighbour_ND: Tensor | None = None,
+    ) -> Elbo:
+        """Return log p(x), exactly; the weights and the initial labels play no part after `place`."""
+        log_prob_NK, responsibilities = self._log_prob(x_ND)
+        return mixture_bound(log_prob_NK, self.log_weight_K, responsibilities)
+
+    @torch.no_grad()
+    def infer(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log q(y|x) and the rows."""
+        return self._log_prob(x_ND)[1].log_q_NK, x_ND
+
+
+@dataclass(frozen=True)
+class GmmOptions:
+    """Options of the Gaussian mixture on the rows."""
+
+    covariance: Literal["auto", "full", "diag"] = field(
+        default="auto",
+        metadata={"help": f"covariances; auto: full up to {FULL_COVARIANCE_COLUMNS} columns, diagonal beyond"},
+    )
+
+
+@final
+class GaussianMixtureModel(RowMixture):
+    """Gaussian mixture on the rows, by EM from the initial clustering (report, section 2.3; VaDE's GMM)."""
+
+    Options = GmmOptions
+
+    def __init__(self, dims: Dims, likelihood: Likelihood, options: GmmOptions) -> None:
+        super().__init__(dims, likelihood, options)
+        wide = dims.n_features > FULL_COVARIANCE_COLUMNS
+        self.full = options.covariance == "full" or (options.covariance == "auto" and not wide)
+        one = torch.eye(dims.n_features) if self.full else torch.ones(dims.n_features)
+        self.precision_cholesky = _fitted(one.repeat(dims.n_components, *[1] * one.ndim))
+
+    @torch.no_grad()
+    def place(self, code_NM: Tensor, squared_error_N: Tensor, labels_N: Tensor) -> None:
+        """Run EM from the clusters' moments."""
+        covariance: Literal["full", "diag"] = "full" if self.full else "diag"
+        fitted = fit_mixture(code_NM.double().cpu().numpy(), labels_N.cpu().numpy(), self.n_components, covariance)
+        self.mean_KD.copy_(torch.from_numpy(fitted.means_))
+        self.precision_cholesky.copy_(torch.from_numpy(fitted.precisions_cholesky_))
+        if self.full:  # scikit-learn's is upper triangular with precision U U^T; so are ours with tril(A) A^T, by L
+            precision_KDD = torch.from_numpy(fitted.precisions_)
+            self.precision_cholesky.copy_(torch.linalg.cholesky(precision_KDD))
+        self.log_weight_K.copy_(torch.from_numpy(fitted.weights_).log())
+
+    def _log_prob(self, x_ND: Tensor) -> tuple[Tensor, Responsibilities]:
+        if self.full:
+            return ops.component_log_prob_full(x_ND, self.mean_KD, self.precision_cholesky, self.log_weight_K)
+        log_var_KD = -2.0 * self.precision_cholesky.log()
+        return ops.component_log_prob(x_ND, MixtureParameters(Gaussian(self.mean_KD, log_var_KD), self.log_weight_K))
+
+    @torch.no_grad()
+    def sample(self, n_rows: int, component: int, generator: torch.Generator) -> Tensor:
+        """Generate rows of one component (report, section 4.1)."""
+        noise_ND = torch.randn(n_rows, self.latent_dim, generator=generator, device=self.mean_KD.device)
+        scale = self.precision_cholesky[component]
+        if self.full:
+            deviation_ND = torch.linalg.solve_triangular(scale.T, noise_ND.T, upper=True).T
+        else:
+            deviation_ND = noise_ND / scale
+        return self.mean_KD[component] + deviation_ND
+
+
+@final
+class KMeansModel(RowMixture):
+    """k-means on the rows, from the initial clustering: equal weights, one variance (report, section 3.1)."""
+
+    Options = NoOptions
+
+    def __init__(self, dims: Dims, likelihood: Likelihood, options: NoOptions) -> None:
+        super().__init__(dims, likelihood, options)
+        self.log_var = _fitted(torch.zeros(()))
+
+    @torch.no_grad()
+    def place(self, code_NM: Tensor, squared_error_N: Tensor, labels_N: Tensor) -> None:
+        """Run Lloyd's iterations from the clusters' centres."""
+        rows = code_NM.double().cpu()
+        centres_KD = cluster_moments(rows, labels_N.cpu(), self.n_components)[0].mean
+        fitted = KMeans(self.n_components, init=centres_KD.numpy(), n_init=1).fit(rows.numpy())
+        self.mean_KD.copy_(torch.from_numpy(fitted.cluster_centers_))
+        self.log_var.fill_(math.log(max(fitted.inertia_ / rows.numel(), MIN_VARIANCE)))
+
+    def _log_prob(self, x_ND: Tensor) -> tuple[Tensor, Responsibilities]:
+        components = Gaussian(self.mean_KD, self.log_var.expand_as(self.mean_KD))
+        return ops.component_log_prob(x_ND, MixtureParameters(components, self.log_weight_K))
+
+    @torch.no_grad()
+    def sample(self, n_rows: int, component: int, generator: torch.Generator) -> Tensor:
+        """Generate rows around one centre."""
+        noise_ND = torch.randn(n_rows, self.latent_dim, generator=generator, device=self.mean_KD.device)
+        return self.mean_KD[component] + torch.exp(0.5 * self.log_var) * noise_ND
+
+
+def _fitted(value: Tensor) -> nn.Parameter:
+    """Return a parameter that `place` fits and gradients leave alone."""
+    return nn.Parameter(value, requires_grad=False)

@@ -1,0 +1,126 @@
+"""Encoders: `mlp` (one trunk, H heads) and `grouped-mlp` (K whole networks)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from deepmix.contracts import Encoder
+from deepmix.maths import Dims, Gaussian
+
+from .layers import GroupedLinear, check_hidden, copy_first_group, grouped_layers, mlp, trunk_widths
+
+
+@dataclass(frozen=True)
+class MlpOptions:
+    """Options of the fully connected networks."""
+
+    hidden: str = field(
+        default="auto",
+        metadata={"help": "hidden widths, data side first, such as 500-500-2000; auto: 256-256 below 128 columns"},
+    )
+
+    def __post_init__(self) -> None:
+        check_hidden(self.hidden)
+
+
+class TrunkEncoder(Encoder):
+    """One trunk, whatever it is made of, with a mean and a log-variance head per component."""
+
+    def __init__(self, dims: Dims, trunk: nn.Module, n_trunk_outputs: int) -> None:
+        super().__init__()
+        self.dims = dims
+        self.trunk = trunk
+        self.mean = nn.Linear(n_trunk_outputs, dims.n_heads * dims.latent_dim)
+        self.log_var = nn.Linear(n_trunk_outputs, dims.n_heads * dims.latent_dim)
+
+    def forward(self, x_ND: Tensor) -> Gaussian:
+        """Return all heads of the trunk's features."""
+        features = self.trunk(x_ND)
+        shape = (x_ND.shape[0], self.dims.n_heads, self.dims.latent_dim)
+        return Gaussian(self.mean(features).view(shape), self.log_var(features).view(shape))
+
+    def code(self, x_ND: Tensor) -> Tensor:
+        """Return the first head's mean."""
+        latent_dim = self.dims.latent_dim
+        return nn.functional.linear(self.trunk(x_ND), self.mean.weight[:latent_dim], self.mean.bias[:latent_dim])
+
+    @torch.no_grad()
+    def place(self, shift_M: Tensor, scale_M: Tensor, log_var: float) -> None:
+        """Copy the standardised first head to all."""
+        n_heads, latent_dim = self.dims.n_heads, self.dims.latent_dim
+        weight = self.mean.weight[:latent_dim] / scale_M.unsqueeze(-1)
+        bias = (self.mean.bias[:latent_dim] - shift_M) / scale_M
+        self.mean.weight.copy_(weight.repeat(n_heads, 1))
+        self.mean.bias.copy_(bias.repeat(n_heads))
+        self.log_var.weight.zero_()
+        self.log_var.bias.fill_(log_var)
+
+
+@final
+class MlpEncoder(TrunkEncoder):
+    """One fully connected trunk with a mean and a log-variance head per component (supplement's Table 2)."""
+
+    Options = MlpOptions
+
+    def __init__(self, dims: Dims, options: MlpOptions) -> None:
+        widths = trunk_widths(options.hidden, dims.n_features)
+        super().__init__(dims, mlp((dims.n_features, *widths)), widths[-1])
+
+
+@dataclass(frozen=True)
+class GroupedMlpOptions:
+    """Options of the K whole networks."""
+
+    hidden: str = field(
+        default="500-100",
+        metadata={"help": "hidden widths of each network, data side first (k-DVAE section 4.2: 500-100)"},
+    )
+
+    def __post_init__(self) -> None:
+        check_hidden(self.hidden)
+
+
+@final
+class GroupedMlpEncoder(Encoder):
+    """K whole encoders, D-500-100-M, evaluated as one batched product a layer (k-DVAE, section 4.2)."""
+
+    Options = GroupedMlpOptions
+
+    def __init__(self, dims: Dims, options: GroupedMlpOptions) -> None:
+        super().__init__()
+        widths = (dims.n_features, *trunk_widths(options.hidden, dims.n_features))
+        n_heads = dims.n_heads
+        self.n_heads = n_heads
+        self.trunk = grouped_layers(n_heads, widths)
+        self.mean = GroupedLinear(n_heads, widths[-1], dims.latent_dim)
+        self.log_var = GroupedLinear(n_heads, widths[-1], dims.latent_dim)
+
+    def forward(self, x_ND: Tensor) -> Gaussian:
+        """Run every network on every row."""
+        features = x_ND.unsqueeze(0).expand(self.n_heads, -1, -1)
+        for layer in self.trunk:
+            features = layer(features).relu()
+        return Gaussian(self.mean(features).transpose(0, 1), self.log_var(features).transpose(0, 1))
+
+    def code(self, x_ND: Tensor) -> Tensor:
+        """Run the first network only."""
+        first = torch.zeros(1, dtype=torch.long, device=x_ND.device)
+        features = x_ND.unsqueeze(0)
+        for layer in self.trunk:
+            features = layer(features, first).relu()
+        mean_1NM: Tensor = self.mean(features, first)
+        return mean_1NM[0]
+
+    @torch.no_grad()
+    def place(self, shift_M: Tensor, scale_M: Tensor, log_var: float) -> None:
+        """Copy the standardised first network to all."""
+        for layer in (*self.trunk, self.mean):
+            copy_first_group(layer)
+        self.mean.weight_KIO.div_(scale_M)
+        self.mean.bias_KO.sub_(shift_M).div_(scale_M)
+        self.log_var.weight_KIO.zero_()
+        self.log_var.bias_KO.fill_(log_var)

@@ -1,0 +1,71 @@
+"""Fully connected networks of the papers, single and in groups of K evaluated together."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from deepmix.errors import UsageError
+
+SMALL_DATA_FEATURES = 128
+"""Below this many columns the small trunk is used: the supplement gives Digits (64) 64-256-256-M."""
+
+
+SMALL_TRUNK, LARGE_TRUNK = (256, 256), (500, 500, 2000)
+"""Hidden widths of the supplement's networks; the large one is DEC's, VaDE section 4.2."""
+
+
+def trunk_widths(hidden: str, n_features: int) -> tuple[int, ...]:
+    """Read 'auto' or widths such as '500-500-2000'."""
+    if hidden == "auto":
+        return SMALL_TRUNK if n_features < SMALL_DATA_FEATURES else LARGE_TRUNK
+    return tuple(int(width) for width in hidden.split("-"))
+
+
+def mlp(widths: Sequence[int]) -> nn.Sequential:
+    """Return Linear-ReLU layers, a ReLU after every one."""
+    layers = [(nn.Linear(a, b), nn.ReLU()) for a, b in itertools.pairwise(widths)]
+    return nn.Sequential(*itertools.chain.from_iterable(layers))
+
+
+@final
+class GroupedLinear(nn.Module):
+    """K linear layers side by side: one batched matrix product for (K, n, in) -> (K, n, out)."""
+
+    def __init__(self, n_groups: int, n_in: int, n_out: int) -> None:
+        super().__init__()
+        bound = 1.0 / math.sqrt(n_in)  # the range nn.Linear draws from
+        self.weight_KIO = nn.Parameter(torch.empty(n_groups, n_in, n_out).uniform_(-bound, bound))
+        self.bias_KO = nn.Parameter(torch.empty(n_groups, n_out).uniform_(-bound, bound))
+
+    def forward(self, x_KnI: Tensor, groups: Tensor | None = None) -> Tensor:
+        """Apply all K layers, or only those of the given group numbers."""
+        weight: Tensor = self.weight_KIO
+        bias: Tensor = self.bias_KO
+        if groups is not None:
+            weight, bias = weight[groups], bias[groups]
+        return torch.baddbmm(bias.unsqueeze(1), x_KnI, weight)
+
+
+def grouped_layers(n_groups: int, widths: Sequence[int]) -> nn.ModuleList:
+    """Return K networks' layers between these widths."""
+    return nn.ModuleList(GroupedLinear(n_groups, a, b) for a, b in itertools.pairwise(widths))
+
+
+@torch.no_grad()
+def copy_first_group(layer: nn.Module) -> None:
+    """Make every group of a layer equal to its first."""
+    for parameter in layer.parameters():
+        parameter.copy_(parameter[:1].expand_as(parameter).clone())
+
+
+def check_hidden(hidden: str) -> None:
+    """Raise a UsageError unless `hidden` is 'auto' or widths joined by dashes."""
+    if hidden != "auto" and not re.fullmatch(r"[1-9]\d*(-[1-9]\d*)*", hidden):
+        raise UsageError(f"hidden must be 'auto' or widths such as 500-500-2000, got '{hidden}'")

@@ -1,0 +1,85 @@
+"""Only the components that count are decoded, in one packed call."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+import torch
+from torch import Tensor
+
+from deepmix.models import MixtureVAE
+from tests.unit.models.mixture import CLOSE, THRESHOLD, Case, K, L, N, build, grey_rows, plain_elbo, seeded
+
+pytestmark = pytest.mark.usefixtures("double_precision")
+
+
+SHARP = [
+    Case(equation=5, threshold=THRESHOLD),
+    Case(equation=10, threshold=THRESHOLD),
+    Case(equation=15, threshold=THRESHOLD),
+]
+
+
+@pytest.mark.parametrize("case", SHARP, ids=str)
+def test_dropped_mass_is_what_lies_below_the_threshold(case: Case) -> None:
+    found = build(case).elbo(grey_rows(), seeded(7), beta=1.0)
+    q = found.log_q_NK.exp()
+    torch.testing.assert_close(found.dropped_N, q.where(q < THRESHOLD, 0.0).sum(-1), **CLOSE)
+    assert (found.dropped_N <= (K - 1) * THRESHOLD).all()
+    assert (found.dropped_N > 0.0).any()  # else nothing was tested
+
+
+@pytest.mark.parametrize("case", SHARP, ids=str)
+def test_dropping_changes_the_elbo_by_no_more_than_its_bound(case: Case) -> None:
+    """With a_k = log p(x|z_k) - KL_k + log p(y_k) - log q_k, renormalising over what is kept, 1 - delta of q,
+    changes sum_k q_k a_k by at most delta times the range of a, and adds log(1 - delta)."""
+    model, x = build(case), grey_rows()
+    found = model.elbo(x, seeded(7), beta=1.0)
+    plain = plain_elbo(model, case, x, 7, 1.0)
+    a = plain.log_likelihood - plain.kl + plain.log_weight - plain.log_q
+    bound = found.dropped_N * (a.amax(-1) - a.amin(-1)) - torch.log1p(-found.dropped_N)
+    difference = (found.elbo_N - plain.objective).abs()
+    assert (difference <= bound + 1e-10).all()  # rounding
+    assert difference.max() > 1e-7  # else nothing was tested
+
+
+def test_dropping_costs_the_joint_elbo_exactly_the_log_of_what_is_kept() -> None:
+    """At eq. 5 all a_k above are equal, so only the log is left: the bound falls, and never rises."""
+    case = SHARP[0]
+    model, x = build(case), grey_rows()
+    found = model.elbo(x, seeded(7), beta=1.0)
+    expected = plain_elbo(model, case, x, 7, 1.0).objective + torch.log1p(-found.dropped_N)
+    torch.testing.assert_close(found.elbo_N, expected, **CLOSE)
+
+
+def decoded_counts(model: MixtureVAE, x: Tensor) -> list[list[int]]:
+    calls: list[list[int]] = []
+    hook = model.decoder.register_forward_pre_hook(lambda module, arguments: calls.append(list(arguments[1])))
+    model.elbo(x, seeded(7), beta=1.0)
+    hook.remove()
+    return calls
+
+
+@pytest.mark.parametrize("equation", [10, 15])
+def test_hard_assignment_decodes_one_component_a_row(equation: Literal[10, 15]) -> None:
+    case = Case(equation=equation, assignment="hard", threshold=THRESHOLD)
+    model, x = build(case), grey_rows()
+    chosen = plain_elbo(model, case, x, 7, 1.0).log_q.argmax(-1)
+    assert decoded_counts(model, x) == [(L * torch.bincount(chosen, minlength=K)).tolist()]
+
+
+@pytest.mark.parametrize("case", SHARP[1:], ids=str)
+def test_soft_assignment_decodes_what_reaches_the_threshold_in_one_call(case: Case) -> None:
+    model, x = build(case), grey_rows()
+    kept = plain_elbo(model, case, x, 7, 1.0).log_q.exp() >= THRESHOLD
+    assert decoded_counts(model, x) == [(L * kept.sum(0)).tolist()]
+    assert kept.sum() < N * K
+
+
+def test_threshold_zero_decodes_everything_in_one_call() -> None:
+    assert decoded_counts(build(Case(equation=15)), grey_rows()) == [[L * N] * K]
+
+
+def test_a_shared_latent_is_decoded_once_whatever_the_number_of_components() -> None:
+    assert decoded_counts(build(Case(equation=16)), grey_rows()) == [[L * N]]

@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from deepmix import metrics
+from deepmix.data import Split
+from deepmix.errors import DeepmixError, UsageError
+from deepmix.experiment import Experiment, ExperimentConfig, prepare_experiment, resolve, run_experiment
+from deepmix.maths import Inference
+from deepmix.runs import RunFolder
+from deepmix.training import TrainingOptions, diagnose, trainer
+from deepmix.training.diagnosis import components_in_use
+from deepmix.training.schedule import epoch_seed
+
+N_ROWS, N_TRAIN = 60, 48
+
+
+class PowerCutError(Exception):
+    """Stands for a power cut."""
+
+
+class Listener:
+    """Keeps what a run reports, and stops it after a number of epochs."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.epochs: list[dict[str, Any]] = []
+        self.notes: list[str] = []
+        self.stop_after = stop_after
+
+    def start(self, stage: str, n_epochs: int) -> None:
+        pass
+
+    def epoch(self, stage: str, row: dict[str, Any]) -> None:
+        self.epochs.append(row)
+        if len(self.epochs) == self.stop_after:
+            raise PowerCutError
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def small_experiment(scale: float = 1.0, **settings: str) -> Experiment:
+    """Three groups in four columns, two epochs of pretraining and four of training unless set."""
+    settings = {"pretrain_epochs": "2", "epochs": "4", "batch_size": "16", "latent_dim": "2", **settings}
+    config = ExperimentConfig(init="kmeans", seed=5, settings=settings)
+    random = np.random.default_rng(0)
+    labels = np.arange(N_ROWS) % 3
+    x = (scale * (np.eye(3, 4)[labels] * 6.0 + random.normal(size=(N_ROWS, 4)))).astype(np.float32)
+    split = Split(x, np.arange(N_TRAIN), np.arange(N_TRAIN, N_ROWS), labels, "gaussian", "made up")
+    return Experiment(config, resolve(config), split, 3, torch.device("cpu"))
+
+
+def run(folder: Path, of: Experiment, *, resume: bool = False, stop_after: int | None = None) -> Listener:
+    listener = Listener(stop_after)
+    place = RunFolder(folder) if resume else RunFolder.create(folder, overwrite=False)
+    run_experiment(of, place, listener, resume=resume)
+    return listener
+
+
+@pytest.mark.parametrize("settings", [{}, {"patience": "1"}], ids=["plain", "patience"])
+@pytest.mark.parametrize("stops", [(1,), (2,), (3,), (5,), (1, 3)], ids=str)
+@pytest.mark.parametrize("seconds", [-1.0, 60.0], ids=["checkpoint each epoch", "checkpoint each stage"])
+def test_resumed_run_has_the_bits_of_the_whole_one(tmp_path, monkeypatch, stops, settings, seconds):
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", seconds)
+    of = small_experiment(**settings)
+    run(tmp_path / "whole", of)
+    for index, stop in enumerate(stops):
+        with pytest.raises(PowerCutError):
+            run(tmp_path / "cut", of, resume=index > 0, stop_after=stop)
+    run(tmp_path / "cut", of, resume=True)
+    for name in ("model.safetensors", "assignments.csv"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    rows = [
+        [
+            {key: value for key, value in json.loads(line).items() if key != "seconds"}
+            for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        ]
+        for name in ("whole", "cut")
+    ]
+    assert rows[0] == rows[1]
+
+
+def test_finished_run_is_resumed_without_training_and_keeps_its_seconds(tmp_path):
+    of = small_experiment(epochs="30")
+    run(tmp_path / "run", of)
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    trained = sum(json.loads(line)["seconds"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    assert run(tmp_path / "run", of, resume=True).epochs == []
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["seconds"] > trained
+
+
+def test_resume_refuses_other_data(tmp_path):
+    run(tmp_path / "run", small_experiment())
+    with pytest.raises(UsageError, match="the data are not those"):
+        run(tmp_path / "run", small_experiment(scale=1.5), resume=True)
+
+
+def test_checkpoint_of_another_model_is_refused(tmp_path):
+    run(tmp_path / "run", small_experiment())
+    with pytest.raises(DeepmixError, match=r"does not fit its config\.json"):
+        run(tmp_path / "run", small_experiment(latent_dim="3"), resume=True)
+
+
+def test_training_raises_the_bound_and_finds_the_groups(tmp_path):
+    listener = run(tmp_path / "run", small_experiment(epochs="40", pretrain_epochs="40"))
+    elbo = [row["elbo"] for row in listener.epochs if row["stage"] == "train"]
+    assert elbo[-1] > elbo[0] + 1.0
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["heads"]["posterior"]["test"]["acc"] == 1.0
+    assert metrics["warnings"] == []
+    parts = metrics["elbo_parts"]["test"]
+    assert parts["elbo"] == pytest.approx(
+        parts["reconstruction"] - parts["kl_latent"] - parts["kl_assignment"], abs=1e-4
+    )
+
+
+def test_learning_rate_falls_to_its_last_part(tmp_path):
+    listener = run(tmp_path / "run", small_experiment(lr="0.01", lr_decay="0.25"))
+    rates = [row["lr"] for row in listener.epochs if row["stage"] == "train"]
+    np.testing.assert_allclose(rates, [0.01 * 0.25 ** (epoch / 4) for epoch in range(4)])
+
+
+def test_divergence_names_the_epoch_and_keeps_the_last_good_checkpoint(tmp_path):
+    of = small_experiment(scale=1e18)
+    with pytest.raises(DeepmixError, match=r"training diverged in epoch 1 \(pretrain\).*--lr"):
+        run(tmp_path / "run", of)
+    assert not (tmp_path / "run" / "checkpoint").exists()
+
+
+def test_patience_stops_early_and_says_so(tmp_path):
+    listener = run(tmp_path / "run", small_experiment(epochs="400", patience="2", lr="1e-9"))
+    assert any("stopped early" in note for note in listener.notes)
+    assert len(listener.epochs) < 100
+
+
+def test_bf16_trains(tmp_path):
+    listener = run(tmp_path / "run", small_experiment(precision="bf16"))
+    assert np.isfinite(listener.epochs[-1]["elbo"])
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "epochs"), [(1527, 42), (128, 500), (60000, 30)], ids=["Digits", "one batch", "MNIST"]
+)
+def test_automatic_epochs_give_enough_of_both(n_rows, epochs):
+    assert TrainingOptions().n_epochs("train", n_rows) == epochs
+    assert TrainingOptions(pretrain_epochs=0).n_epochs("pretrain", n_rows) == 0
+
+
+@pytest.mark.parametrize(
+    "bad", [{"epochs": 0}, {"batch_size": 0}, {"lr": float("nan")}, {"lr": 0.0}, {"lr_decay": 0.0}, {"patience": 0}]
+)
+def test_bad_options(bad):
+    with pytest.raises(UsageError, match=next(iter(bad))):
+        TrainingOptions(**bad)
+
+
+def test_epoch_seeds_differ_by_seed_stage_and_epoch():
+    seeds = {epoch_seed(s, stage, e) for s in range(3) for stage in ("pretrain", "train", "evaluate") for e in range(9)}
+    assert len(seeds) == 81
+
+
+def test_components_in_use_have_a_tenth_of_an_equal_share():
+    assert components_in_use(torch.tensor([50, 50])) == 2
+    assert components_in_use(torch.tensor([95, 5])) == 2
+    assert components_in_use(torch.tensor([96, 4])) == 1
+    assert components_in_use(torch.tensor([3, 0, 0])) == 1
+
+
+def certain(labels: np.ndarray, n_components: int, probability: float) -> np.ndarray:
+    q = np.full((len(labels), n_components), (1.0 - probability) / (n_components - 1))
+    q[np.arange(len(labels)), labels] = probability
+    return np.log(q)
+
+
+def test_diagnosis_names_each_illness():
+    random = np.random.default_rng(0)
+    labels = np.arange(90) % 3
+    latent_NM = random.normal(size=(90, 2))
+    assert diagnose(Inference(certain(labels, 3, 0.98), latent_NM)) == []
+    (collapsed,) = diagnose(Inference(certain(labels % 2, 3, 0.98), latent_NM))
+    assert "only 2 of 3" in collapsed
+    (diffuse,) = diagnose(Inference(certain(labels, 3, 0.4), latent_NM))
+    assert "0.40 on average" in diffuse
+    (inactive,) = diagnose(Inference(certain(labels, 3, 0.98), latent_NM * [1.0, 0.01]))
+    assert "1 of 2 latent dimensions" in inactive
+    (centres,) = diagnose(Inference(certain(labels, 3, 0.98), np.eye(3, 2)[labels] * 9.0))
+    assert "2 of 2 latent dimensions" in centres
+
+
+@pytest.mark.parametrize("prior", ["standard", "mixture"])
+def test_digits_with_defaults_are_clustered_well(tmp_path, prior):
+    """Seed 0, measured 0.93 to 0.95; 0.90 leaves three points for another processor's rounding."""
+    config = ExperimentConfig(prior=prior, heads=("posterior", "gmm"))
+    listener = Listener()
+    results = run_experiment(prepare_experiment(config), RunFolder.create(tmp_path / "run", overwrite=False), listener)
+    assert results["heads"]["posterior"]["test"]["acc"] >= 0.90
+    assert results["heads"]["gmm"]["test"]["acc"] >= 0.80
+    assert results["initial_labels"]["test"]["acc"] >= 0.90
+    assert results["warnings"] == []
+
+
+def test_summary_counts_seeds(tmp_path):
+    results = {
+        seed: run_experiment(
+            dataclasses.replace(of, config=dataclasses.replace(of.config, seed=seed)),
+            RunFolder.create(tmp_path / str(seed), overwrite=False),
+            Listener(),
+        )
+        for of in [small_experiment()]
+        for seed in (0, 1)
+    }
+    summary = metrics.summarize(results)
+    values = [results[seed]["heads"]["posterior"]["test"]["acc"] for seed in (0, 1)]
+    assert summary["heads"]["posterior"]["acc"]["values"] == values
+    assert summary["elbo"]["mean"] == pytest.approx(np.mean([results[seed]["elbo"]["test"] for seed in (0, 1)]))
