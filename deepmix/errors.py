@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+__all__ = ["DeepmixError", "UsageError", "unknown_choice"]
+
 
 class DeepmixError(Exception):
     """Something failed while running; the command line exits with status 1."""

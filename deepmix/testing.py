@@ -19,8 +19,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepmix.contracts import ClusteringHead, Dataset, Decoder, Encoder, Initializer, Model, PosteriorEstimator, Prior
+from deepmix.contracts import (
+    Batch,
+    ClusteringHead,
+    Dataset,
+    Decoder,
+    Encoder,
+    Initializer,
+    Loss,
+    Model,
+    Phase,
+    PosteriorEstimator,
+    Prior,
+)
 from deepmix.maths import Dims, Gaussian, Inference, Latents, MixtureParameters
+
+__all__ = [
+    "check_dataset",
+    "check_decoder",
+    "check_encoder",
+    "check_head",
+    "check_initializer",
+    "check_model",
+    "check_posterior",
+    "check_prior",
+]
 
 DIMS = Dims(n_features=12, n_outputs=12, n_components=4, n_heads=4, latent_dim=3, image_shape=(3, 4, 1))
 """Sizes the parts are tried at; all different, so that swapped axes show."""
@@ -29,6 +52,8 @@ DIMS = Dims(n_features=12, n_outputs=12, n_components=4, n_heads=4, latent_dim=3
 N_ROWS = 7
 
 
+BOUND = ("reconstruction", "kl_latent", "kl_assignment")
+"""Terms that every model's training loss has: the parts of the evidence lower bound."""
 TOLERANCE = 1e-4
 """What float32 may lose in a chain of a few layers."""
 
@@ -152,45 +177,65 @@ def check_dataset(dataset_class: type[Dataset], data_dir: Path | None = None) ->
 
 
 def check_model(model: Model, n_features: int) -> None:
-    """Check a built model: pretraining, placing, the bound and its gradient, inference, sampling."""
-    x_ND = torch.rand(N_ROWS, n_features)
-    _same_shape("pretraining_loss(x)", model.pretraining_loss(x_ND), (N_ROWS,))
-    code_NM, squared_error_N = model.pretrained(x_ND)
-    _same_shape("pretrained(x)[0]", code_NM, (N_ROWS, model.latent_dim))
-    _same_shape("pretrained(x)[1]", squared_error_N, (N_ROWS,))
-    labels_N = torch.arange(N_ROWS) % model.n_components
-    model.place(code_NM, squared_error_N, labels_N)
-    bounds = [
-        model.elbo(x_ND, torch.Generator().manual_seed(3), beta=1.0, anchor=1.0, labels_N=labels_N) for _ in range(2)
+    """Check a built model: pretraining, placing, the loss and its gradient, inference, sampling."""
+    n_rows = max(N_ROWS, 2 * model.n_components)
+    x_ND = torch.rand(n_rows, n_features)
+    batch = Batch(x_ND)
+    pretraining = model(Batch(x_ND, torch.Generator().manual_seed(3), Phase("pretrain")))
+    _check_loss(pretraining, n_rows)
+    code_NM, squared_error_N = model.pretrained(batch)
+    _same_shape("pretrained(batch)[0]", code_NM, (n_rows, model.latent_dim))
+    _same_shape("pretrained(batch)[1]", squared_error_N, (n_rows,))
+    label_N = torch.arange(n_rows) % model.n_components
+    model.place(code_NM, squared_error_N, label_N)
+    row_N, anchored = torch.arange(n_rows), Phase(anchor=1.0)
+    losses: list[Loss] = [
+        model(Batch(x_ND, torch.Generator().manual_seed(3), anchored, row_N, label_N)) for _ in range(2)
     ]
-    for name in ("objective_N", "elbo_N", "reconstruction_N", "kl_latent_N", "kl_assignment_N", "dropped_N"):
-        _same_shape(name, getattr(bounds[0], name), (N_ROWS,))
-        _close(f"{name} of two generators of one seed", getattr(bounds[0], name), getattr(bounds[1], name))
-    parts = bounds[0].reconstruction_N - bounds[0].kl_latent_N - bounds[0].kl_assignment_N
-    _close("elbo_N and reconstruction less both KL terms", bounds[0].elbo_N, parts)
+    first, second = losses
+    _check_loss(first, n_rows)
+    _close("objective_N of two generators of one seed", first.objective_N, second.objective_N)
+    for name in BOUND:
+        if name not in first.terms:
+            raise AssertionError(f"terms must hold {', '.join(BOUND)}; '{name}' is missing")
+    for name, term_N in first.terms.items():
+        _close(f"term '{name}' of two generators of one seed", term_N, second.terms[name])
+    reconstruction_N, kl_latent_N, kl_assignment_N = (first.terms[name] for name in BOUND)
+    _close(
+        "elbo_N and reconstruction less both KL terms", first.elbo_N, reconstruction_N - kl_latent_N - kl_assignment_N
+    )
     if model.n_neighbours:
         generator = torch.Generator().manual_seed(3)
         alone, beside = (
-            model.elbo(x_ND, generator.clone_state(), beta=1.0, neighbour_ND=n) for n in (None, x_ND.flip(0))
+            model(Batch(x_ND, generator.clone_state(), neighbour_ND=neighbour_ND))
+            for neighbour_ND in (None, x_ND.flip(0))
         )
         _close("elbo_N with and without neighbours", alone.elbo_N, beside.elbo_N)
         if not (beside.objective_N <= alone.objective_N + TOLERANCE).all():
             raise AssertionError("neighbours must cost the objective, never add to it")
     if any(p.requires_grad for p in model.parameters()):  # else `place` was the whole fit
-        (-bounds[0].objective_N.mean()).backward()
+        (-first.objective_N.mean()).backward()
         if not any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters()):
             raise AssertionError("the objective must have a gradient")
         model.zero_grad()
-    log_q_NK, latent_NM = model.infer(x_ND)
-    _same_shape("infer(x)[0]", log_q_NK, (N_ROWS, model.n_components))
-    _same_shape("infer(x)[1]", latent_NM, (N_ROWS, model.latent_dim))
-    _close("each row's sum of q(y|x) and 1", log_q_NK.exp().sum(-1), torch.ones(N_ROWS))
-    if not torch.equal(log_q_NK, model.infer(x_ND)[0]):
+    log_q_NK, latent_NM = model.infer(batch)
+    _same_shape("infer(batch)[0]", log_q_NK, (n_rows, model.n_components))
+    _same_shape("infer(batch)[1]", latent_NM, (n_rows, model.latent_dim))
+    _close("each row's sum of q(y|x) and 1", log_q_NK.exp().sum(-1), torch.ones(n_rows))
+    if not torch.equal(log_q_NK, model.infer(batch)[0]):
         raise AssertionError("infer must be deterministic")
     _same_shape("sample(5, 0, generator)", model.sample(5, 0, torch.Generator()), (5, n_features))
     clone = copy.deepcopy(model)
     clone.load_state_dict(model.state_dict())
-    _close("q(y|x) after a round trip of state_dict()", clone.infer(x_ND)[0], log_q_NK)
+    _close("q(y|x) after a round trip of state_dict()", clone.infer(batch)[0], log_q_NK)
+
+
+def _check_loss(loss: Any, n_rows: int) -> None:
+    """Check that a loss is one, and that each of its terms has a value for every row."""
+    if not isinstance(loss, Loss):
+        raise AssertionError(f"forward(batch) must return a Loss, got {type(loss).__name__}")
+    for name, value_N in {"objective_N": loss.objective_N, "elbo_N": loss.elbo_N, **loss.terms}.items():
+        _same_shape(name, value_N, (n_rows,))
 
 
 def _options(plugin_class: Any) -> Any:

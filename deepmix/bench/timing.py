@@ -21,10 +21,11 @@ from torch import Tensor
 
 from deepmix import kernels
 from deepmix.bench.forms import Form, component_forms, kl_forms, mixture_forms, sampled_forms
+from deepmix.contracts import Batch, Phase, registry
 from deepmix.data import Split
 from deepmix.experiment import ExperimentConfig, build_model, resolve
 from deepmix.kernels import loader
-from deepmix.training import Adam, TrainingOptions, keep_freed_memory
+from deepmix.training import TrainingOptions, keep_freed_memory, learns_by_gradient
 
 Shape = tuple[int, int, int]
 
@@ -38,7 +39,8 @@ COMPONENT_SHAPES: tuple[Shape, ...] = ((128, 10, 10), (100000, 10, 10))
 QUICK_SHAPES: tuple[Shape, ...] = ((128, 10, 10), (2048, 10, 10))
 
 
-MODELS = ("vae", "vade", "k-dvae", "k-dvae-shared", "mvae", "mvae-emv1", "mvae-emv2")
+QUICK_MODELS = 2
+"""Models whose steps are timed with --quick."""
 
 
 SECONDS, QUICK_SECONDS = 2.0, 0.4
@@ -46,7 +48,7 @@ SECONDS, QUICK_SECONDS = 2.0, 0.4
 
 
 STEP_TIMES = 5
-"""As much more to a training step: long ones, to be told apart by hundredths."""
+"""How many times longer a training step is timed: it is long, and differences of a hundredth must show."""
 
 
 WARM_UP = 3
@@ -59,7 +61,7 @@ LEAST_SAMPLES = 9
 COPY_ELEMENTS = 1 << 24
 
 
-STEP_FEATURES, STEP_BATCH = 64, 128
+STEP_FEATURES, STEP_BATCH, STEP_COMPONENTS = 64, 128, 10
 """Training steps are timed on rows of the Digits data's width, 128 a step."""
 
 
@@ -78,13 +80,23 @@ class Timing:
     upper: float
 
 
-def time_kernels(device: str, *, quick: bool, seconds: float | None = None) -> dict[str, Any]:
-    """Run both parts on one device and return the machine, the rows and the training steps."""
+def time_kernels(
+    device: str, *, quick: bool, seconds: float | None = None, models: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Run both parts on one device and return the machine, the rows and the training steps.
+
+    Args:
+        device: 'cpu' or 'cuda'.
+        quick: small shapes and short timings, without torch.compile.
+        seconds: time spent on one row.
+        models: names of the models whose steps are timed; empty: all that are installed.
+
+    """
     seconds = seconds or (QUICK_SECONDS if quick else SECONDS)
     keep_freed_memory()  # for the plain forms too: a system's clearing of pages says nothing of either
     target = torch.device(device)
     rows = list(kernel_rows(target, quick, seconds))
-    steps = list(training_rows(target, quick, STEP_TIMES * seconds))
+    steps = list(training_rows(target, quick, STEP_TIMES * seconds, models))
     return {"machine": machine(target), "rows": rows, "training_steps": steps}
 
 
@@ -225,14 +237,19 @@ def _error(form: Form, backward: bool, name: str = "kernel") -> float:
     return max(errors)
 
 
-def training_rows(device: torch.device, quick: bool, seconds: float) -> Iterator[dict[str, Any]]:
+def training_rows(
+    device: torch.device, quick: bool, seconds: float, models: Sequence[str] = ()
+) -> Iterator[dict[str, Any]]:
     """Yield each model's whole training step, E-step to optimiser, with kernels on and off."""
     random = np.random.default_rng(0)
     x = random.random((STEP_BATCH, STEP_FEATURES), dtype=np.float32)
     rows = np.arange(STEP_BATCH)
     split = Split(x, rows, rows[:0], rows % 10, "bernoulli", "random")
-    for name in MODELS[:2] if quick else MODELS:
+    names = models or registry.names("models")[: QUICK_MODELS if quick else None]
+    for name in names:
         step = _training_step(name, split, device)
+        if step is None:
+            continue
 
         def plain(step: Callable[[], None] = step) -> None:
             with kernels.reference_only():
@@ -251,19 +268,21 @@ def training_rows(device: torch.device, quick: bool, seconds: float) -> Iterator
         }
 
 
-def _training_step(name: str, split: Split, device: torch.device) -> Callable[[], None]:
-    config = ExperimentConfig(model=name)
-    n_components = 1 if name == "vae" else 10
-    model = build_model(resolve(config), split, n_components, seed=0).to(device)
-    optimizer = Adam(model.parameters(), lr=TrainingOptions().lr)
+def _training_step(name: str, split: Split, device: torch.device) -> Callable[[], None] | None:
+    """Return what does one training step of a model, or None where nothing is learned by gradients."""
+    model = build_model(resolve(ExperimentConfig(model=name)), split, STEP_COMPONENTS, seed=0).to(device)
+    if not learns_by_gradient(model):
+        return None
+    optimizer = torch.optim.Adam(model.parameters(), lr=TrainingOptions().lr, fused=True)
     generator = torch.Generator(device).manual_seed(0)
     x_ND = torch.from_numpy(split.x).to(device)
-    labels_N = (torch.arange(len(split.x)) % n_components).to(device)
+    label_N = (torch.arange(len(split.x)) % model.n_components).to(device)
+
+    batch = Batch(x_ND, generator, Phase(anchor=1.0), torch.arange(len(x_ND), device=device), label_N)
 
     def step() -> None:
         optimizer.zero_grad()
-        elbo = model.elbo(x_ND, generator, beta=1.0, anchor=1.0, labels_N=labels_N)
-        (-elbo.objective_N.mean()).backward()
+        (-model(batch).objective_N.mean()).backward()
         optimizer.step()
 
     return step

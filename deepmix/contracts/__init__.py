@@ -1,8 +1,27 @@
 """What a plugin author reads: the interfaces a plugin implements, its options, and how plugins are found.
 
-Other rooms import only what this package's `__init__.pyi` lists; each name is imported when it is first used.
+`__all__` is what a plugin may use; the other rooms of the core may import all that `__init__.pyi` lists. Each name is
+imported when it is first used.
 """
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
+
+__all__ = [
+    "Batch",
+    "ClusteringHead",
+    "Dataset",
+    "Decoder",
+    "Encoder",
+    "Initializer",
+    "Loss",
+    "LossTerm",
+    "MixtureStep",
+    "Model",
+    "ModelPlan",
+    "NoOptions",
+    "Phase",
+    "PosteriorEstimator",
+    "Prior",
+]

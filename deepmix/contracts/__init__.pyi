@@ -1,13 +1,22 @@
 from . import registry as registry
+from .batch import (
+    Batch as Batch,
+    Loss as Loss,
+    MixtureStep as MixtureStep,
+    Phase as Phase,
+    Stage as Stage,
+)
 from .interfaces import (
     ClusteringHead as ClusteringHead,
     Dataset as Dataset,
     Decoder as Decoder,
     Encoder as Encoder,
     Initializer as Initializer,
+    LossTerm as LossTerm,
     Model as Model,
     NoOptions as NoOptions,
     PosteriorEstimator as PosteriorEstimator,
     Prior as Prior,
 )
 from .options import build_options as build_options, describe as describe, parse_assignments as parse_assignments
+from .plan import ModelPlan as ModelPlan, source_of as source_of

@@ -1,4 +1,4 @@
-"""The contracts a plugin can fill: every class here is abstract, and every subclass of one is final.
+"""The contracts a plugin can fill; every class here is abstract.
 
 A part of a model (Encoder, Decoder, Prior, PosteriorEstimator) is built as `Part(dims, options)`, where
 `options` is an instance of its dataclass `Options`; other plugins are built as `Plugin(options)`. The
@@ -9,6 +9,7 @@ shape legend.
 from __future__ import annotations
 
 import abc
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,25 +18,20 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from deepmix.contracts.batch import Batch, Loss, MixtureStep
+from deepmix.contracts.plan import ModelPlan, source_of
 from deepmix.data import Split
-from deepmix.maths import Array, Elbo, Gaussian, Inference, Latents, MixtureParameters, Responsibilities
-
-__all__ = [
-    "ClusteringHead",
-    "Dataset",
-    "Decoder",
-    "Encoder",
-    "Initializer",
-    "Model",
-    "NoOptions",
-    "PosteriorEstimator",
-    "Prior",
-]
+from deepmix.maths import Array, Dims, Gaussian, Inference, Latents, MixtureParameters, Responsibilities
 
 
 @dataclass(frozen=True)
 class NoOptions:
     """For plugins with nothing to set."""
+
+
+def first_line(documented: Any) -> str:
+    """Return the first line of a docstring."""
+    return (inspect.getdoc(documented) or "").strip().split("\n")[0]
 
 
 class Encoder(nn.Module, abc.ABC):
@@ -112,65 +108,95 @@ class PosteriorEstimator(nn.Module, abc.ABC):
         """Return q(y|x). `log_likelihood_LNK` is None unless `needs_likelihood`."""
 
 
+class LossTerm(nn.Module, abc.ABC):
+    """A further term of a mixture's objective; a recipe lists the classes of those it adds."""
+
+    Options: ClassVar[type] = NoOptions
+    name: ClassVar[str]
+    """The name under which the term is logged and drawn; its options are set as `term.NAME.key`."""
+
+    @abc.abstractmethod
+    def forward(self, step: MixtureStep) -> Tensor:
+        """Return what the term costs each row, already weighted: nats, (N,), subtracted from the objective."""
+
+
 class Model(nn.Module, abc.ABC):
-    """What training, the heads and the command line need of any model; built as `Model(dims, likelihood, options)`."""
+    """What training, the heads and the command line need of any model; built as `Model(dims, likelihood, options)`.
+
+    Training calls the model itself, so `forward` is what hooks, DistributedDataParallel and torch.compile see.
+    """
 
     Options: ClassVar[type] = NoOptions
     init: ClassVar[str] = "graph"
-    """Name of the initial clustering the model starts from unless another is asked for."""
+    """Name of the initial clustering the model starts from unless another is requested."""
+    single_component: ClassVar[bool] = False
+    """Whether the model has one component whatever the number of clusters."""
     n_components: int
     """K of q(y|x)."""
     n_neighbours: int = 0
-    """Nearest training rows of each row that `elbo` is given one of; 0: it is given none."""
+    """How many nearest training rows each row's `neighbour_ND` is chosen from; 0: batches have none."""
     latent_dim: int
     """M."""
 
-    @abc.abstractmethod
-    def pretraining_loss(self, x_ND: Tensor) -> Tensor:
-        """Return the plain autoencoder's loss, nats per row, shape (N,)."""
+    @classmethod
+    def likelihood_name(cls, options: Any) -> str:
+        """Return the observation model that the options name; 'auto', the default, takes the data's."""
+        return "auto"
+
+    @classmethod
+    def n_labelled(cls, options: Any) -> int:
+        """Return how many training rows' labels the model learns from: 0, the default, starts from clusters."""
+        return 0
+
+    @classmethod
+    def plan(cls) -> ModelPlan:
+        """Return what the core needs to know of the model before it is built."""
+
+        def build(dims: Dims, parts: Mapping[str, Any], likelihood: Any, options: Any) -> Model:
+            make: Any = cls
+            model: Model = make(dims, likelihood, options)
+            return model
+
+        return ModelPlan(
+            summary=first_line(cls),
+            source=source_of(cls),
+            options=cls.Options(),
+            build=build,
+            likelihood_name=cls.likelihood_name,
+            n_labelled=cls.n_labelled,
+            init=cls.init,
+            single_component=cls.single_component,
+        )
+
+    def forward(self, batch: Batch) -> Loss:
+        """Return the loss of a batch in the stage of its phase."""
+        return self.pretraining_loss(batch) if batch.phase.stage == "pretrain" else self.training_loss(batch)
 
     @abc.abstractmethod
-    def pretrained(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
+    def pretraining_loss(self, batch: Batch) -> Loss:
+        """Return the plain autoencoder's objective: the log-likelihood of the rows given their codes."""
+
+    @abc.abstractmethod
+    def training_loss(self, batch: Batch) -> Loss:
+        """Return the evidence lower bound of a batch, its parts and the weighted objective."""
+
+    @abc.abstractmethod
+    def pretrained(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the autoencoder's codes, (N, M), and mean squared errors of reconstruction, (N,)."""
 
     @abc.abstractmethod
-    def place(self, code_NM: Tensor, squared_error_N: Tensor, labels_N: Tensor) -> None:
+    def place(self, code_NM: Tensor, squared_error_N: Tensor, label_N: Tensor) -> None:
         """Start the mixture from an initial clustering of the pretrained codes.
 
         Args:
             code_NM: codes of all training rows.
             squared_error_N: the autoencoder's mean squared error on each, in the data's units squared.
-            labels_N: initial cluster of each row, int64 in [0, K).
+            label_N: initial cluster of each row, int64 in [0, K); -1 where a model that learns from labels knows none.
 
         """
 
     @abc.abstractmethod
-    def elbo(
-        self,
-        x_ND: Tensor,
-        generator: torch.Generator,
-        *,
-        beta: float,
-        anchor: float = 0.0,
-        labels_N: Tensor | None = None,
-        hold: bool = False,
-        neighbour_ND: Tensor | None = None,
-    ) -> Elbo:
-        """Return the evidence lower bound of a batch.
-
-        Args:
-            x_ND: the rows.
-            generator: source of the Monte-Carlo noise.
-            beta: weight of the KL terms in the objective.
-            anchor: weight of the cross-entropy from the initial labels to q(y|x).
-            labels_N: initial labels; needed by `anchor` and `hold`.
-            hold: use the labels in place of the E-step.
-            neighbour_ND: a random one of each row's `n_neighbours` nearest; given in training only.
-
-        """
-
-    @abc.abstractmethod
-    def infer(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
+    def infer(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return log q(y|x), (N, K), and the latent of each row's MAP component, (N, M); deterministic."""
 
     @abc.abstractmethod
@@ -219,8 +245,8 @@ class ClusteringHead(abc.ABC):
     Options: ClassVar[type] = NoOptions
     needs_mixture: ClassVar[bool] = False
     """Whether the head reads q(y|x) and so makes no sense with a model of one component."""
-    fits_anew: ClassVar[bool] = False
-    """Whether `predict` fits the very rows it is given, so that there must be more of them than clusters."""
+    refits: ClassVar[bool] = False
+    """Whether `predict` fits the rows it clusters, so that there must be more of them than clusters."""
 
     @abc.abstractmethod
     def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
@@ -232,8 +258,8 @@ class ClusteringHead(abc.ABC):
 
     @abc.abstractmethod
     def state(self) -> dict[str, Array] | None:
-        """Return what `fit` learned as arrays of numbers, to be kept with the run; None if that can't be done."""
+        """Return what `fit` learned as arrays of numbers, which are stored with the run; None if that can't be done."""
 
     @abc.abstractmethod
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Take up what `state` returned, in place of `fit`: `predict` then gives the same clusters."""
+        """Restore what `state` returned, in place of `fit`: `predict` then returns the same clusters."""

@@ -1,5 +1,9 @@
-from .assembly import assemble as assemble, build_model as build_model, check_heads as check_heads
-from .clusterer import make_head as make_head
+from .assembly import (
+    assemble as assemble,
+    build_model as build_model,
+    check_heads as check_heads,
+    make_head as make_head,
+)
 from .config import (
     MAX_SEED as MAX_SEED,
     SHORTHANDS as SHORTHANDS,

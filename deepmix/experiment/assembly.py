@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from deepmix.contracts import Model
+from deepmix.contracts import ClusteringHead, Model, source_of
 from deepmix.data import Split
 from deepmix.errors import DeepmixError, UsageError
+from deepmix.experiment.clusterer import HeadPlugin
 from deepmix.experiment.config import ExperimentConfig
-from deepmix.experiment.parts import PARTS, Parts
+from deepmix.experiment.parts import Parts
 from deepmix.maths import Dims
-from deepmix.models import Likelihood, MixtureVAE, Recipe
+from deepmix.models import Likelihood
 
 LATENT_DIM = 10
 """M for data of at least as many columns (VaDE, section 4.2)."""
@@ -54,7 +55,7 @@ def latent_dim(parts: Parts, n_features: int) -> int:
 
 def model_likelihood(parts: Parts, split: Split) -> str:
     """Return the name of the observation model in use."""
-    asked = str(getattr(parts.options["model"], "likelihood", "auto"))
+    asked = parts.plan.likelihood_name(parts.options["model"])
     if asked == "bernoulli" and split.likelihood != "bernoulli" and not (split.x.min() >= 0 and split.x.max() <= 1):
         raise UsageError(
             f"a Bernoulli likelihood needs data in 0..1 and these reach from {split.x.min():g} to {split.x.max():g}; "
@@ -65,24 +66,19 @@ def model_likelihood(parts: Parts, split: Split) -> str:
 
 def check_images(parts: Parts, split: Split) -> None:
     """Raise a UsageError if a part needs images and the rows are none."""
-    for part in PARTS:
-        if getattr(parts.classes.get(part), "needs_images", False) and split.image_shape is None:
+    for role in ("encoder", "decoder"):
+        if role in parts.classes and parts.classes[role].needs_images and split.image_shape is None:
             raise UsageError(
-                f"this {part} is for images and the rows are not known to be any; "
+                f"this {role} is for images and the rows are not known to be any; "
                 "say how high and wide they are with --set image_shape=28x28"
             )
 
 
-def has_one_component(parts: Parts) -> bool:
-    """Whether the model has one component whatever the number of clusters."""
-    return isinstance(parts.model, Recipe) and parts.model.single_component
-
-
 def check_heads(config: ExperimentConfig, parts: Parts) -> None:
     """Raise a UsageError if a head needs a mixture and the model is none."""
-    if has_one_component(parts):
+    if parts.plan.single_component:
         for head in config.heads:
-            if getattr(parts.classes[f"head.{head}"], "needs_mixture", False):
+            if parts.classes[f"head.{head}"].needs_mixture:
                 raise UsageError(
                     f"head '{head}' reads the clusters off a mixture and model '{config.model}' has one component; "
                     "use --head gmm or --head kmeans with it"
@@ -106,26 +102,31 @@ def assemble(
     """Assemble the model for rows of `n_features` columns; its initial weights depend on the seed alone."""
     options = parts.options["model"]
     likelihood = Likelihood(likelihood_name, n_features)
-    n_components = 1 if has_one_component(parts) else n_components
-    one_head = isinstance(parts.model, Recipe) and parts.model.heads == "one"
+    n_components = 1 if parts.plan.single_component else n_components
     dims = Dims(
         n_features,
         likelihood.n_outputs,
         n_components,
-        1 if one_head else n_components,
+        1 if parts.plan.shared_latent else n_components,
         latent_dim(parts, n_features),
         image_shape,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if not isinstance(parts.model, Recipe):
-            built: Model = _construct(parts.model, dims, likelihood, options)
-            return built
-        made = {part: _construct(parts.classes[part], dims, parts.options[part]) for part in PARTS}
-        return MixtureVAE(dims, **made, likelihood=likelihood, options=options)
+        built = {role: _construct(parts.classes[role], dims, parts.options[role]) for role in parts.plan.part_names}
+        terms = [f"term.{name}" for name in parts.plan.terms]
+        built |= {term: _construct(parts.classes[term], parts.options[term]) for term in terms}
+        model: Model = _construct(parts.plan.build, dims, built, likelihood, options, source=parts.plan.source)
+        return model
 
 
-def _construct(plugin: Any, *arguments: Any) -> Any:
+def make_head(name: str, parts: Parts) -> ClusteringHead:
+    """Build the head a configuration calls `name`, not yet fitted."""
+    plugin: HeadPlugin = parts.classes[f"head.{name}"]
+    return plugin.make(parts.options[f"head.{name}"])
+
+
+def _construct(plugin: Any, *arguments: Any, source: str | None = None) -> Any:
     """Build a plugin; one that does not keep its contract is an error naming it."""
     try:
         return plugin(*arguments)
@@ -133,6 +134,5 @@ def _construct(plugin: Any, *arguments: Any) -> Any:
         raise
     except Exception as error:  # whatever is wrong in code that is not ours
         raise DeepmixError(
-            f"{plugin.__module__}:{plugin.__qualname__} can't be built ({type(error).__name__}: {error}); "
-            "mend the plugin"
+            f"{source or source_of(plugin)} can't be built ({type(error).__name__}: {error}); mend the plugin"
         ) from error

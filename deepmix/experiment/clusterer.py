@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
 from sklearn.metrics import pairwise_distances_argmin
 
-from deepmix.contracts import ClusteringHead
+from deepmix.contracts import ClusteringHead, NoOptions
 from deepmix.errors import DeepmixError
-from deepmix.experiment.parts import Parts
 from deepmix.maths import Array, Inference
 
 SAME_SHARE = 0.999
@@ -21,14 +21,25 @@ CENTRES = (("cluster_centers_", None), ("subcluster_centers_", "subcluster_label
 """Attributes where scikit-learn's clusterers keep centres, and the cluster of each if they are not one apiece."""
 
 
-def make_head(name: str, parts: Parts) -> ClusteringHead:
-    """Build the head a configuration calls `name`, not yet fitted."""
-    plugin = parts.classes[f"head.{name}"]
-    if isinstance(plugin, type) and issubclass(plugin, ClusteringHead):
-        make: Any = plugin
-        head: ClusteringHead = make(parts.options[f"head.{name}"])
-        return head
-    return ClustererHead(plugin)
+@dataclass(frozen=True)
+class HeadPlugin:
+    """What the core needs to know of a plugin of kind `heads`, be it a ClusteringHead or a scikit-learn clusterer."""
+
+    make: Callable[[Any], ClusteringHead]
+    """Builds the head, not yet fitted, of its options."""
+    Options: type
+    needs_mixture: bool
+    refits: bool
+    __qualname__: str
+
+
+def head_plugin(loaded: Any) -> HeadPlugin:
+    """Return a head's plugin; what is not a ClusteringHead is taken for a factory of scikit-learn clusterers."""
+    if isinstance(loaded, type) and issubclass(loaded, ClusteringHead):
+        make: Any = loaded
+        return HeadPlugin(make, loaded.Options, loaded.needs_mixture, loaded.refits, loaded.__qualname__)
+    name = getattr(loaded, "__qualname__", repr(loaded))
+    return HeadPlugin(lambda options: ClustererHead(loaded), NoOptions, False, False, name)
 
 
 @final

@@ -11,29 +11,20 @@ from deepmix.data import Split
 from deepmix.errors import DeepmixError
 from deepmix.experiment.assembly import build_model
 from deepmix.experiment.config import ExperimentConfig
-from deepmix.experiment.parts import PARTS, Parts
+from deepmix.experiment.parts import Parts
 from deepmix.maths import Array
-from deepmix.models import Recipe
 
 
-def try_foreign_parts(config: ExperimentConfig, parts: Parts, split: Split, n_components: int) -> None:
-    """Check a model that another distribution's plugins are part of, at the sizes of its data.
+def try_model(config: ExperimentConfig, parts: Parts, split: Split, n_components: int) -> None:
+    """Check a model by the check that plugin authors call, at the sizes of its data.
 
     Raises:
         DeepmixError: it fails the check that plugins are tested by, or can't be built.
 
     """
     names = {"models": config.model}
-    if isinstance(parts.model, Recipe):
-        names |= {f"{part}s": getattr(config, part) or getattr(parts.model, part) for part in PARTS}
-    found = [registry.find(kind, name) for kind, name in names.items()]
-    foreign = [
-        f"{registry.singular(plugin.kind)} '{plugin.name}' of {plugin.distribution}"
-        for plugin in found
-        if plugin.distribution != registry.OURS
-    ]
-    if not foreign:
-        return
+    names |= {f"{role}s": getattr(config, role) or name for role, name in parts.plan.part_names.items()}
+    plugins = [registry.find(kind, name) for kind, name in names.items()]
     model = build_model(parts, split, n_components, config.seed)
     try:
         with torch.random.fork_rng(devices=[]):
@@ -42,8 +33,10 @@ def try_foreign_parts(config: ExperimentConfig, parts: Parts, split: Split, n_co
         raise
     except Exception as error:  # whatever is wrong in code that is not ours
         reason = str(error).split("\n")[0]
+        foreign = [plugin for plugin in plugins if plugin.distribution != registry.OURS] or plugins
+        suspects = [f"{registry.singular(p.kind)} '{p.name}' of {p.distribution}" for p in foreign]
         raise DeepmixError(
-            f"{' or '.join(foreign)} breaks its contract ({type(error).__name__}: {reason}); "
+            f"{' or '.join(suspects)} breaks its contract ({type(error).__name__}: {reason}); "
             "mend it, deepmix.testing checks it"
         ) from error
 

@@ -15,6 +15,8 @@ from deepmix.maths import Array
 from deepmix.runs import MemoryRun
 from deepmix.training import SilentReporter, Trainer, choose_device, evaluate_rows
 
+__all__ = ["train_nested"]
+
 
 def train_nested(
     model_name: str,

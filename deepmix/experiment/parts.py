@@ -12,7 +12,7 @@ from deepmix.contracts import (
     Encoder,
     Initializer,
     Model,
-    NoOptions,
+    ModelPlan,
     PosteriorEstimator,
     Prior,
     build_options,
@@ -20,13 +20,12 @@ from deepmix.contracts import (
 )
 from deepmix.data import SplitOptions
 from deepmix.errors import DeepmixError, UsageError
+from deepmix.experiment.clusterer import head_plugin
 from deepmix.experiment.config import ExperimentConfig
 from deepmix.models import ObjectiveOptions, Recipe
 from deepmix.training import TrainingOptions
 
 CONTRACTS = {"encoder": Encoder, "decoder": Decoder, "prior": Prior, "posterior": PosteriorEstimator}
-
-
 PARTS = tuple(CONTRACTS)
 """The four parts of a recipe."""
 
@@ -54,10 +53,10 @@ class SizeOptions:
 class Parts:
     """The plugins a configuration names, loaded, and every option resolved."""
 
-    model: Any
-    """A Recipe, or a Model class."""
+    plan: ModelPlan
+    """What is known of the model before it is built."""
     classes: Mapping[str, Any]
-    """Classes of encoder, decoder, prior, posterior, initializer, data and each head (head.NAME), by part name."""
+    """Classes of encoder, decoder, prior, posterior, initializer, data, each term and each head, by part name."""
     options: Mapping[str, Any]
     """An options instance by part name; also size, model, objective and training."""
 
@@ -70,55 +69,57 @@ def resolve(config: ExperimentConfig) -> Parts:
         DeepmixError: a plugin can't be loaded.
 
     """
-    model = registry.load_plugin("models", config.model)
-    if not isinstance(model, Recipe):
-        _check_contract(model, Model)
+    plan = _plan(registry.load_plugin("models", config.model))
     classes: dict[str, Any] = {}
-    if isinstance(model, Recipe):
-        for part, kind in (
-            ("encoder", "encoders"),
-            ("decoder", "decoders"),
-            ("prior", "priors"),
-            ("posterior", "posteriors"),
-        ):
-            classes[part] = registry.load_plugin(kind, getattr(config, part) or getattr(model, part))
-    else:
-        for part in PARTS:
-            if getattr(config, part) is not None:
-                raise UsageError(f"model '{config.model}' has its own {part}; leave out --{part}")
-    classes["initializer"] = registry.load_plugin("initializers", config.init or model.init)
+    for role, contract in CONTRACTS.items():
+        requested = getattr(config, role)
+        if plan.part_names:
+            name = requested or plan.part_names[role]
+            classes[role] = _checked(registry.load_plugin(f"{role}s", name), contract)
+        elif requested is not None:
+            raise UsageError(f"model '{config.model}' has its own {role}; leave out --{role}")
+    classes |= {f"term.{name}": term for name, term in plan.terms.items()}
+    classes["initializer"] = _checked(registry.load_plugin("initializers", config.init or plan.init), Initializer)
     classes["data"] = _dataset_class(config)
     for head in config.heads:
-        classes[f"head.{head}"] = registry.load_plugin("heads", head)
-
-    defaults: dict[str, Any] = {"size": SizeOptions(), "training": TrainingOptions()}
-    defaults["objective"] = model.objective if isinstance(model, Recipe) else ObjectiveOptions()
-    defaults["model"] = model.options if isinstance(model, Recipe) else model.Options()
-    for part, contract in (*CONTRACTS.items(), ("initializer", Initializer)):
-        if part in classes:
-            _check_contract(classes[part], contract)
-    defaults |= {part: _options_class(loaded)() for part, loaded in classes.items()}
-    return Parts(model, classes, build_options(defaults, config.settings))
+        classes[f"head.{head}"] = head_plugin(registry.load_plugin("heads", head))
+    defaults: dict[str, Any] = {
+        "size": SizeOptions(),
+        "training": TrainingOptions(),
+        "objective": plan.objective or ObjectiveOptions(),
+        "model": plan.options,
+    }
+    defaults |= {part: _default_options(plugin) for part, plugin in classes.items()}
+    return Parts(plan, classes, build_options(defaults, config.settings))
 
 
 def n_labelled(parts: Parts) -> int:
-    """Return how many training rows' labels the model learns from: its option `labelled`, if it has one."""
-    return int(getattr(parts.options["model"], "labelled", 0))
+    """Return how many training rows' labels the model learns from."""
+    return parts.plan.n_labelled(parts.options["model"])
 
 
-def _check_contract(loaded: Any, contract: type) -> None:
-    """Raise a DeepmixError unless a plugin is a class of the interface it is registered for."""
+def _plan(loaded: Any) -> ModelPlan:
+    """Return the plan of a plugin of kind `models`: a Recipe's, or a Model class's."""
+    if not isinstance(loaded, Recipe):
+        _checked(loaded, Model)
+    plan: ModelPlan = loaded.plan()
+    return plan
+
+
+def _checked(loaded: Any, contract: type) -> Any:
+    """Return a plugin; raise a DeepmixError unless it is a class of the interface it is registered for."""
     if not (isinstance(loaded, type) and issubclass(loaded, contract)):
         name = getattr(loaded, "__qualname__", repr(loaded))
-        raise DeepmixError(f"plugin {name} is no subclass of deepmix.contracts.{contract.__name__}; mend the plugin")
+        raise DeepmixError(f"plugin {name} is not a subclass of deepmix.contracts.{contract.__name__}; mend the plugin")
+    return loaded
 
 
-def _options_class(loaded: Any) -> type:
-    """Return a plugin's options; a scikit-learn clusterer has none of ours."""
-    options: type = getattr(loaded, "Options", NoOptions)
-    if not dataclasses.is_dataclass(options):
-        raise DeepmixError(f"the Options of plugin {loaded.__qualname__} are no dataclass; mend the plugin")
-    return options
+def _default_options(plugin: Any) -> Any:
+    """Return the options of a plugin by default."""
+    if not dataclasses.is_dataclass(plugin.Options):
+        raise DeepmixError(f"the Options of plugin {plugin.__qualname__} are not a dataclass; mend the plugin")
+    options: Any = plugin.Options
+    return options()
 
 
 def _dataset_class(config: ExperimentConfig) -> Any:

@@ -14,7 +14,7 @@ from deepmix.errors import UsageError
 from deepmix.experiment.assembly import check_heads, check_images, model_likelihood, n_clusters
 from deepmix.experiment.config import IN_MEMORY, ExperimentConfig
 from deepmix.experiment.dataset import load_data
-from deepmix.experiment.guards import try_foreign_parts
+from deepmix.experiment.guards import try_model
 from deepmix.experiment.parts import Parts, n_labelled, resolve
 from deepmix.training import choose_device
 
@@ -64,10 +64,10 @@ def prepare_experiment(
     check_images(parts, split)
     n_components = n_clusters(parts, split)
     for head in config.heads:
-        if getattr(parts.classes[f"head.{head}"], "fits_anew", False) and len(split.test) <= n_components:
+        if parts.classes[f"head.{head}"].refits and len(split.test) <= n_components:
             raise UsageError(
                 f"head '{head}' fits {n_components} clusters to the test rows alone, here {len(split.test)}; "
                 "use --head gmm, which is fitted to the training rows"
             )
-    try_foreign_parts(config, parts, split, n_components)
+    try_model(config, parts, split, n_components)
     return Experiment(config, parts, split, n_components, device)

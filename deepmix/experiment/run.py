@@ -14,8 +14,7 @@ from deepmix import runs
 from deepmix.contracts import Initializer, Model
 from deepmix.data import Rows, Split, fingerprint, revealed_labels
 from deepmix.errors import UsageError
-from deepmix.experiment.assembly import build_model, model_likelihood
-from deepmix.experiment.clusterer import make_head
+from deepmix.experiment.assembly import build_model, make_head, model_likelihood
 from deepmix.experiment.describe import describe
 from deepmix.experiment.guards import checked_clusters
 from deepmix.experiment.parts import n_labelled

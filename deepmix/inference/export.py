@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from deepmix import kernels
+from deepmix.contracts import Batch
 from deepmix.data import BYTE_RANGE
 from deepmix.errors import DeepmixError, UsageError
 from deepmix.inference.loaded import LoadedRun
@@ -64,7 +65,7 @@ class Exported(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Prepare rows in float64, as deepmix does, and infer."""
         prepared_ND = (x.double() / self.divisor - self.mean) / self.spread
-        return self.model.infer(prepared_ND.float())
+        return self.model.infer(Batch(prepared_ND.float()))
 
 
 def export_run(run: LoadedRun, kind: Format, path: Path) -> float:

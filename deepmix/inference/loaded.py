@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from deepmix import runs
-from deepmix.contracts import ClusteringHead, Model
+from deepmix.contracts import Batch, ClusteringHead, Model
 from deepmix.data import Preparation, Rows, Split, as_table, column_namer, value_range
 from deepmix.errors import DeepmixError, UsageError
 from deepmix.experiment import assemble, config_from_mapping, load_data, make_head, resolve
@@ -176,7 +176,7 @@ class LoadedRun:
         """Give log q(y|x), (n, K), and the MAP component's latents, (n, M), batch by batch."""
         for x_ND in self.rows(prepared).in_order(EVALUATION_ROWS):
             with torch.no_grad(), autocast(self.device, self.parts.options["training"].precision):
-                log_q_NK, latent_NM = self.model.infer(x_ND)
+                log_q_NK, latent_NM = self.model.infer(Batch(x_ND))
             yield log_q_NK.float().cpu(), latent_NM.float().cpu()
 
     def infer(self, prepared: Any, first_row: int = 0) -> Inference:

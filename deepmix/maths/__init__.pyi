@@ -17,7 +17,6 @@ from .mixture import (
 from .values import (
     Array as Array,
     Dims as Dims,
-    Elbo as Elbo,
     Gaussian as Gaussian,
     Inference as Inference,
     Latents as Latents,

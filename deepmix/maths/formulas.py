@@ -15,28 +15,37 @@ LOG_2PI = math.log(2.0 * math.pi)
 
 
 def gaussian_log_prob(z: Tensor, mean: Tensor | None, log_var: Tensor | None) -> Tensor:
-    """Return log N(z; mean, exp(log_var)) summed over the last axis; None is N(0, I)."""
+    """Return log N(z; mean, exp(log_var)), summed over the last axis; None stands for N(0, I).
+
+    log N = -1/2 sum_m [log 2 pi + log v_m + (z_m - mu_m)^2 / v_m], v_m = exp(log_var_m)
+    """
     if mean is None or log_var is None:
         return -0.5 * (LOG_2PI + z.square()).sum(-1)
     return -0.5 * (LOG_2PI + log_var + (z - mean).square() * torch.exp(-log_var)).sum(-1)
 
 
 def reparameterise(noise: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
-    """Return mean + exp(log_var / 2) noise: standard normal noise as a sample of N(mean, exp(log_var))."""
+    """Return z = mean + exp(log_var / 2) noise: standard normal noise as a sample of N(mean, exp(log_var))."""
     return torch.addcmul(mean, noise, torch.exp(0.5 * log_var))
 
 
 def gaussian_entropy(log_var: Tensor) -> Tensor:
-    """Return the entropy of a diagonal Gaussian, summed over the last axis."""
+    """Return the entropy of a diagonal Gaussian, summed over the last axis.
+
+    H = 1/2 sum_m [1 + log 2 pi + log v_m], v_m = exp(log_var_m)
+    """
     return 0.5 * (1.0 + LOG_2PI + log_var).sum(-1)
 
 
 def component_kl(
     mean_NHM: Tensor, log_var_NHM: Tensor, prior_mean_KM: Tensor | None, prior_log_var_KM: Tensor | None
 ) -> Tensor:
-    """Return KL(q(z|y_k,x) || p(z|y_k)), shape (N, K); H = 1 is compared with every component.
+    """Return KL(q(z|y_k,x) || p(z|y_k)), shape (N, K); one head, H = 1, is compared with every component.
 
-    k-DVAE eq. 4 for the standard prior (None); for a mixture, the z part of VaDE eq. 12.
+    KL = 1/2 sum_m [log(p_m / v_m) + v_m / p_m + (mu_m - nu_m)^2 / p_m - 1]
+
+    of q = N(mu, v) from p = N(nu, p): for a mixture the z part of VaDE eq. 12; for N(0, I), which None stands for,
+    k-DVAE eq. 4: 1/2 sum_m [mu_m^2 + v_m - 1 - log v_m].
     """
     if prior_mean_KM is None or prior_log_var_KM is None:
         return 0.5 * (mean_NHM.square() + log_var_NHM.exp() - 1.0 - log_var_NHM).sum(-1)
@@ -100,7 +109,10 @@ def sampled_mixture_posterior(
 def component_log_prob(
     z_NM: Tensor, mean_KM: Tensor, log_var_KM: Tensor, log_weight_K: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return log N(z; mean_k, exp(log_var_k)), log p(y_k|z), each (N, K), and log p(z), (N,): VaDE eq. 16."""
+    """Return log N(z; mean_k, exp(log_var_k)), log p(y_k|z), each (N, K), and log p(z), (N,).
+
+    p(y_k|z) = w_k N(z; mu_k, v_k) / p(z), p(z) = sum_j w_j N(z; mu_j, v_j): VaDE eq. 16
+    """
     log_prob_NK = gaussian_log_prob(z_NM.unsqueeze(1), mean_KM, log_var_KM)
     return log_prob_NK, *normalize_log(log_prob_NK + log_weight_K)
 
@@ -108,7 +120,7 @@ def component_log_prob(
 def component_log_prob_full(
     z_NM: Tensor, mean_KM: Tensor, precision_cholesky_KMM: Tensor, log_weight_K: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """As `component_log_prob`, with covariances (A A^T)^-1 for lower triangular A.
+    """Return what `component_log_prob` returns, for covariances (A A^T)^-1 with A lower triangular.
 
     log N = log |A| - M/2 log 2 pi - |A^T (z - mean)|^2 / 2
     """
@@ -120,7 +132,9 @@ def component_log_prob_full(
 
 
 def jensen_shannon(log_p_NK: Tensor, log_q_NK: Tensor) -> Tensor:
-    """Return the Jensen-Shannon divergence of two distributions over y, (N,): 0 where alike, log 2 at most.
+    """Return the Jensen-Shannon divergence of two distributions over y, (N,): 0 where they are equal, at most log 2.
+
+    JS(p, q) = 1/2 KL(p || m) + 1/2 KL(q || m), m = (p + q) / 2
 
     The graph term of DGG (k-DVAE, section 2): the posteriors of neighbours are drawn together.
     """
@@ -131,6 +145,9 @@ def jensen_shannon(log_p_NK: Tensor, log_q_NK: Tensor) -> Tensor:
 
 
 def normalize_log(log_ratio_NK: Tensor) -> tuple[Tensor, Tensor]:
-    """Divide unnormalised probabilities by their sum, in logs: (N, K) and the log normaliser (N,)."""
+    """Divide unnormalised probabilities by their sum, in logs: return log q, (N, K), and the log normaliser, (N,).
+
+    log q_k = r_k - log sum_j exp(r_j)
+    """
     log_normalizer_N = torch.logsumexp(log_ratio_NK, dim=-1)
     return log_ratio_NK - log_normalizer_N.unsqueeze(-1), log_normalizer_N

@@ -108,44 +108,6 @@ class Responsibilities:
 
 
 @dataclass(frozen=True)
-class Elbo:
-    """One batch's evidence lower bound and its parts, nats per row, shape (N,) unless named."""
-
-    objective_N: Tensor
-    """What training maximises: the beta-weighted bound less the anchor's cross-entropy."""
-    elbo_N: Tensor
-    """The bound itself (beta = 1), for comparing models."""
-    reconstruction_N: Tensor
-    kl_latent_N: Tensor
-    kl_assignment_N: Tensor
-    dropped_N: Tensor
-    """Mass of q(y|x) that was not decoded (below `decode_threshold`)."""
-    log_q_NK: Tensor
-
-    @classmethod
-    def of(
-        cls,
-        objective_N: Tensor,
-        reconstruction_N: Tensor,
-        kl_latent_N: Tensor,
-        kl_assignment_N: Tensor,
-        log_q_NK: Tensor,
-        dropped_N: Tensor | None = None,
-    ) -> Elbo:
-        """Return the bound its parts make; only the objective keeps its gradient."""
-        elbo_N = (reconstruction_N - kl_latent_N - kl_assignment_N).detach()
-        return cls(
-            objective_N,
-            elbo_N,
-            reconstruction_N.detach(),
-            kl_latent_N.detach(),
-            kl_assignment_N.detach(),
-            torch.zeros_like(elbo_N) if dropped_N is None else dropped_N,
-            log_q_NK.detach(),
-        )
-
-
-@dataclass(frozen=True)
 class Inference:
     """What a trained model says of rows: q(y|x) and the latent of each row's MAP component."""
 

@@ -1,8 +1,18 @@
 """The one model of the grid, the recipes that assemble it, its likelihoods and its objective.
 
-Other rooms import only what this package's `__init__.pyi` lists; each name is imported when it is first used.
+`__all__` is what a plugin may use; the other rooms of the core may import all that `__init__.pyi` lists. Each name is
+imported when it is first used.
 """
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
+
+__all__ = [
+    "INITIAL_LOG_VAR",
+    "MIN_SCALE",
+    "Likelihood",
+    "MixtureOptions",
+    "ObjectiveOptions",
+    "Recipe",
+]

@@ -1,4 +1,5 @@
 from .likelihoods import Likelihood as Likelihood
+from .mixture_options import MixtureOptions as MixtureOptions
 from .mixture_vae import INITIAL_LOG_VAR as INITIAL_LOG_VAR, MIN_SCALE as MIN_SCALE, MixtureVAE as MixtureVAE
 from .objective import ObjectiveOptions as ObjectiveOptions
-from .recipe import MixtureOptions as MixtureOptions, Recipe as Recipe
+from .recipe import Recipe as Recipe

@@ -8,16 +8,26 @@ A recipe names the four parts. See `deepmix.maths.values` for the shape legend.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from deepmix.contracts import Decoder, Encoder, Model, PosteriorEstimator, Prior
+from deepmix.contracts import (
+    Batch,
+    Decoder,
+    Encoder,
+    Loss,
+    LossTerm,
+    MixtureStep,
+    Model,
+    PosteriorEstimator,
+    Prior,
+)
 from deepmix.kernels import ops
 from deepmix.maths import (
     Dims,
-    Elbo,
     Gaussian,
     Latents,
     Responsibilities,
@@ -30,12 +40,10 @@ from deepmix.maths import (
     reparameterise,
 )
 from deepmix.models.likelihoods import Likelihood
-from deepmix.models.recipe import MixtureOptions
+from deepmix.models.mixture_options import MixtureOptions
 
 INITIAL_LOG_VAR = 2.0 * math.log(0.2)
 """log-variance heads start from: posteriors a fifth as wide as the codes' unit spread."""
-
-
 MIN_SCALE = 1e-3
 """Floor of a code's spread (standard deviation) when codes are rescaled."""
 
@@ -52,31 +60,34 @@ class MixtureVAE(Model):
         posterior: PosteriorEstimator,
         likelihood: Likelihood,
         options: MixtureOptions,
+        terms: Mapping[str, LossTerm] | None = None,
     ) -> None:
         super().__init__()
         self.n_components, self.latent_dim = dims.n_components, dims.latent_dim
         self.n_heads = dims.n_heads
         self.encoder, self.decoder, self.prior = encoder, decoder, prior
         self.posterior, self.likelihood, self.options = posterior, likelihood, options
+        self.terms = nn.ModuleDict(terms or {})
         self.n_neighbours = options.graph_neighbours if options.graph_weight > 0.0 else 0
 
-    def pretraining_loss(self, x_ND: Tensor) -> Tensor:
-        """Return the negative log-likelihood of the rows given their codes."""
-        return -self.likelihood.log_prob(x_ND, self._decode_codes(self.encoder.code(x_ND)))
+    def pretraining_loss(self, batch: Batch) -> Loss:
+        """Return the log-likelihood of the rows given their codes."""
+        log_likelihood_N = self.likelihood.log_prob(batch.x_ND, self._decode_codes(self.encoder.code(batch.x_ND)))
+        return Loss(log_likelihood_N, log_likelihood_N.detach())
 
     @torch.no_grad()
-    def pretrained(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
+    def pretrained(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the pretrained codes and the squared error of their decoding, mean over features."""
-        code_NM = self.encoder.code(x_ND)
+        code_NM = self.encoder.code(batch.x_ND)
         mean_ND = self.likelihood.mean(self._decode_codes(code_NM))
-        return at_least_float32(code_NM), (x_ND - mean_ND).square().mean(-1)
+        return at_least_float32(code_NM), (batch.x_ND - mean_ND).square().mean(-1)
 
     def _decode_codes(self, code_NM: Tensor) -> Tensor:
         counts_H = [len(code_NM)] + [0] * (self.n_heads - 1)
         return at_least_float32(self.decoder(code_NM, counts_H))
 
     @torch.no_grad()
-    def place(self, code_NM: Tensor, squared_error_N: Tensor, labels_N: Tensor) -> None:
+    def place(self, code_NM: Tensor, squared_error_N: Tensor, label_N: Tensor) -> None:
         """Rescale the codes to unit spread, copy the pretrained head to all K and take the prior's moments."""
         shift_M, scale_M = code_NM.mean(0), code_NM.std(0).clamp_min(MIN_SCALE)
         self.encoder.place(shift_M, scale_M, INITIAL_LOG_VAR)
@@ -84,19 +95,9 @@ class MixtureVAE(Model):
         z_NM = (code_NM - shift_M) / scale_M
         noise = self.likelihood.noise_error(self._decode_codes, z_NM, INITIAL_LOG_VAR) if self.options.noise else 0.0
         self.likelihood.place(float(squared_error_N.mean()) + noise)
-        self.prior.place(*cluster_moments(z_NM, labels_N, self.n_components))
+        self.prior.place(*cluster_moments(z_NM, label_N, self.n_components))
 
-    def elbo(
-        self,
-        x_ND: Tensor,
-        generator: torch.Generator,
-        *,
-        beta: float,
-        anchor: float = 0.0,
-        labels_N: Tensor | None = None,
-        hold: bool = False,
-        neighbour_ND: Tensor | None = None,
-    ) -> Elbo:
+    def training_loss(self, batch: Batch) -> Loss:
         """Return the bound: the E-step first, then only the components it gives weight to are decoded.
 
         q(y|x) is the E-step's result and held fixed in the M-step, whatever the estimator: at eq. 5's optimum
@@ -106,14 +107,13 @@ class MixtureVAE(Model):
         The anchor's and the graph's gradients take log p(x|z_k) as a constant where it enters q(y|x) (eq. 5,
         k-DVAE): the encoder and the prior follow the initial labels and the neighbours, the decoder only reconstructs.
         """
-        latents = self._latents(x_ND, generator)
-        found = self._e_step(x_ND, latents)
-        log_q_NK = found.log_q_NK
-        z_LNHM = latents.z_LNHM if found.z_LNHM is None else found.z_LNHM
-        if hold:
-            if labels_N is None:
-                raise ValueError("hold needs the initial labels: pass labels_N")
-            weight_NK = functional.one_hot(labels_N, self.n_components).to(log_q_NK.dtype)
+        x_ND, phase = batch.x_ND, batch.phase
+        latents = self._latents(x_ND, batch.generator)
+        responsibilities = self._e_step(x_ND, latents)
+        log_q_NK = responsibilities.log_q_NK
+        z_LNHM = latents.z_LNHM if responsibilities.z_LNHM is None else responsibilities.z_LNHM
+        if phase.hold:
+            weight_NK = functional.one_hot(batch.labels_for("hold"), self.n_components).to(log_q_NK.dtype)
         else:
             weight_NK = assignment_weights(log_q_NK.detach(), self.options.assignment)
         weight_NK, dropped_N = drop_negligible(weight_NK, self.options.decode_threshold)
@@ -122,19 +122,30 @@ class MixtureVAE(Model):
         reconstruction_N = (weight_NK * log_likelihood_NK).sum(-1)
         kl_latent_N = (weight_NK * latents.kl_NK).sum(-1)
         kl_assignment_N = categorical_kl(weight_NK, latents.prior.log_weight_K)
-        objective_N = reconstruction_N - beta * (kl_latent_N + kl_assignment_N)
-        if anchor > 0.0:
-            if labels_N is None:
-                raise ValueError("anchor needs the initial labels: pass labels_N")
-            objective_N = objective_N - anchor * functional.nll_loss(log_q_NK, labels_N, reduction="none")
-        if neighbour_ND is not None:
-            log_neighbour_NK = self._e_step(neighbour_ND, self._latents(neighbour_ND, generator)).log_q_NK
-            objective_N = objective_N - self.options.graph_weight * jensen_shannon(log_q_NK, log_neighbour_NK)
-        return Elbo.of(objective_N, reconstruction_N, kl_latent_N, kl_assignment_N, log_q_NK, dropped_N)
+        costs: dict[str, Tensor] = {}
+        if phase.anchor > 0.0:
+            cross_entropy_N = functional.nll_loss(log_q_NK, batch.labels_for("anchor"), reduction="none")
+            costs["anchor"] = phase.anchor * cross_entropy_N
+        if batch.neighbour_ND is not None:
+            of_neighbours = self._latents(batch.neighbour_ND, batch.generator)
+            log_neighbour_NK = self._e_step(batch.neighbour_ND, of_neighbours).log_q_NK
+            costs["graph"] = self.options.graph_weight * jensen_shannon(log_q_NK, log_neighbour_NK)
+        step = MixtureStep(batch, latents, log_q_NK, weight_NK)
+        costs |= {name: term(step) for name, term in self.terms.items()}
+        return Loss.of_bound(
+            reconstruction_N,
+            kl_latent_N,
+            kl_assignment_N,
+            log_q_NK,
+            objective_N=reconstruction_N - phase.beta * (kl_latent_N + kl_assignment_N),
+            costs=costs,
+            dropped_N=dropped_N,
+        )
 
     @torch.no_grad()
-    def infer(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
+    def infer(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return log q(y|x) and the MAP component's posterior mean, both at the means (k-DVAE eq. 8)."""
+        x_ND = batch.x_ND
         latents = self._latents(x_ND, None)
         log_q_NK = self._e_step(x_ND, latents).log_q_NK
         n_rows = x_ND.shape[0]  # not len(), which torch.export takes for a constant
@@ -173,8 +184,8 @@ class MixtureVAE(Model):
     def _e_step(self, x_ND: Tensor, latents: Latents) -> Responsibilities:
         """Return q(y|x), and z where it was drawn with it."""
         all_LNK = self._decode_all(x_ND, latents) if self.posterior.needs_likelihood else None
-        found: Responsibilities = self.posterior(latents, all_LNK)
-        return found
+        responsibilities: Responsibilities = self.posterior(latents, all_LNK)
+        return responsibilities
 
     @torch.no_grad()
     def _decode_all(self, x_ND: Tensor, latents: Latents) -> Tensor:

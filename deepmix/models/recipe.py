@@ -2,63 +2,58 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from deepmix.errors import UsageError
+from deepmix.contracts import LossTerm, ModelPlan, source_of
+from deepmix.maths import Dims
+from deepmix.models.likelihoods import Likelihood
+from deepmix.models.mixture_options import MixtureOptions
+from deepmix.models.mixture_vae import MixtureVAE
 from deepmix.models.objective import ObjectiveOptions
 
 
 @dataclass(frozen=True)
-class MixtureOptions:
-    """What kind of mixture of VAEs; defaults come from the recipe."""
-
-    assignment: Literal["soft", "hard"] = field(
-        default="soft", metadata={"help": "how q(y|x) weighs the components: as it is, or all on the largest"}
-    )
-    likelihood: Literal["auto", "bernoulli", "gaussian", "gaussian-learned"] = field(
-        default="auto",
-        metadata={"help": "p(x|z); auto: bernoulli where the data lie in 0..1, else gaussian"},
-    )
-    samples: int = field(default=1, metadata={"help": "L, Monte-Carlo samples of z a row"})
-    decode_threshold: float = field(
-        default=1e-3, metadata={"help": "components with q(y|x) below this are not decoded; 0 decodes all"}
-    )
-    noise: bool = field(
-        default=True, metadata={"help": "draw z from q(z|y,x); false: z is its mean, and no KL: a plain autoencoder"}
-    )
-    graph_weight: float = field(
-        default=0.0,
-        metadata={"help": "weight of the divergence between the q(y|x) of neighbouring rows (DGG); 0: no graph"},
-    )
-    graph_neighbours: int = field(default=10, metadata={"help": "neighbours of a row in that graph"})
-
-    def __post_init__(self) -> None:
-        if self.samples < 1:
-            raise UsageError(f"samples must be at least 1, got {self.samples}")
-        if not 0.0 <= self.decode_threshold < 1.0:
-            raise UsageError(f"decode_threshold must be at least 0 and below 1, got {self.decode_threshold}")
-        if not 0.0 <= self.graph_weight < math.inf:
-            raise UsageError(f"graph_weight must be at least 0 and finite, got {self.graph_weight}")
-        if self.graph_neighbours < 1:
-            raise UsageError(f"graph_neighbours must be at least 1, got {self.graph_neighbours}")
-
-
-@dataclass(frozen=True)
 class Recipe:
-    """A model of the grid: the names of its parts and what its options default to."""
+    """A model of the grid: the names of its parts and the defaults of its options."""
 
     summary: str
     posterior: str
     prior: str
-    heads: Literal["one", "per-component"]
+    encoder_heads: Literal["one", "per-component"]
     """One latent shared by all components (VAE, VaDE), or one encoder head each."""
     encoder: str = "mlp"
     decoder: str = "mlp"
     init: str = "graph"
-    """Name of the initial clustering the model starts from unless another is asked for."""
-    options: MixtureOptions = MixtureOptions()
+    """Name of the initial clustering the model starts from unless another is requested."""
+    options: MixtureOptions = field(default_factory=MixtureOptions)
     objective: ObjectiveOptions = field(default_factory=ObjectiveOptions)
     single_component: bool = False
     """True for the plain VAE, whose K is 1 whatever the number of clusters."""
+    terms: tuple[type[LossTerm], ...] = ()
+    """Further terms of the objective."""
+
+    def plan(self) -> ModelPlan:
+        """Return what the core needs to know of the model before it is built."""
+        return ModelPlan(
+            summary=self.summary,
+            source=source_of(type(self)),
+            options=self.options,
+            build=self._build,
+            likelihood_name=lambda options: str(options.likelihood),
+            n_labelled=lambda options: 0,
+            init=self.init,
+            part_names={role: getattr(self, role) for role in ("encoder", "decoder", "prior", "posterior")},
+            terms={term.name: term for term in self.terms},
+            objective=self.objective,
+            single_component=self.single_component,
+            shared_latent=self.encoder_heads == "one",
+        )
+
+    def _build(
+        self, dims: Dims, parts: Mapping[str, Any], likelihood: Likelihood, options: MixtureOptions
+    ) -> MixtureVAE:
+        terms = {term.name: parts[f"term.{term.name}"] for term in self.terms}
+        roles = {role: parts[role] for role in ("encoder", "decoder", "prior", "posterior")}
+        return MixtureVAE(dims, **roles, likelihood=likelihood, options=options, terms=terms)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from deepmix import metrics
-from deepmix.contracts import Model
+from deepmix.contracts import Batch, Model
 from deepmix.data import Rows
 from deepmix.experiment import Experiment, Watch
 from deepmix.training import EVALUATION_ROWS
@@ -36,7 +36,7 @@ def tracer(prepared: Experiment, run: Path) -> Watch:
         was_training = model.training
         model.eval()
         with torch.no_grad():
-            found = [model.infer(x_ND)[0].argmax(-1) for x_ND in rows.in_order(EVALUATION_ROWS)]
+            found = [model.infer(Batch(x_ND))[0].argmax(-1) for x_ND in rows.in_order(EVALUATION_ROWS)]
         model.train(was_training)
         labels = prepared.split.labels[prepared.split.test]
         accuracy = metrics.clustering_accuracy(labels, torch.cat(found).cpu().numpy())

@@ -1,4 +1,3 @@
-from .adam import Adam as Adam
 from .device import choose_device as choose_device
 from .diagnosis import IN_USE_SHARE as IN_USE_SHARE, diagnose as diagnose
 from .memory import keep_freed_memory as keep_freed_memory

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
-from deepmix.contracts import Model
+from deepmix.contracts import Model, Stage
 from deepmix.errors import UsageError
 
-Stage = Literal["pretrain", "train"]
-
-
-STAGES: tuple[Stage, ...] = ("pretrain", "train")
-
+STAGES: tuple[Stage, ...] = get_args(Stage)
 
 MIN_EPOCHS, MIN_UPDATES = 30, 500
 """An automatic number of epochs is at least this many, and enough for this many updates: large data
@@ -32,19 +28,20 @@ class TrainingOptions:
     pretrain_epochs: int | None = field(
         default=None, metadata={"help": "epochs of autoencoder pretraining; auto as for epochs"}
     )
-    batch_size: int = field(default=128, metadata={"help": "rows an update (VaDE takes 100; a power of 2 near it)"})
+    batch_size: int = field(default=128, metadata={"help": "rows per update (VaDE takes 100; a power of 2 near it)"})
     lr: float = field(default=2e-3, metadata={"help": "learning rate at the start of each stage (VaDE's)"})
     lr_decay: float = field(
         default=0.1,
         metadata={
-            "help": "part of the learning rate left at the end of each stage (geometric, as VaDE's 0.9 a decade)"
+            "help": "fraction of the learning rate left at the end of each stage "
+            "(geometric, as VaDE's 0.9 every ten epochs)"
         },
     )
     precision: Literal["fp32", "bf16"] = field(
         default="fp32", metadata={"help": "precision of the networks; densities are always fp32"}
     )
     patience: int | None = field(
-        default=None, metadata={"help": "stop after this many epochs without a better training ELBO; auto: never"}
+        default=None, metadata={"help": "stop after this many epochs without a better training objective; auto: never"}
     )
 
     def __post_init__(self) -> None:
@@ -59,9 +56,9 @@ class TrainingOptions:
 
     def n_epochs(self, stage: Stage, n_rows: int) -> int:
         """Return how many epochs a stage has with this many rows."""
-        given = self.pretrain_epochs if stage == "pretrain" else self.epochs
+        requested = self.pretrain_epochs if stage == "pretrain" else self.epochs
         updates_per_epoch = math.ceil(n_rows / self.batch_size)
-        return max(MIN_EPOCHS, math.ceil(MIN_UPDATES / updates_per_epoch)) if given is None else given
+        return max(MIN_EPOCHS, math.ceil(MIN_UPDATES / updates_per_epoch)) if requested is None else requested
 
 
 def planned_epochs(model: Model, options: TrainingOptions, stage: Stage, n_rows: int) -> int:

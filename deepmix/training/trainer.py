@@ -14,17 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepmix.contracts import Model
+from deepmix.contracts import Batch, Loss, Model, Phase, Stage
 from deepmix.data import Rows
 from deepmix.errors import DeepmixError
 from deepmix.maths import Array
 from deepmix.models import ObjectiveOptions
 from deepmix.runs import CHECKPOINT, NEIGHBOURS, RunStore
-from deepmix.training.adam import Adam
 from deepmix.training.diagnosis import components_in_use, diverged
 from deepmix.training.passes import EVALUATION_ROWS, autocast
 from deepmix.training.reporter import Reporter
-from deepmix.training.schedule import Stage, TrainingOptions, epoch_seed, planned_epochs
+from deepmix.training.schedule import TrainingOptions, epoch_seed, planned_epochs
 
 CHECKPOINT_SECONDS = 5.0
 """A checkpoint is written at the end of a stage, and of the first epoch to end this long after the last one."""
@@ -50,28 +49,31 @@ class Trainer:
         self.n_lines = 0
         self.started, self.earlier_seconds = time.perf_counter(), 0.0
         self.saved = self.started
-        self.best_elbo, self.stale_epochs = -math.inf, 0
+        self.best_objective, self.stale_epochs = -math.inf, 0
         self.labels_N: Tensor | None = None
         self.neighbours_NJ: Tensor | None = None
-        self.optimizer = Adam(model.parameters(), options.lr)
+        self.optimizer = self._new_optimizer()
 
     @property
     def seconds(self) -> float:
         """Seconds spent on this run, those before it was resumed included."""
         return self.earlier_seconds + time.perf_counter() - self.started
 
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.model.parameters(), self.options.lr, fused=True)
+
     def run(self, initial_labels: Callable[[Array], Array]) -> None:
         """Pretrain, place the mixture on an initial clustering of the codes, train.
 
         Args:
-            initial_labels: gives the training rows' initial clusters, from their codes (N, M).
+            initial_labels: returns the training rows' initial clusters, (N,) int64, from their codes, (N, M).
 
         """
         if self.stage == "pretrain":
-            self._run_stage(self._pretraining_step)
+            self._run_stage()
             self._place(initial_labels)
         self._prepare_neighbours()
-        self._run_stage(self._training_step)
+        self._run_stage()
 
     def _prepare_neighbours(self) -> None:
         """Find the training rows' neighbours where the model asks for them; once for a run, resumed or not."""
@@ -84,41 +86,59 @@ class Trainer:
         self.neighbours_NJ = self.rows.nearest(self.model.n_neighbours)
         self.folder.write_tensors(NEIGHBOURS, {"neighbours": self.neighbours_NJ}, {})
 
-    def _run_stage(self, step: Callable[[Tensor, torch.Generator, int], dict[str, Tensor]]) -> None:
+    def _run_stage(self) -> None:
         n_epochs = planned_epochs(self.model, self.options, self.stage, self.rows.n_rows)
         self.reporter.start(self.stage, n_epochs)
         self.model.train()
         while self.epoch < n_epochs:
             if self.options.patience is not None and self.stale_epochs >= self.options.patience:
-                self.reporter.note(f"stopped early: no better ELBO in {self.stale_epochs} epochs")
+                self.reporter.note(f"stopped early: no better objective in {self.stale_epochs} epochs")
                 break
-            row = self._run_epoch(step, n_epochs)
+            row = self._run_epoch(n_epochs)
             self.epoch += 1
             self.n_lines += 1
             if not math.isfinite(row["elbo"]):
                 raise diverged(f"in epoch {self.epoch} ({self.stage})")
             if self.stage == "train":
-                self.stale_epochs = 0 if row["elbo"] > self.best_elbo else self.stale_epochs + 1
-                self.best_elbo = max(row["elbo"], self.best_elbo)
+                self._watch_objective(row["objective"], n_epochs)
             self.folder.append_epoch(row)
             if time.perf_counter() - self.saved > CHECKPOINT_SECONDS:
                 self.save()
             self.reporter.epoch(self.stage, row)
         self.save()
 
-    def _run_epoch(
-        self, step: Callable[[Tensor, torch.Generator, int], dict[str, Tensor]], n_epochs: int
-    ) -> dict[str, Any]:
+    def _watch_objective(self, objective: float, n_epochs: int) -> None:
+        """Count the epochs since the objective was last at its best, anew whenever its weights change."""
+        if self.epoch > 1 and self._phase(self.epoch - 1, n_epochs) != self._phase(self.epoch - 2, n_epochs):
+            self.best_objective, self.stale_epochs = -math.inf, 0
+        self.stale_epochs = 0 if objective > self.best_objective else self.stale_epochs + 1
+        self.best_objective = max(objective, self.best_objective)
+
+    def _phase(self, epoch: int, n_epochs: int) -> Phase:
+        """Return the stage and the weights of the objective in an epoch, counted from 0."""
+        if self.stage == "pretrain":
+            return Phase("pretrain")
+        objective = self.objective
+        return Phase(
+            "train", objective.beta_at(epoch, n_epochs), objective.anchor, hold=epoch < objective.hold * n_epochs
+        )
+
+    def _run_epoch(self, n_epochs: int) -> dict[str, Any]:
         started = time.perf_counter()
         device = self.rows.device
         generator = torch.Generator(device).manual_seed(epoch_seed(self.seed, self.stage, self.epoch))
+        phase = self._phase(self.epoch, n_epochs)
         lr = self.options.lr * self.options.lr_decay ** (self.epoch / n_epochs)
-        self.optimizer.lr = lr
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
         sums: dict[str, Tensor] = {}
         order = torch.randperm(self.rows.n_rows, generator=generator, device=device)
-        for chosen in order.split(min(self.options.batch_size, self.rows.n_rows)):
+        for row_N in order.split(min(self.options.batch_size, self.rows.n_rows)):
             self.optimizer.zero_grad()
-            for name, value in step(chosen, generator, n_epochs).items():
+            with autocast(device, self.options.precision):
+                loss: Loss = self.model(self._batch(row_N, generator, phase))
+            (-loss.objective_N.mean()).backward()
+            for name, value in self._sums(loss).items():
                 sums[name] = sums[name] + value if name in sums else value
             self.optimizer.step()
         counts_K = sums.pop("counts", None)
@@ -126,49 +146,36 @@ class Trainer:
         row |= {name: float(value) / self.rows.n_rows for name, value in sums.items()}
         if counts_K is not None:
             row["clusters_in_use"] = components_in_use(counts_K)
-            row["beta"] = self.objective.beta_at(self.epoch, n_epochs)
+            row["beta"] = phase.beta
         return row | {"lr": lr, "seconds": time.perf_counter() - started}
 
-    def _pretraining_step(self, chosen: Tensor, generator: torch.Generator, n_epochs: int) -> dict[str, Tensor]:
-        with autocast(self.rows.device, self.options.precision):
-            loss_N = self.model.pretraining_loss(self.rows.batch(chosen))
-        loss_N.mean().backward()
-        return {"elbo": -loss_N.detach().sum()}
-
-    def _training_step(self, chosen: Tensor, generator: torch.Generator, n_epochs: int) -> dict[str, Tensor]:
-        assert self.labels_N is not None
-        more: dict[str, Tensor] = {}
-        if self.neighbours_NJ is not None:
+    def _batch(self, row_N: Tensor, generator: torch.Generator, phase: Phase) -> Batch:
+        """Return these training rows with what the model may need to know of them."""
+        neighbour_ND = None
+        if self.neighbours_NJ is not None and phase.stage == "train":
             n_neighbours = self.neighbours_NJ.shape[1]
-            pick_N = torch.randint(n_neighbours, chosen.shape, generator=generator, device=chosen.device)
-            more["neighbour_ND"] = self.rows.batch(self.neighbours_NJ[chosen, pick_N])
-        with autocast(self.rows.device, self.options.precision):
-            elbo = self.model.elbo(
-                self.rows.batch(chosen),
-                generator,
-                beta=self.objective.beta_at(self.epoch, n_epochs),
-                anchor=self.objective.anchor,
-                labels_N=self.labels_N[chosen],
-                hold=self.epoch < self.objective.hold * n_epochs,
-                **more,
-            )
-        (-elbo.objective_N.mean()).backward()
-        log_max_N, map_N = elbo.log_q_NK.max(-1)
-        return {
-            "elbo": elbo.elbo_N.sum(),
-            "reconstruction": elbo.reconstruction_N.sum(),
-            "kl_latent": elbo.kl_latent_N.sum(),
-            "kl_assignment": elbo.kl_assignment_N.sum(),
-            "dropped_mass": elbo.dropped_N.sum(),
-            "confidence": log_max_N.exp().sum(),
-            "counts": torch.bincount(map_N, minlength=self.model.n_components),
-        }
+            pick_N = torch.randint(n_neighbours, row_N.shape, generator=generator, device=row_N.device)
+            neighbour_ND = self.rows.batch(self.neighbours_NJ[row_N, pick_N])
+        label_N = None if self.labels_N is None else self.labels_N[row_N]
+        return Batch(self.rows.batch(row_N), generator, phase, row_N, label_N, neighbour_ND)
+
+    def _sums(self, loss: Loss) -> dict[str, Tensor]:
+        """Return the sums over a batch of everything that is logged."""
+        sums = {"objective": loss.objective_N.detach().sum(), "elbo": loss.elbo_N.sum()}
+        sums |= {name: term_N.sum() for name, term_N in loss.terms.items()}
+        if loss.dropped_N is not None:
+            sums["dropped_mass"] = loss.dropped_N.sum()
+        if loss.log_q_NK is not None:
+            log_max_N, map_N = loss.log_q_NK.max(-1)
+            sums["confidence"] = log_max_N.exp().sum()
+            sums["counts"] = torch.bincount(map_N, minlength=self.model.n_components)
+        return sums
 
     def _place(self, initial_labels: Callable[[Array], Array]) -> None:
         self.reporter.start("initial clustering", 0)
         self.model.eval()
         with torch.no_grad(), autocast(self.rows.device, self.options.precision):
-            parts = [self.model.pretrained(x_ND) for x_ND in self.rows.in_order(EVALUATION_ROWS)]
+            parts = [self.model.pretrained(Batch(x_ND)) for x_ND in self.rows.in_order(EVALUATION_ROWS)]
         code_NM = torch.cat([code for code, _ in parts]).float()
         squared_error_N = torch.cat([error for _, error in parts]).float()
         if not (code_NM.isfinite().all() and squared_error_N.isfinite().all()):
@@ -176,14 +183,14 @@ class Trainer:
         labels = torch.from_numpy(initial_labels(code_NM.cpu().numpy()))
         self.labels_N = labels.to(self.rows.device, torch.long)
         self.model.place(code_NM, squared_error_N, self.labels_N)
-        self.optimizer = Adam(self.model.parameters(), self.options.lr)
+        self.optimizer = self._new_optimizer()
         self.stage, self.epoch = "train", 0
         self.save()
 
     def save(self) -> None:
         """Write the whole training state, atomically."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        for index, state in self.optimizer.state.items():
+        for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
         if self.labels_N is not None:
             tensors["labels"] = self.labels_N
@@ -191,7 +198,7 @@ class Trainer:
             "stage": self.stage,
             "epoch": self.epoch,
             "n_lines": self.n_lines,
-            "best_elbo": None if self.best_elbo == -math.inf else self.best_elbo,
+            "best_objective": None if self.best_objective == -math.inf else self.best_objective,
             "stale_epochs": self.stale_epochs,
             "seconds": self.seconds,
         }
@@ -199,7 +206,7 @@ class Trainer:
         self.saved = time.perf_counter()
 
     def restore(self) -> None:
-        """Take up the state of the run folder's checkpoint; without one, start from the beginning."""
+        """Restore the state of the run folder's checkpoint; without one, start from the beginning."""
         if not self.folder.has(CHECKPOINT):
             self.folder.keep_epochs(0)
             return
@@ -213,13 +220,15 @@ class Trainer:
             raise DeepmixError(
                 f"the checkpoint in '{self.folder.path}' does not fit its config.json; train again with --overwrite"
             ) from error
+        moments: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             if name.startswith("optimizer."):
                 _, index, key = name.split(".")
-                self.optimizer.state.setdefault(int(index), {})[key] = value.to(device)
+                moments.setdefault(int(index), {})[key] = value
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
         self.labels_N = tensors["labels"].to(device) if "labels" in tensors else None
         self.stage, self.epoch = meta["stage"], meta["epoch"]
-        self.best_elbo = -math.inf if meta["best_elbo"] is None else meta["best_elbo"]
+        self.best_objective = -math.inf if meta["best_objective"] is None else meta["best_objective"]
         self.n_lines, self.stale_epochs = meta["n_lines"], meta["stale_epochs"]
         self.earlier_seconds = meta["seconds"]
         self.folder.keep_epochs(self.n_lines)

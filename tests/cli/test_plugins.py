@@ -52,7 +52,7 @@ def test_broken_plugin_stops_only_those_who_ask_for_it(command, tmp_path):
 
 BROKEN = """
 from deepmix.contracts import ClusteringHead, Decoder, Initializer, NoOptions
-from deepmix_builtins.decoders import MlpDecoder
+from deepmix_builtins.networks.decoders import MlpDecoder
 import torch
 
 class NoDecoder(torch.nn.Module):
@@ -85,13 +85,13 @@ class Unpredictable:
 @pytest.mark.parametrize(
     ("kind", "name", "option", "words"),
     [
-        ("decoders", "NoDecoder", "--decoder", "no subclass of deepmix.contracts.Decoder"),
+        ("decoders", "NoDecoder", "--decoder", "not a subclass of deepmix.contracts.Decoder"),
         ("decoders", "Raising", "--decoder", "can't be built (KeyError: 'width')"),
         ("decoders", "Narrow", "--decoder", "decoder 'part' of broken breaks its contract (ValueError"),
         ("heads", "Wordy", "--head", "head 'part' must give"),
         ("heads", "Unpredictable", "--head", "a head needs fit and predict"),
         ("initializers", "Beyond", "--init", "initializer Beyond must give 1527 whole numbers in 0..9"),
-        ("models", "NoDecoder", "--model", "no subclass of deepmix.contracts.Model"),
+        ("models", "NoDecoder", "--model", "not a subclass of deepmix.contracts.Model"),
     ],
 )
 def test_a_plugin_that_breaks_its_contract_is_named(command, tmp_path, kind, name, option, words):
@@ -104,7 +104,7 @@ def test_a_plugin_that_breaks_its_contract_is_named(command, tmp_path, kind, nam
 
 
 def test_two_distributions_with_one_name_must_be_told_apart(command, tmp_path):
-    source = "from deepmix_builtins.priors import StandardPrior as Prior"
+    source = "from deepmix_builtins.mixture.priors import StandardPrior as Prior"
     for name in ("first", "second"):
         make_distribution(tmp_path / "site", name, f"[deepmix.priors]\ntwin = {name}:Prior\n", source)
     env = {"PYTHONPATH": str(tmp_path / "site")}

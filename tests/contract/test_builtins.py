@@ -94,7 +94,7 @@ def test_graph_initializer_needs_no_memory_for_all_pairs_of_one_column(monkeypat
         raise AssertionError("Ward's method holds all pairs")
 
     graph = registry.load_plugin("initializers", "graph")
-    monkeypatch.setattr("deepmix_builtins.initializers.AgglomerativeClustering", refuse)
+    monkeypatch.setattr("deepmix_builtins.clustering.graph.AgglomerativeClustering", refuse)
     truth = np.arange(6000) % 3
     rows = (truth * 20.0 + np.random.default_rng(0).normal(size=6000)).astype(np.float32)[:, None]
     labels = graph(graph.Options()).initial_labels(rows, rows, 3, seed=0)

@@ -10,8 +10,10 @@ import torch
 from deepmix_builtins.models.gmvae import GmvaeOptions, cluster_posterior, conditional_kl, cut_off
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
+from deepmix.contracts import Batch
 from deepmix.errors import UsageError
 from deepmix.maths import Gaussian
+from tests.losses import loss_of
 
 N, K, M = 7, 4, 2
 
@@ -59,7 +61,7 @@ def test_below_the_cut_off_the_kl_costs_nothing_and_moves_nothing():
 
 def placed(small_model, **settings):
     model = small_model("gmvae", **SMALL, **settings).double()
-    code = model.pretrained(grey_rows())[0]
+    code = model.pretrained(Batch(grey_rows()))[0]
     model.place(code, torch.ones(N).double(), torch.arange(N) % K)
     with torch.no_grad():  # else w would hardly matter
         model.components.mean.weight.mul_(20.0)
@@ -72,7 +74,7 @@ def placed(small_model, **settings):
 def test_bound_is_the_papers_written_out(small_model, beta, hold):
     model, x = placed(small_model, cutoff="0.8"), grey_rows()
     labels = torch.arange(N) % K
-    found = model.elbo(x, seeded(5), beta=beta, hold=hold, labels_N=labels)
+    found = loss_of(model, x, seeded(5), beta=beta, hold=hold, labels=labels)
     z_posterior, w_posterior = (Gaussian(q.mean[:, 0], q.log_var[:, 0]) for q in (model.encoder(x), model.w_encoder(x)))
     generator = seeded(5)
     z, w = (
@@ -98,7 +100,7 @@ def test_bound_is_the_papers_written_out(small_model, beta, hold):
     torch.testing.assert_close(found.log_q_NK, log_q_y, **close)
     torch.testing.assert_close(found.elbo_N, reconstruction - latent - y_kl, **close)
     torch.testing.assert_close(found.objective_N, reconstruction - beta * (latent + y_kl.clamp_min(0.8)), **close)
-    anchored = model.elbo(x, seeded(5), beta=beta, hold=hold, labels_N=labels, anchor=2.0)
+    anchored = loss_of(model, x, seeded(5), beta=beta, hold=hold, labels=labels, anchor=2.0)
     cross_entropy = -log_q_y[torch.arange(N), labels]
     torch.testing.assert_close(anchored.objective_N, found.objective_N - 2.0 * cross_entropy, **close)
 
@@ -107,7 +109,7 @@ def test_mean_bound_is_below_the_log_likelihood_by_quadrature(small_model):
     """One w and one z: log p(x) = log of the integral over a grid of w and z, every y."""
     model = small_model("gmvae", **{**SMALL, "latent_dim": "1"}).double()
     x = grey_rows()
-    model.place(model.pretrained(x)[0], torch.ones(N).double(), torch.arange(N) % K)
+    model.place(model.pretrained(Batch(x))[0], torch.ones(N).double(), torch.arange(N) % K)
     grid = torch.linspace(-8.0, 8.0, 321, dtype=torch.float64)
     step = float(grid[1] - grid[0])
     with torch.no_grad():
@@ -118,7 +120,7 @@ def test_mean_bound_is_below_the_log_likelihood_by_quadrature(small_model):
         logits = model.decoder(grid.unsqueeze(-1), [len(grid)])
         likelihood = Bernoulli(logits=logits, validate_args=False).log_prob(x.unsqueeze(1)).sum(-1).exp()
         log_evidence = (likelihood @ weight_z * step).log()
-        bounds = torch.stack([model.elbo(x, seeded(seed), beta=1.0).elbo_N for seed in range(400)])
+        bounds = torch.stack([loss_of(model, x, seeded(seed), beta=1.0).elbo_N for seed in range(400)])
     error = bounds.std(0) / math.sqrt(len(bounds))
     assert (bounds.mean(0) <= log_evidence + 4.0 * error).all()
     assert (bounds.mean(0) >= log_evidence - 15.0).all()

@@ -13,7 +13,8 @@ from deepmix.data import Rows
 from deepmix.errors import UsageError
 from deepmix.maths import Gaussian, jensen_shannon
 from deepmix.models import MixtureOptions
-from tests.unit.test_training import PowerCutError, run, small_experiment
+from tests.losses import loss_of
+from tests.unit.training.test_trainer import PowerCutError, run, small_experiment
 
 WIDTHS = {"encoder.hidden": "8-7", "decoder.hidden": "8-7"}
 
@@ -51,11 +52,11 @@ def test_objective_loses_the_weighted_divergence_of_every_recipe(small_model, na
     if model.prior().components is not None:
         with torch.no_grad():
             model.prior.place(Gaussian(*torch.randn(2, 4, 2, generator=generator).double()), torch.full((4,), 0.25))
-    alone = model.elbo(x, torch.Generator().manual_seed(5), beta=0.7)
-    beside = model.elbo(x, torch.Generator().manual_seed(5), beta=0.7, neighbour_ND=neighbour)
+    alone = loss_of(model, x, torch.Generator().manual_seed(5), beta=0.7)
+    beside = loss_of(model, x, torch.Generator().manual_seed(5), beta=0.7, neighbours=neighbour)
     after = torch.Generator().manual_seed(5)
-    model.elbo(x, after, beta=0.7)  # leaves the generator where the neighbours' noise is drawn
-    theirs = model.elbo(neighbour, after, beta=0.7).log_q_NK
+    loss_of(model, x, after, beta=0.7)  # leaves the generator where the neighbours' noise is drawn
+    theirs = loss_of(model, neighbour, after, beta=0.7).log_q_NK
     expected = alone.objective_N - 2.5 * jensen_shannon(alone.log_q_NK, theirs)
     torch.testing.assert_close(beside.objective_N, expected, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(beside.elbo_N, alone.elbo_N)

@@ -7,6 +7,7 @@ import torch
 from deepmix_builtins.clustering.vade_initializer import VadeInitializer, VadeOptions
 from torch.distributions import Bernoulli
 
+from deepmix.contracts import Batch
 from deepmix.experiment import ExperimentConfig, resolve
 from deepmix.metrics import clustering_accuracy
 
@@ -43,7 +44,7 @@ def test_clusters_are_equation_8s(small_model):
             counts[i] = len(x)
             log_p = Bernoulli(logits=model.decoder(z, counts), validate_args=False).log_prob(x).sum(-1)
             scores.append(log_p - 0.5 * z.square().sum(-1) + log_sigma.sum(-1))
-    found = model.infer(x)[0]
+    found = model.infer(Batch(x))[0]
     expected = torch.stack(scores, dim=-1).log_softmax(-1)
     torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-7)
 

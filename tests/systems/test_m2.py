@@ -12,10 +12,12 @@ from deepmix_builtins.models.m2 import M2Options, known_or_inferred, label_loss
 from torch.distributions import Bernoulli, Categorical, Normal, kl_divergence
 
 from deepmix import DeepMixture
+from deepmix.contracts import Batch
 from deepmix.data import revealed_labels
 from deepmix.errors import UsageError
 from deepmix.experiment import ExperimentConfig, prepare_experiment
 from deepmix.inference import evaluate_run, open_run
+from tests.losses import loss_of
 
 N, K, M = 8, 4, 2
 
@@ -62,10 +64,10 @@ def model(small_model):
 def test_unsupervised_bound_is_equation_7(model):
     made, x = model(), grey_rows()
     minus_l, q = written_out(made, x, 5)
-    found = made.elbo(x, seeded(5), beta=1.0)
+    found = loss_of(made, x, seeded(5), beta=1.0)
     torch.testing.assert_close(found.elbo_N, (q.probs * minus_l).sum(-1) + q.entropy(), **CLOSE)
     torch.testing.assert_close(found.objective_N.detach(), found.elbo_N, **CLOSE)
-    torch.testing.assert_close(made.infer(x)[0], q.logits, **CLOSE)
+    torch.testing.assert_close(made.infer(Batch(x))[0], q.logits, **CLOSE)
 
 
 def test_the_gradient_reaches_the_classifier_through_the_bound(model):
@@ -74,7 +76,9 @@ def test_the_gradient_reaches_the_classifier_through_the_bound(model):
     expected = torch.autograd.grad(
         ((q.probs * minus_l).sum(-1) + q.entropy()).sum(), list(made.classifier.parameters())
     )
-    found = torch.autograd.grad(made.elbo(x, seeded(5), beta=1.0).objective_N.sum(), list(made.classifier.parameters()))
+    found = torch.autograd.grad(
+        loss_of(made, x, seeded(5), beta=1.0).objective_N.sum(), list(made.classifier.parameters())
+    )
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, **CLOSE)
     assert any(gradient.abs().max() > 1e-3 for gradient in found)
@@ -83,13 +87,13 @@ def test_the_gradient_reaches_the_classifier_through_the_bound(model):
 def test_known_rows_are_equation_6_and_the_classifier_gets_alpha(model):
     made, x = model(labelled="3", alpha="0.2"), grey_rows()
     labels = torch.tensor([0, -1, 2, -1, -1, 3, -1, -1])
-    made.place(made.pretrained(x)[0], torch.ones(N).double(), labels)
+    made.place(made.pretrained(Batch(x))[0], torch.ones(N).double(), labels)
     assert float(made.label_share) == pytest.approx(3 / 8)
     minus_l, q = written_out(made, x, 5)
     unknown = (q.probs * minus_l).sum(-1) + q.entropy()
     known = labels >= 0
     bound = torch.where(known, minus_l.gather(-1, labels.clamp_min(0)[:, None])[:, 0], unknown)
-    found = made.elbo(x, seeded(5), beta=1.0, anchor=9.0, labels_N=labels, hold=True)
+    found = loss_of(made, x, seeded(5), beta=1.0, anchor=9.0, labels=labels, hold=True)
     torch.testing.assert_close(found.elbo_N, bound, **CLOSE)
     log_q = q.logits.gather(-1, labels.clamp_min(0)[:, None])[:, 0] * known
     # eq. 9: alpha N times the labelled rows' mean of log q(y|x), shared out over the rows
@@ -99,10 +103,10 @@ def test_known_rows_are_equation_6_and_the_classifier_gets_alpha(model):
 def test_unlabelled_it_takes_an_initial_clustering_as_the_others_do(model):
     made, x, labels = model(), grey_rows(), torch.arange(N) % K
     minus_l, q = written_out(made, x, 5)
-    held = made.elbo(x, seeded(5), beta=1.0, labels_N=labels, hold=True)
+    held = loss_of(made, x, seeded(5), beta=1.0, labels=labels, hold=True)
     torch.testing.assert_close(held.elbo_N, minus_l.gather(-1, labels[:, None])[:, 0], **CLOSE)
-    free = made.elbo(x, seeded(5), beta=1.0)
-    anchored = made.elbo(x, seeded(5), beta=1.0, anchor=0.5, labels_N=labels)
+    free = loss_of(made, x, seeded(5), beta=1.0)
+    anchored = loss_of(made, x, seeded(5), beta=1.0, anchor=0.5, labels=labels)
     torch.testing.assert_close(anchored.objective_N, free.objective_N + 0.5 * q.log_prob(labels), **CLOSE)
 
 

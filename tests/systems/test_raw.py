@@ -9,8 +9,9 @@ from scipy.stats import multivariate_normal
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 
-from deepmix.contracts import registry
+from deepmix.contracts import Batch, registry
 from deepmix.metrics import clustering_accuracy
+from tests.losses import loss_of
 
 K, D = 4, 6
 
@@ -41,10 +42,10 @@ def test_gmm_is_scikit_learns_from_the_same_start(small_model, covariance):
         K, covariance_type=covariance, means_init=means, max_iter=1000, tol=1e-6, random_state=0
     )
     reference.fit(rows)
-    log_q, latent = model.infer(torch.from_numpy(rows))
+    log_q, latent = model.infer(Batch(torch.from_numpy(rows)))
     assert clustering_accuracy(reference.predict(rows), log_q.argmax(-1).numpy()) > 0.99
     assert torch.equal(latent, torch.from_numpy(rows))
-    bound = model.elbo(torch.from_numpy(rows), torch.Generator(), beta=1.0)
+    bound = loss_of(model, torch.from_numpy(rows), torch.Generator(), beta=1.0)
     assert float(bound.elbo_N.mean()) == pytest.approx(reference.score(rows), abs=0.05)
 
 
@@ -59,7 +60,7 @@ def test_the_bound_of_gmm_is_the_log_density_of_its_parameters(small_model, cova
         for weight, mean, cov in zip(model.log_weight_K.exp().numpy(), model.mean_KD.numpy(), covariances, strict=True)
     ]
     joint = np.stack(densities, axis=1)
-    bound = model.elbo(torch.from_numpy(rows), torch.Generator(), beta=0.3)
+    bound = loss_of(model, torch.from_numpy(rows), torch.Generator(), beta=0.3)
     np.testing.assert_allclose(bound.elbo_N.numpy(), np.log(joint.sum(1)), rtol=1e-9)
     np.testing.assert_allclose(bound.log_q_NK.exp().numpy(), joint / joint.sum(1, keepdims=True), atol=1e-9)
 
@@ -69,7 +70,7 @@ def test_samples_have_the_components_moments(small_model, name):
     model, rows, _ = placed(small_model, name)
     drawn = model.sample(20_000, 2, torch.Generator().manual_seed(0)).double().numpy()
     np.testing.assert_allclose(drawn.mean(0), model.mean_KD[2].numpy(), atol=0.1)
-    members = rows[model.infer(torch.from_numpy(rows))[0].argmax(-1).numpy() == 2]
+    members = rows[model.infer(Batch(torch.from_numpy(rows)))[0].argmax(-1).numpy() == 2]
     if name == "gmm":
         np.testing.assert_allclose(np.cov(drawn.T), np.cov(members.T), atol=0.25)
     else:
@@ -81,7 +82,7 @@ def test_k_means_is_scikit_learns_from_the_same_centres(small_model):
     one_hot = np.eye(K)[start]
     centres = one_hot.T @ rows / one_hot.sum(0)[:, None]
     reference = KMeans(K, init=centres, n_init=1).fit(rows)
-    assert np.array_equal(model.infer(torch.from_numpy(rows))[0].argmax(-1).numpy(), reference.labels_)
+    assert np.array_equal(model.infer(Batch(torch.from_numpy(rows)))[0].argmax(-1).numpy(), reference.labels_)
     np.testing.assert_allclose(model.mean_KD.numpy(), reference.cluster_centers_, rtol=1e-6)
     assert float(model.log_var.exp()) == pytest.approx(reference.inertia_ / rows.size)
 

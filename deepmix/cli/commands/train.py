@@ -66,7 +66,7 @@ class TrainCommand(click.Command):
         except DeepmixError as error:
             raise click.UsageError(str(error)) from error
         formatter.write_paragraph()
-        formatter.write_text(registry.summarize(parts.model))
+        formatter.write_text(parts.plan.summary)
         for part, options in parts.options.items():
             rows = [(f"{name}={default}", f"{text} [{kind}]") for name, kind, default, text in describe(options)]
             if rows:

@@ -15,10 +15,10 @@ from sklearn.manifold import TSNE, spectral_embedding
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KNeighborsClassifier, kneighbors_graph
 
-from deepmix import metrics
 from deepmix.contracts import Initializer
 from deepmix.errors import UsageError
 from deepmix.maths import Array
+from deepmix.metrics import without_labels
 
 TSNE_ITERATIONS, TSNE_ANGLE = 500, 0.8
 """Half of scikit-learn's iterations and its coarsest advised approximation: on three splits of Digits the
@@ -219,7 +219,7 @@ def _umap_clusters(features: list[Array], n_components: int, seed: int, *, alone
     for layout in layouts:
         mixture = GaussianMixture(n_components, n_init=UMAP_RESTARTS, random_state=seed, reg_covar=UMAP_REGULARIZATION)
         labels = np.asarray(mixture.fit_predict(layout.astype(np.float64)))
-        silhouette = metrics.without_labels(layout, labels, n_components, seed)["silhouette"] or -1.0
+        silhouette = without_labels(layout, labels, n_components, seed)["silhouette"] or -1.0
         if silhouette > best_silhouette:
             best, best_silhouette = labels, silhouette
     return best

@@ -20,7 +20,7 @@ class Refitted(ClusteringHead):
     """Remembers how many clusters are wanted; every `predict` fits a head to its own rows."""
 
     name: ClassVar[str]
-    fits_anew = True
+    refits = True
 
     def __init__(self) -> None:
         self._n_clusters, self._seed = 0, 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from deepmix.contracts import Initializer
-from deepmix.experiment import train_nested
+from deepmix.experiment.nested import train_nested
 from deepmix.maths import Array
 
 from .initializers import GmmInitializer, KMeansInitializer, RestartOptions

@@ -20,11 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deepmix.contracts import Model
+from deepmix.contracts import Batch, Loss, Model
 from deepmix.errors import UsageError
 from deepmix.maths import (
     Dims,
-    Elbo,
     Gaussian,
     at_least_float32,
     categorical_kl,
@@ -136,19 +135,25 @@ class Gmvae(Model):
         self.decoder = MlpDecoder(one_head, networks)
         self.components = Components(dims, options)
 
-    def pretraining_loss(self, x_ND: Tensor) -> Tensor:
-        """Return the negative log-likelihood of the rows given their codes."""
-        return -self.likelihood.log_prob(x_ND, self._decode(self.encoder.code(x_ND)))
+    @classmethod
+    def likelihood_name(cls, options: GmvaeOptions) -> str:
+        """Return the observation model that the options name, or 'auto'."""
+        return options.likelihood
+
+    def pretraining_loss(self, batch: Batch) -> Loss:
+        """Return the log-likelihood of the rows given their codes."""
+        log_likelihood_N = self.likelihood.log_prob(batch.x_ND, self._decode(self.encoder.code(batch.x_ND)))
+        return Loss(log_likelihood_N, log_likelihood_N.detach())
 
     @torch.no_grad()
-    def pretrained(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
+    def pretrained(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the pretrained codes and the squared error of their decoding."""
-        code_NM = at_least_float32(self.encoder.code(x_ND))
+        code_NM = at_least_float32(self.encoder.code(batch.x_ND))
         mean_ND = self.likelihood.mean(self._decode(code_NM))
-        return code_NM, (x_ND - mean_ND).square().mean(-1)
+        return code_NM, (batch.x_ND - mean_ND).square().mean(-1)
 
     @torch.no_grad()
-    def place(self, code_NM: Tensor, squared_error_N: Tensor, labels_N: Tensor) -> None:
+    def place(self, code_NM: Tensor, squared_error_N: Tensor, label_N: Tensor) -> None:
         """Rescale the codes to unit spread and put the components where the clusters are."""
         shift_M, scale_M = code_NM.mean(0), code_NM.std(0).clamp_min(MIN_SCALE)
         self.encoder.place(shift_M, scale_M, INITIAL_LOG_VAR)
@@ -156,46 +161,43 @@ class Gmvae(Model):
         z_NM = (code_NM - shift_M) / scale_M
         noise = self.likelihood.noise_error(self._decode, z_NM, INITIAL_LOG_VAR)
         self.likelihood.place(float(squared_error_N.mean()) + noise)
-        moments, _ = cluster_moments(z_NM, labels_N, self.n_components)
+        moments, _ = cluster_moments(z_NM, label_N, self.n_components)
         self.components.place(moments)
 
-    def elbo(
-        self,
-        x_ND: Tensor,
-        generator: torch.Generator,
-        *,
-        beta: float,
-        anchor: float = 0.0,
-        labels_N: Tensor | None = None,
-        hold: bool = False,
-        neighbour_ND: Tensor | None = None,
-    ) -> Elbo:
+    def training_loss(self, batch: Batch) -> Loss:
         """Return the bound, p(y|z,w) with its gradient: here it is part of the model, not a free E-step."""
+        x_ND, phase, generator = batch.x_ND, batch.phase, batch.generator
         z_posterior, w_posterior = self._posterior(self.encoder, x_ND), self._posterior(self.w_encoder, x_ND)
         z_NM, w_NW = z_posterior.sample(1, generator)[0], w_posterior.sample(1, generator)[0]
         components = self.components(w_NW)
         log_q_NK = cluster_posterior(z_NM, components)
         weight_NK = log_q_NK.exp()
-        if hold:
-            if labels_N is None:
-                raise ValueError("hold needs the initial labels: pass labels_N")
-            weight_NK = functional.one_hot(labels_N, self.n_components).to(weight_NK.dtype)
+        if phase.hold:
+            weight_NK = functional.one_hot(batch.labels_for("hold"), self.n_components).to(weight_NK.dtype)
 
         reconstruction_N = self.likelihood.log_prob(x_ND, self._decode(z_NM))
         w_kl_N = component_kl(w_posterior.mean.unsqueeze(1), w_posterior.log_var.unsqueeze(1), None, None)[:, 0]
         kl_latent_N = (weight_NK * conditional_kl(z_posterior, components)).sum(-1) + w_kl_N
         uniform_K = log_q_NK.new_full((self.n_components,), -math.log(self.n_components))
         kl_assignment_N = categorical_kl(weight_NK, uniform_K)
-        objective_N = reconstruction_N - beta * (kl_latent_N + cut_off(kl_assignment_N, self.options.cutoff))
-        if anchor > 0.0:
-            if labels_N is None:
-                raise ValueError("anchor needs the initial labels: pass labels_N")
-            objective_N = objective_N - anchor * functional.nll_loss(log_q_NK, labels_N, reduction="none")
-        return Elbo.of(objective_N, reconstruction_N, kl_latent_N, kl_assignment_N, log_q_NK)
+        costs = {}
+        if phase.anchor > 0.0:
+            cross_entropy_N = functional.nll_loss(log_q_NK, batch.labels_for("anchor"), reduction="none")
+            costs["anchor"] = phase.anchor * cross_entropy_N
+        cut_off_N = cut_off(kl_assignment_N, self.options.cutoff)
+        return Loss.of_bound(
+            reconstruction_N,
+            kl_latent_N,
+            kl_assignment_N,
+            log_q_NK,
+            objective_N=reconstruction_N - phase.beta * (kl_latent_N + cut_off_N),
+            costs=costs,
+        )
 
     @torch.no_grad()
-    def infer(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
+    def infer(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return log p(y|z,w) at the means of z and w, and the mean of z."""
+        x_ND = batch.x_ND
         z_NM = self._posterior(self.encoder, x_ND).mean
         return cluster_posterior(z_NM, self.components(self._posterior(self.w_encoder, x_ND).mean)), z_NM
 

@@ -18,7 +18,7 @@ VAE = Recipe(
     "plain VAE, one component; cluster its latents with a head",
     posterior="prior",
     prior="standard",
-    heads="one",
+    encoder_heads="one",
     single_component=True,
 )
 
@@ -34,7 +34,7 @@ VADE = Recipe(
     "VaDE: one latent, mixture-of-Gaussians prior (Jiang et al. 2017)",
     posterior="prior",
     prior="mixture",
-    heads="one",
+    encoder_heads="one",
 )
 
 
@@ -57,7 +57,7 @@ K_DVAE = Recipe(
     "k-DVAE: K whole autoencoders, hard assignment (Caciularu & Goldberger)",
     posterior="k-dvae",
     prior="standard",
-    heads="per-component",
+    encoder_heads="per-component",
     encoder="grouped-mlp",
     decoder="grouped-mlp",
     options=MixtureOptions(assignment="hard"),
@@ -93,7 +93,7 @@ MVAE = Recipe(
     "MVAE: K heads, q(y|x) sees the reconstruction (supplement eq. 5)",
     posterior="joint",
     prior="mixture",
-    heads="per-component",
+    encoder_heads="per-component",
 )
 
 

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deepmix.contracts import Model
+from deepmix.contracts import Batch, Loss, Model
 from deepmix.errors import UsageError
-from deepmix.maths import Dims, Elbo, Gaussian, at_least_float32, categorical_kl, component_kl
+from deepmix.maths import Dims, Gaussian, at_least_float32, categorical_kl, component_kl
 from deepmix.models import INITIAL_LOG_VAR, MIN_SCALE, Likelihood
 
 from ..networks.decoders import MlpDecoder
@@ -59,17 +59,17 @@ class M2Options:
             raise UsageError(f"alpha must be at least 0 and finite, got {self.alpha}")
 
 
-def known_or_inferred(log_q_NK: Tensor, labels_N: Tensor | None) -> Tensor:
+def known_or_inferred(log_q_NK: Tensor, label_N: Tensor | None) -> Tensor:
     """Return q(y|x), (N, K), with 1 on the label where it is known, that is not -1."""
-    if labels_N is None:
+    if label_N is None:
         return log_q_NK.exp()
-    one_hot_NK = functional.one_hot(labels_N.clamp_min(0), log_q_NK.shape[-1]).to(log_q_NK.dtype)
-    return torch.where((labels_N >= 0).unsqueeze(-1), one_hot_NK, log_q_NK.exp())
+    one_hot_NK = functional.one_hot(label_N.clamp_min(0), log_q_NK.shape[-1]).to(log_q_NK.dtype)
+    return torch.where((label_N >= 0).unsqueeze(-1), one_hot_NK, log_q_NK.exp())
 
 
-def label_loss(log_q_NK: Tensor, labels_N: Tensor) -> Tensor:
+def label_loss(log_q_NK: Tensor, label_N: Tensor) -> Tensor:
     """Return -log q(y|x) at each known label, (N,); 0 where it is -1."""
-    return functional.nll_loss(log_q_NK, labels_N, reduction="none", ignore_index=-1)
+    return functional.nll_loss(log_q_NK, label_N, reduction="none", ignore_index=-1)
 
 
 @final
@@ -95,19 +95,32 @@ class M2(Model):
         )
         self.register_buffer("label_share", torch.ones(()))
 
-    def pretraining_loss(self, x_ND: Tensor) -> Tensor:
-        """Return the negative log-likelihood of the rows given their codes, without any class."""
-        return -self.likelihood.log_prob(x_ND, self._decode(self._code(x_ND), self._classless(x_ND)))
+    @classmethod
+    def likelihood_name(cls, options: M2Options) -> str:
+        """Return the observation model that the options name, or 'auto'."""
+        return options.likelihood
+
+    @classmethod
+    def n_labelled(cls, options: M2Options) -> int:
+        """Return how many training rows' labels the model learns from."""
+        return options.labelled
+
+    def pretraining_loss(self, batch: Batch) -> Loss:
+        """Return the log-likelihood of the rows given their codes, without any class."""
+        x_ND = batch.x_ND
+        log_likelihood_N = self.likelihood.log_prob(x_ND, self._decode(self._code(x_ND), self._classless(x_ND)))
+        return Loss(log_likelihood_N, log_likelihood_N.detach())
 
     @torch.no_grad()
-    def pretrained(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
+    def pretrained(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the pretrained codes and the squared error of their decoding."""
+        x_ND = batch.x_ND
         code_NM = at_least_float32(self._code(x_ND))
         mean_ND = self.likelihood.mean(self._decode(code_NM, self._classless(x_ND)))
         return code_NM, (x_ND - mean_ND).square().mean(-1)
 
     @torch.no_grad()
-    def place(self, code_NM: Tensor, squared_error_N: Tensor, labels_N: Tensor) -> None:
+    def place(self, code_NM: Tensor, squared_error_N: Tensor, label_N: Tensor) -> None:
         """Rescale the codes to unit spread; classes are learned from the labels, not placed."""
         shift_M, scale_M = code_NM.mean(0), code_NM.std(0).clamp_min(MIN_SCALE)
         self.encoder.place(shift_M, scale_M, INITIAL_LOG_VAR)
@@ -116,42 +129,42 @@ class M2(Model):
         z_NM = (code_NM - shift_M) / scale_M
         noise = self.likelihood.noise_error(lambda z: self._decode(z, self._classless(z)), z_NM, INITIAL_LOG_VAR)
         self.likelihood.place(float(squared_error_N.mean()) + noise)
-        self.label_share.copy_((labels_N >= 0).double().mean())
+        self.label_share.copy_((label_N >= 0).double().mean())
 
-    def elbo(
-        self,
-        x_ND: Tensor,
-        generator: torch.Generator,
-        *,
-        beta: float,
-        anchor: float = 0.0,
-        labels_N: Tensor | None = None,
-        hold: bool = False,
-        neighbour_ND: Tensor | None = None,
-    ) -> Elbo:
+    def training_loss(self, batch: Batch) -> Loss:
         """Return -L of rows whose label is known and -U of the others (eqs. 6 and 7).
 
-        With `labelled` rows, labels_N are true classes, -1 where unknown, and `hold` and `anchor` mean nothing;
-        without, they are an initial clustering and mean what they do elsewhere.
+        With `labelled` rows, the batch's labels are true classes, -1 where unknown, and `hold` and `anchor` mean
+        nothing; without, they are an initial clustering and mean what they do elsewhere.
         """
-        semi_supervised = self.options.labelled > 0 and labels_N is not None
+        x_ND, label_N, phase = batch.x_ND, batch.label_N, batch.phase
+        semi_supervised = self.options.labelled > 0 and label_N is not None
         log_q_NK = self._log_q(x_ND)
-        weight_NK = known_or_inferred(log_q_NK, labels_N if semi_supervised or hold else None)
+        weight_NK = known_or_inferred(log_q_NK, label_N if semi_supervised or phase.hold else None)
         posterior = self._posteriors(x_ND)
-        log_likelihood_NK = self._log_likelihood(x_ND, posterior.sample(1, generator)[0])
+        log_likelihood_NK = self._log_likelihood(x_ND, posterior.sample(1, batch.generator)[0])
         reconstruction_N = (weight_NK * log_likelihood_NK).sum(-1)
         kl_latent_N = (weight_NK * component_kl(posterior.mean, posterior.log_var, None, None)).sum(-1)
         uniform_K = log_q_NK.new_full((self.n_components,), -math.log(self.n_components))
         kl_assignment_N = categorical_kl(weight_NK, uniform_K)
-        objective_N = reconstruction_N - beta * (kl_latent_N + kl_assignment_N)
-        if labels_N is not None:
-            weight = self.options.alpha / self.label_share if semi_supervised else anchor
-            objective_N = objective_N - weight * label_loss(log_q_NK, labels_N)
-        return Elbo.of(objective_N, reconstruction_N, kl_latent_N, kl_assignment_N, log_q_NK)
+        costs = {}
+        if semi_supervised:
+            costs["labels"] = self.options.alpha / self.label_share * label_loss(log_q_NK, batch.labels_for("labels"))
+        elif label_N is not None:
+            costs["anchor"] = phase.anchor * label_loss(log_q_NK, label_N)
+        return Loss.of_bound(
+            reconstruction_N,
+            kl_latent_N,
+            kl_assignment_N,
+            log_q_NK,
+            objective_N=reconstruction_N - phase.beta * (kl_latent_N + kl_assignment_N),
+            costs=costs,
+        )
 
     @torch.no_grad()
-    def infer(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
+    def infer(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return log q(y|x) and the mean of q(z|x,y) at its largest class."""
+        x_ND = batch.x_ND
         log_q_NK = self._log_q(x_ND)
         chosen_NK = functional.one_hot(log_q_NK.argmax(-1), self.n_components).to(x_ND.dtype)
         mean_N1M = self.encoder(torch.cat([x_ND, chosen_NK], dim=-1)).mean

@@ -15,9 +15,9 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
-from deepmix.contracts import Model, NoOptions
+from deepmix.contracts import Batch, Loss, Model, NoOptions
 from deepmix.kernels import ops
-from deepmix.maths import Dims, Elbo, Gaussian, MixtureParameters, Responsibilities, categorical_kl, cluster_moments
+from deepmix.maths import Dims, Gaussian, MixtureParameters, Responsibilities, categorical_kl, cluster_moments
 from deepmix.models import Likelihood
 
 from ..clustering.heads import fit_mixture
@@ -30,7 +30,7 @@ MIN_VARIANCE = 1e-6
 """Floor of k-means' one variance: rows that are all at their centres would make the density unbounded."""
 
 
-def mixture_bound(log_prob_NK: Tensor, log_weight_K: Tensor, responsibilities: Responsibilities) -> Elbo:
+def mixture_bound(log_prob_NK: Tensor, log_weight_K: Tensor, responsibilities: Responsibilities) -> Loss:
     """Return the bound of a mixture at its exact q(y|x), which is log p(x).
 
     E_q[log p(x|y)] - KL(q(y|x) || p(y)); the report's EM learning objective (definition 4), tight as in theorem 4.
@@ -38,9 +38,9 @@ def mixture_bound(log_prob_NK: Tensor, log_weight_K: Tensor, responsibilities: R
     q_NK = responsibilities.log_q_NK.exp()
     reconstruction_N = (q_NK * log_prob_NK).sum(-1)
     kl_assignment_N = categorical_kl(q_NK, log_weight_K)
-    zeros_N = torch.zeros_like(reconstruction_N)
-    elbo_N = reconstruction_N - kl_assignment_N
-    return Elbo(elbo_N, elbo_N, reconstruction_N, zeros_N, kl_assignment_N, zeros_N, responsibilities.log_q_NK)
+    kl_latent_N = torch.zeros_like(reconstruction_N)
+    bound_N = reconstruction_N - kl_assignment_N
+    return Loss.of_bound(reconstruction_N, kl_latent_N, kl_assignment_N, responsibilities.log_q_NK, objective_N=bound_N)
 
 
 class RowMixture(Model):
@@ -58,34 +58,25 @@ class RowMixture(Model):
     def _log_prob(self, x_ND: Tensor) -> tuple[Tensor, Responsibilities]:
         """Return log p(x|y), (N, K), and q(y|x)."""
 
-    def pretraining_loss(self, x_ND: Tensor) -> Tensor:
+    def pretraining_loss(self, batch: Batch) -> Loss:
         """Return zeros: there is no autoencoder, a row is its own code."""
-        return x_ND.new_zeros(len(x_ND))
+        zeros_N = batch.x_ND.new_zeros(len(batch.x_ND))
+        return Loss(zeros_N, zeros_N)
 
-    def pretrained(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
+    def pretrained(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the rows and no error."""
-        return x_ND, x_ND.new_zeros(len(x_ND))
+        return batch.x_ND, batch.x_ND.new_zeros(len(batch.x_ND))
 
     @torch.no_grad()
-    def elbo(
-        self,
-        x_ND: Tensor,
-        generator: torch.Generator,
-        *,
-        beta: float,
-        anchor: float = 0.0,
-        labels_N: Tensor | None = None,
-        hold: bool = False,
-        neighbour_ND: Tensor | None = None,
-    ) -> Elbo:
+    def training_loss(self, batch: Batch) -> Loss:
         """Return log p(x), exactly; the weights and the initial labels play no part after `place`."""
-        log_prob_NK, responsibilities = self._log_prob(x_ND)
+        log_prob_NK, responsibilities = self._log_prob(batch.x_ND)
         return mixture_bound(log_prob_NK, self.log_weight_K, responsibilities)
 
     @torch.no_grad()
-    def infer(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
+    def infer(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return log q(y|x) and the rows."""
-        return self._log_prob(x_ND)[1].log_q_NK, x_ND
+        return self._log_prob(batch.x_ND)[1].log_q_NK, batch.x_ND
 
 
 @dataclass(frozen=True)
@@ -112,19 +103,21 @@ class GaussianMixtureModel(RowMixture):
         self.precision_cholesky = _fitted(one.repeat(dims.n_components, *[1] * one.ndim))
 
     @torch.no_grad()
-    def place(self, code_NM: Tensor, squared_error_N: Tensor, labels_N: Tensor) -> None:
+    def place(self, code_NM: Tensor, squared_error_N: Tensor, label_N: Tensor) -> None:
         """Run EM from the clusters' moments."""
         covariance: Literal["full", "diag"] = "full" if self.full else "diag"
-        fitted = fit_mixture(code_NM.double().cpu().numpy(), labels_N.cpu().numpy(), self.n_components, covariance)
+        fitted = fit_mixture(code_NM.double().cpu().numpy(), label_N.cpu().numpy(), self.n_components, covariance)
         self.mean_KD.copy_(torch.from_numpy(fitted.means_))
         self.precision_cholesky.copy_(torch.from_numpy(fitted.precisions_cholesky_))
-        if self.full:  # scikit-learn's is upper triangular with precision U U^T; so are ours with tril(A) A^T, by L
+        if (
+            self.full
+        ):  # scikit-learn's factor U is upper triangular, with precision U U^T; the kernels take the lower one
             precision_KDD = torch.from_numpy(fitted.precisions_)
             self.precision_cholesky.copy_(torch.linalg.cholesky(precision_KDD))
         self.log_weight_K.copy_(torch.from_numpy(fitted.weights_).log())
 
     def _log_prob(self, x_ND: Tensor) -> tuple[Tensor, Responsibilities]:
-        if self.full:
+        if self.full:  # scikit-learn's factor of the precision is upper triangular; the kernels take the lower one
             return ops.component_log_prob_full(x_ND, self.mean_KD, self.precision_cholesky, self.log_weight_K)
         log_var_KD = -2.0 * self.precision_cholesky.log()
         return ops.component_log_prob(x_ND, MixtureParameters(Gaussian(self.mean_KD, log_var_KD), self.log_weight_K))
@@ -152,10 +145,10 @@ class KMeansModel(RowMixture):
         self.log_var = _fitted(torch.zeros(()))
 
     @torch.no_grad()
-    def place(self, code_NM: Tensor, squared_error_N: Tensor, labels_N: Tensor) -> None:
+    def place(self, code_NM: Tensor, squared_error_N: Tensor, label_N: Tensor) -> None:
         """Run Lloyd's iterations from the clusters' centres."""
         rows = code_NM.double().cpu()
-        centres_KD = cluster_moments(rows, labels_N.cpu(), self.n_components)[0].mean
+        centres_KD = cluster_moments(rows, label_N.cpu(), self.n_components)[0].mean
         fitted = KMeans(self.n_components, init=centres_KD.numpy(), n_init=1).fit(rows.numpy())
         self.mean_KD.copy_(torch.from_numpy(fitted.cluster_centers_))
         self.log_var.fill_(math.log(max(fitted.inertia_ / rows.numel(), MIN_VARIANCE)))

@@ -216,7 +216,7 @@ DOCUMENTS = {
 
 def test_reuters_keeps_single_root_documents_and_the_most_frequent_terms(tmp_path, monkeypatch):
     plugin = put("reuters", tmp_path, monkeypatch, rcv1_files(DOCUMENTS))
-    formats = sys.modules["deepmix_builtins.formats"]
+    formats = sys.modules["deepmix_builtins.datasets.formats"]
     whole, labels = formats.read_rcv1(
         [tmp_path / "reuters" / file.name for file in plugin.collection.files[:-1]],
         tmp_path / "reuters" / "rcv1v2.topics.qrels.gz",
@@ -300,7 +300,7 @@ def test_stl10_features(tmp_path, monkeypatch):
 
 
 def test_stl10_images_are_turned_upright(tmp_path):
-    formats = sys.modules["deepmix_builtins.formats"]
+    formats = sys.modules["deepmix_builtins.datasets.formats"]
     images = np.zeros((1, 3, 96, 96), dtype=np.uint8)
     images[0, 1, 2, 5] = 9  # green, third row, sixth column
     path = tmp_path / "stl10_binary.tar.gz"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from deepmix.models import MixtureVAE
+from tests.losses import loss_of
 from tests.unit.models.mixture import CLOSE, THRESHOLD, Case, K, L, N, build, grey_rows, plain_elbo, seeded
 
 pytestmark = pytest.mark.usefixtures("double_precision")
@@ -23,7 +24,7 @@ SHARP = [
 
 @pytest.mark.parametrize("case", SHARP, ids=str)
 def test_dropped_mass_is_what_lies_below_the_threshold(case: Case) -> None:
-    found = build(case).elbo(grey_rows(), seeded(7), beta=1.0)
+    found = loss_of(build(case), grey_rows(), seeded(7), beta=1.0)
     q = found.log_q_NK.exp()
     torch.testing.assert_close(found.dropped_N, q.where(q < THRESHOLD, 0.0).sum(-1), **CLOSE)
     assert (found.dropped_N <= (K - 1) * THRESHOLD).all()
@@ -35,7 +36,7 @@ def test_dropping_changes_the_elbo_by_no_more_than_its_bound(case: Case) -> None
     """With a_k = log p(x|z_k) - KL_k + log p(y_k) - log q_k, renormalising over what is kept, 1 - delta of q,
     changes sum_k q_k a_k by at most delta times the range of a, and adds log(1 - delta)."""
     model, x = build(case), grey_rows()
-    found = model.elbo(x, seeded(7), beta=1.0)
+    found = loss_of(model, x, seeded(7), beta=1.0)
     plain = plain_elbo(model, case, x, 7, 1.0)
     a = plain.log_likelihood - plain.kl + plain.log_weight - plain.log_q
     bound = found.dropped_N * (a.amax(-1) - a.amin(-1)) - torch.log1p(-found.dropped_N)
@@ -48,7 +49,7 @@ def test_dropping_costs_the_joint_elbo_exactly_the_log_of_what_is_kept() -> None
     """At eq. 5 all a_k above are equal, so only the log is left: the bound falls, and never rises."""
     case = SHARP[0]
     model, x = build(case), grey_rows()
-    found = model.elbo(x, seeded(7), beta=1.0)
+    found = loss_of(model, x, seeded(7), beta=1.0)
     expected = plain_elbo(model, case, x, 7, 1.0).objective + torch.log1p(-found.dropped_N)
     torch.testing.assert_close(found.elbo_N, expected, **CLOSE)
 
@@ -56,7 +57,7 @@ def test_dropping_costs_the_joint_elbo_exactly_the_log_of_what_is_kept() -> None
 def decoded_counts(model: MixtureVAE, x: Tensor) -> list[list[int]]:
     calls: list[list[int]] = []
     hook = model.decoder.register_forward_pre_hook(lambda module, arguments: calls.append(list(arguments[1])))
-    model.elbo(x, seeded(7), beta=1.0)
+    loss_of(model, x, seeded(7), beta=1.0)
     hook.remove()
     return calls
 

@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.distributions import Bernoulli
 from torch.nn import functional
 
-from deepmix.contracts import Decoder, NoOptions
+from deepmix.contracts import Batch, Decoder, NoOptions, Phase
 from deepmix.maths import Dims, cluster_moments
 from deepmix.models import INITIAL_LOG_VAR
+from tests.losses import loss_of
 from tests.unit.models.mixture import CLOSE, Case, D, K, M, N, build, grey_rows, randn, seeded
 
 pytestmark = pytest.mark.usefixtures("double_precision")
@@ -44,7 +45,7 @@ def test_place_leaves_reconstructions_of_codes_unchanged(case: Case) -> None:
     assert (shift.abs() > 1.0).all()
     assert (scale < 0.5).all()
 
-    found_code, squared_error = model.pretrained(x)
+    found_code, squared_error = model.pretrained(Batch(x))
     torch.testing.assert_close(found_code, code, **CLOSE)
     torch.testing.assert_close(squared_error, (x - before).square().mean(-1), **CLOSE)
     model.place(found_code, squared_error, torch.arange(N) % K)
@@ -98,15 +99,18 @@ def test_place_survives_a_latent_that_never_varies() -> None:
     code = randn(N, M)
     code[:, 0] = 4.0
     model.place(code, torch.ones(N), torch.arange(N) % K)
-    found = model.elbo(x, seeded(7), beta=1.0)
+    found = loss_of(model, x, seeded(7), beta=1.0)
     assert found.objective_N.isfinite().all()
 
 
-def test_pretraining_loss_is_minus_the_log_likelihood_of_rows_given_their_codes() -> None:
+def test_pretraining_maximises_the_log_likelihood_of_rows_given_their_codes() -> None:
     model, x = build(Case()), grey_rows()
     logits = model.decoder(model.encoder(x).mean[:, 0], [N, 0, 0, 0])
-    expected = functional.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
-    torch.testing.assert_close(model.pretraining_loss(x), expected, **CLOSE)
+    expected = -functional.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
+    loss = model(Batch(x, phase=Phase("pretrain")))
+    torch.testing.assert_close(loss.objective_N, expected, **CLOSE)
+    assert torch.equal(loss.elbo_N, loss.objective_N)
+    assert not loss.elbo_N.requires_grad
 
 
 def alone(decoder: GroupedMlpDecoder, k: int, z: Tensor) -> Tensor:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Literal
 
 import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
+from deepmix.contracts import Batch
 from deepmix.errors import UsageError
 from deepmix.models import MixtureOptions
+from tests.losses import loss_of
 from tests.unit.models.mixture import (
     CLOSE,
     THRESHOLD,
@@ -55,12 +57,12 @@ GRID = [
 @pytest.mark.parametrize("case", GRID, ids=str)
 def test_elbo_and_its_parts_are_the_plain_ones(case: Case) -> None:
     model, x = build(case), grey_rows()
-    found = model.elbo(x, seeded(7), beta=0.3)
+    found = loss_of(model, x, seeded(7), beta=0.3)
     plain = plain_elbo(model, case, x, 7, 0.3)
     torch.testing.assert_close(found.log_q_NK, plain.log_q, **CLOSE)
-    torch.testing.assert_close(found.reconstruction_N, plain.reconstruction, **CLOSE)
-    torch.testing.assert_close(found.kl_latent_N, plain.kl_latent, **CLOSE)
-    torch.testing.assert_close(found.kl_assignment_N, plain.kl_assignment, **CLOSE)
+    torch.testing.assert_close(found.terms["reconstruction"], plain.reconstruction, **CLOSE)
+    torch.testing.assert_close(found.terms["kl_latent"], plain.kl_latent, **CLOSE)
+    torch.testing.assert_close(found.terms["kl_assignment"], plain.kl_assignment, **CLOSE)
     torch.testing.assert_close(found.objective_N, plain.objective, **CLOSE)
     expected = plain.reconstruction - plain.kl_latent - plain.kl_assignment
     torch.testing.assert_close(found.elbo_N, expected, **CLOSE)
@@ -70,7 +72,7 @@ def test_elbo_and_its_parts_are_the_plain_ones(case: Case) -> None:
 @pytest.mark.parametrize("case", GRID, ids=str)
 def test_gradients_decoding_all_are_those_of_the_plain_elbo(case: Case) -> None:
     model, x = build(case), grey_rows()
-    found = model.elbo(x, seeded(7), beta=0.3).objective_N.sum()
+    found = loss_of(model, x, seeded(7), beta=0.3).objective_N.sum()
     assert_same_gradients(found, plain_elbo(model, case, x, 7, 0.3).objective.sum(), model)
 
 
@@ -79,7 +81,7 @@ def test_hard_gradients_are_the_plain_ones_whatever_the_threshold(equation: Lite
     """One component a row is all the hard bound holds, so decoding one loses nothing."""
     case = Case(equation=equation, assignment="hard", threshold=0.2)
     model, x = build(case), grey_rows()
-    found = model.elbo(x, seeded(7), beta=0.3).objective_N.sum()
+    found = loss_of(model, x, seeded(7), beta=0.3).objective_N.sum()
     assert_same_gradients(found, plain_elbo(model, case, x, 7, 0.3).objective.sum(), model)
 
 
@@ -91,7 +93,7 @@ def test_elbo_of_vade_is_its_equation_12() -> None:
     noise = torch.randn((3, N, 1, M), generator=seeded(7))[:, :, 0]
     z = mean + torch.exp(0.5 * log_var) * noise
     mu_x = model.decoder(z.flatten(0, 1), [3 * N]).sigmoid().view(3, N, D)
-    found = model.elbo(x, seeded(7), beta=1.0)
+    found = loss_of(model, x, seeded(7), beta=1.0)
     gamma = found.log_q_NK.exp()
     printed = (x * mu_x.log() + (1.0 - x) * (1.0 - mu_x).log()).sum(-1).mean(0)
     for c in range(K):
@@ -108,10 +110,10 @@ def test_elbo_of_vade_is_its_equation_12() -> None:
 def test_hold_puts_the_labels_in_place_of_q(case: Case) -> None:
     model, x = build(replace(case, threshold=THRESHOLD)), grey_rows()
     labels = torch.arange(N) % K
-    found = model.elbo(x, seeded(7), beta=0.3, labels_N=labels, hold=True)
+    found = loss_of(model, x, seeded(7), beta=0.3, labels=labels, hold=True)
     plain = plain_elbo(model, case, x, 7, 0.3, labels=labels)
     torch.testing.assert_close(found.objective_N, plain.objective, **CLOSE)
-    torch.testing.assert_close(found.kl_assignment_N, -plain.log_weight[labels], **CLOSE)
+    torch.testing.assert_close(found.terms["kl_assignment"], -plain.log_weight[labels], **CLOSE)
     torch.testing.assert_close(found.log_q_NK, plain.log_q, **CLOSE)  # what the E-step says is still reported
     assert torch.equal(found.dropped_N, torch.zeros(N))
     assert (plain.log_q.argmax(-1) != labels).any()
@@ -126,7 +128,7 @@ def test_anchor_subtracts_the_cross_entropy_from_labels_to_q(
     case = Case(equation=equation, assignment=assignment)
     model, x = build(case), grey_rows()
     labels = torch.arange(N) % K
-    found = model.elbo(x, seeded(7), beta=0.3, anchor=2.5, labels_N=labels)
+    found = loss_of(model, x, seeded(7), beta=0.3, anchor=2.5, labels=labels)
     plain = plain_elbo(model, case, x, 7, 0.3)
     objective = plain.objective + 2.5 * plain.log_q[torch.arange(N), labels]
     torch.testing.assert_close(found.objective_N, objective, **CLOSE)
@@ -136,8 +138,8 @@ def test_anchor_subtracts_the_cross_entropy_from_labels_to_q(
 @pytest.mark.parametrize("equation", [5, 15])
 def test_the_reported_elbo_knows_neither_beta_nor_anchor(equation: Literal[5, 15]) -> None:
     model, x, labels = build(Case(equation=equation)), grey_rows(), torch.arange(N) % K
-    plain = model.elbo(x, seeded(7), beta=1.0)
-    weighed = model.elbo(x, seeded(7), beta=0.1, anchor=3.0, labels_N=labels)
+    plain = loss_of(model, x, seeded(7), beta=1.0)
+    weighed = loss_of(model, x, seeded(7), beta=0.1, anchor=3.0, labels=labels)
     assert torch.equal(weighed.elbo_N, plain.elbo_N)
     torch.testing.assert_close(plain.objective_N.detach(), plain.elbo_N, **CLOSE)
     assert not torch.equal(weighed.objective_N, plain.objective_N)
@@ -145,23 +147,23 @@ def test_the_reported_elbo_knows_neither_beta_nor_anchor(equation: Literal[5, 15
 
 @pytest.mark.parametrize(("arguments", "message"), [({"hold": True}, "hold"), ({"anchor": 1.0}, "anchor")])
 def test_hold_and_anchor_need_labels(arguments: dict[str, float], message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{message} needs the initial labels: pass labels_N$"):
-        build(Case()).elbo(grey_rows(), seeded(7), beta=1.0, **arguments)
+    with pytest.raises(ValueError, match=f"^{message} needs the initial labels: set label_N of the batch$"):
+        loss_of(build(Case()), grey_rows(), seeded(7), beta=1.0, **arguments)
 
 
 def test_without_hold_and_anchor_labels_change_nothing() -> None:
     model, x = build(Case()), grey_rows()
-    with_labels = model.elbo(x, seeded(7), beta=1.0, labels_N=torch.arange(N) % K)
-    assert torch.equal(with_labels.objective_N, model.elbo(x, seeded(7), beta=1.0).objective_N)
+    with_labels = loss_of(model, x, seeded(7), beta=1.0, labels=torch.arange(N) % K)
+    assert torch.equal(with_labels.objective_N, loss_of(model, x, seeded(7), beta=1.0).objective_N)
 
 
 @pytest.mark.parametrize("case", [Case(equation=5), Case(equation=15), Case(equation=16)], ids=str)
 def test_the_generator_alone_decides_the_noise(case: Case) -> None:
     model, x = build(case), grey_rows()
-    first = model.elbo(x, seeded(7), beta=1.0).objective_N
+    first = loss_of(model, x, seeded(7), beta=1.0).objective_N
     torch.rand(3)  # the global state moves on
-    assert torch.equal(model.elbo(x, seeded(7), beta=1.0).objective_N, first)
-    assert not torch.equal(model.elbo(x, seeded(8), beta=1.0).objective_N, first)
+    assert torch.equal(loss_of(model, x, seeded(7), beta=1.0).objective_N, first)
+    assert not torch.equal(loss_of(model, x, seeded(8), beta=1.0).objective_N, first)
     assert torch.equal(model.sample(5, 1, seeded(7)), model.sample(5, 1, seeded(7)))
     assert not torch.equal(model.sample(5, 1, seeded(7)), model.sample(5, 1, seeded(8)))
 
@@ -170,15 +172,15 @@ def test_under_bfloat16_the_bound_is_still_computed_in_float32() -> None:
     torch.set_default_dtype(torch.float32)
     model, x, labels = build(Case(equation=5, prior="standard")), grey_rows(), torch.arange(N) % K
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = model.elbo(x, seeded(7), beta=1.0, labels_N=labels, hold=True)
-        log_q, _ = model.infer(x)
+        found = loss_of(model, x, seeded(7), beta=1.0, labels=labels, hold=True)
+        log_q, _ = model.infer(Batch(x))
         posterior = model.encoder(x)
     assert posterior.mean.dtype == torch.bfloat16
-    assert {getattr(found, field.name).dtype for field in fields(found)} == {torch.float32}
+    assert {value.dtype for value in (found.objective_N, found.elbo_N, *found.terms.values())} == {torch.float32}
     q = Normal(posterior.mean.double(), torch.exp(0.5 * posterior.log_var.double()))
     kl = kl_divergence(q, Normal(0.0, 1.0)).sum(-1)[torch.arange(N), labels]
     # float32 loses 1e-6 where bfloat16 would lose 4e-3
-    torch.testing.assert_close(found.kl_latent_N.double(), kl, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found.terms["kl_latent"].double(), kl, rtol=1e-5, atol=1e-5)
     for tensor in (found.log_q_NK, log_q):
         torch.testing.assert_close(tensor.exp().sum(-1), torch.ones(N), rtol=0.0, atol=1e-5)
 
@@ -186,7 +188,7 @@ def test_under_bfloat16_the_bound_is_still_computed_in_float32() -> None:
 @pytest.mark.parametrize("network", ["mlp", "grouped-mlp"])
 def test_infer_of_k_dvae_is_its_equation_8(network: Literal["mlp", "grouped-mlp"]) -> None:
     model, x = build(Case(equation=6, assignment="hard", prior="standard", network=network)), grey_rows()
-    log_q, latent = model.infer(x)
+    log_q, latent = model.infer(Batch(x))
     with torch.no_grad():
         posterior = model.encoder(x)
         score = torch.empty(N, K)
@@ -203,17 +205,17 @@ def test_infer_of_k_dvae_is_its_equation_8(network: Literal["mlp", "grouped-mlp"
 @pytest.mark.parametrize("equation", [5, 10, 15])
 def test_infer_gives_the_mean_of_the_map_components_head(equation: Literal[5, 10, 15]) -> None:
     model, x = build(Case(equation=equation)), grey_rows()
-    log_q, latent = model.infer(x)
+    log_q, latent = model.infer(Batch(x))
     with torch.no_grad():
         mean = model.encoder(x).mean
     torch.testing.assert_close(log_q.exp().sum(-1), torch.ones(N), **CLOSE)
     assert torch.equal(latent, mean[torch.arange(N), log_q.argmax(-1)])
-    assert torch.equal(model.infer(x)[0], log_q)
+    assert torch.equal(model.infer(Batch(x))[0], log_q)
 
 
 def test_infer_of_vade_gives_the_shared_latent_and_equation_16_at_it() -> None:
     model, x = build(Case(equation=16, e_step="sampled")), grey_rows()
-    log_q, latent = model.infer(x)
+    log_q, latent = model.infer(Batch(x))
     with torch.no_grad():
         mean, prior = model.encoder(x).mean[:, 0], model.prior()
         components = Normal(prior.components.mean, torch.exp(0.5 * prior.components.log_var))

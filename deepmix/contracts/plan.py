@@ -1,0 +1,45 @@
+"""What is known of a model before it is built: the core asks a plugin of kind `models` for this and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from deepmix.maths import Dims
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """A model's parts, defaults and needs; `Model.plan()` and `Recipe.plan()` return it."""
+
+    summary: str
+    """What the model is, in a line."""
+    source: str
+    """Where the model is defined, as `module:name`, for messages."""
+    options: Any
+    """The default options, an instance of a dataclass."""
+    build: Callable[[Dims, Mapping[str, Any], Any, Any], Any]
+    """Builds the `Model` from sizes, parts by role, likelihood and options."""
+    likelihood_name: Callable[[Any], str]
+    """The observation model that the options name, or 'auto'."""
+    n_labelled: Callable[[Any], int]
+    """Number of training rows whose labels the model learns from, by the options."""
+    init: str = "graph"
+    """Name of the initial clustering the model starts from unless another is requested."""
+    part_names: Mapping[str, str] = field(default_factory=dict)
+    """Names of the plugins that fill the roles encoder, decoder, prior and posterior; empty where the model has parts
+    of its own."""
+    terms: Mapping[str, type] = field(default_factory=dict)
+    """Classes of `LossTerm`, by name."""
+    objective: Any = None
+    """The default weights of the objective; None takes the core's."""
+    single_component: bool = False
+    """Whether the model has one component whatever the number of clusters."""
+    shared_latent: bool = False
+    """Whether all components share one encoder head, and so one latent."""
+
+
+def source_of(plugin: Any) -> str:
+    """Return where a plugin is defined, as `module:name`."""
+    return f"{plugin.__module__}:{plugin.__qualname__}"

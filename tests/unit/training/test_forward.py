@@ -1,0 +1,133 @@
+"""What training calls and watches: the model's forward, every named term, and the objective."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from deepmix.contracts import Batch, Loss, Phase
+from deepmix.data import Rows
+from deepmix.experiment import build_model
+from deepmix.models import ObjectiveOptions
+from deepmix.runs import MemoryRun
+from deepmix.training import SilentReporter, Trainer, TrainingOptions, evaluate_rows
+from tests.unit.training.test_trainer import N_TRAIN, small_experiment
+
+
+def trainer_of(objective: ObjectiveOptions | None = None, **settings: str) -> Trainer:
+    """Return a trainer of a small mvae-emv2 on three groups, nothing trained yet."""
+    of = small_experiment(**settings)
+    model = build_model(of.parts, of.split, 3, seed=0)
+    rows = Rows(of.split.x, of.split.train, torch.device("cpu"))
+    options = of.parts.options["training"]
+    return Trainer(model, rows, options, objective or of.parts.options["objective"], 0, MemoryRun(), SilentReporter())
+
+
+def thirds(code_NM: np.ndarray) -> np.ndarray:
+    return np.arange(len(code_NM)) % 3
+
+
+def test_hooks_on_the_model_see_both_stages():
+    trainer = trainer_of()
+    seen: list[tuple[str, int, bool]] = []
+
+    def hook(model: torch.nn.Module, arguments: tuple[Batch], loss: Loss) -> None:
+        batch = arguments[0]
+        assert batch.row_N is not None
+        assert torch.equal(batch.x_ND, trainer.rows.batch(batch.row_N))
+        seen.append((batch.phase.stage, len(batch.x_ND), batch.label_N is not None))
+
+    trainer.model.register_forward_hook(hook)
+    trainer.run(thirds)
+    batches = N_TRAIN // 16
+    assert seen == [("pretrain", 16, False)] * 2 * batches + [("train", 16, True)] * 4 * batches
+
+
+def test_a_wrapped_model_trains_as_the_model_itself():
+    """What DistributedDataParallel and torch.compile do: they stand in the model's place and call its forward."""
+    plain, wrapped = trainer_of(), trainer_of()
+    inner = wrapped.model
+
+    class Wrapper(torch.nn.Module):
+        n_components, n_neighbours = inner.n_components, inner.n_neighbours
+        pretrained, place = staticmethod(inner.pretrained), staticmethod(inner.place)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = inner
+
+        def forward(self, batch: Batch) -> Loss:
+            return self.module(batch)
+
+    wrapped.model = Wrapper()  # type: ignore[assignment]
+    wrapped.optimizer = wrapped._new_optimizer()
+    for trainer in (plain, wrapped):
+        trainer.run(thirds)
+    for one, other in zip(plain.model.parameters(), inner.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_objective_and_every_term_are_logged():
+    trainer = trainer_of(graph_weight="2.0", graph_neighbours="3")
+    trainer.run(lambda code_NM: np.arange(len(code_NM)) // 5 % 3)  # labels that the rows do not bear out
+    *pretraining, last = trainer.folder.read_epochs()
+    assert pretraining[0]["objective"] == pretraining[0]["elbo"]
+    terms = last.get("terms", last)
+    bound = terms["reconstruction"] - terms["kl_latent"] - terms["kl_assignment"]
+    assert last["elbo"] == pytest.approx(bound, rel=1e-5)
+    assert last["objective"] == pytest.approx(bound - terms["anchor"] - terms["graph"], rel=1e-5)
+    assert min(terms["anchor"], terms["graph"]) > 0.0
+
+
+def test_evaluation_reports_the_parts_of_the_bound():
+    trainer = trainer_of()
+    trainer.run(thirds)
+    _, figures = evaluate_rows(trainer.model, trainer.rows, "fp32", seed=0)
+    assert list(figures) == ["elbo", "reconstruction", "kl_latent", "kl_assignment"]
+    parts = figures["reconstruction"] - figures["kl_latent"] - figures["kl_assignment"]
+    assert figures["elbo"] == pytest.approx(parts, rel=1e-5)
+
+
+def test_the_optimiser_is_torchs():
+    trainer = trainer_of()
+    assert isinstance(trainer.optimizer, torch.optim.Optimizer)
+    trainer.run(thirds)
+    decayed = TrainingOptions().lr * TrainingOptions().lr_decay ** (3 / 4)
+    assert [group["lr"] for group in trainer.optimizer.param_groups] == [pytest.approx(decayed)]
+
+
+def test_patience_watches_the_objective_anew_in_each_phase():
+    trainer = trainer_of(ObjectiveOptions(hold=0.5, anchor=0.0))
+    trainer.stage = "train"
+    counted = []
+    for objective in (-1.0, -2.0, -9.0, -8.5, -8.7):
+        trainer.epoch += 1
+        trainer._watch_objective(objective, 4 if trainer.epoch < 5 else 5)
+        counted.append(trainer.stale_epochs)
+    assert counted == [0, 1, 0, 0, 1], "the third epoch is the first without hold: its objective is not compared"
+    assert trainer.best_objective == -8.5
+
+
+def test_a_batch_without_labels_says_so():
+    with pytest.raises(ValueError, match="hold needs the initial labels"):
+        Batch(torch.zeros(2, 3), phase=Phase(hold=True)).labels_for("hold")
+
+
+def test_a_loss_subtracts_its_costs_in_turn():
+    ones = torch.ones(3, requires_grad=True)
+    loss = Loss.of_bound(
+        5.0 * ones, 2.0 * ones, 1.0 * ones, ones.unsqueeze(-1), objective_N=4.0 * ones, costs={"a": ones, "b": 2 * ones}
+    )
+    assert loss.objective_N.tolist() == [1.0] * 3
+    assert loss.elbo_N.tolist() == [2.0] * 3
+    assert {name: float(value[0]) for name, value in loss.terms.items()} == {
+        "reconstruction": 5.0, "kl_latent": 2.0, "kl_assignment": 1.0, "a": 1.0, "b": 2.0,
+    }  # fmt: skip
+    loss.objective_N.sum().backward()
+    assert ones.grad is not None
+    assert ones.grad.tolist() == [1.0] * 3
+    assert not any(value.requires_grad for value in (loss.elbo_N, *loss.terms.values()))
+    assert math.isfinite(float(loss.elbo_N.sum()))
