@@ -8,7 +8,7 @@ import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
-from deepmix.kernels import loader, ops
+from deepmix.kernels import ops
 from deepmix.maths import Gaussian, MixtureParameters, formulas
 from tests.ops.oracle import assert_as_exact_as_reference, draws_for, operator
 
@@ -89,19 +89,6 @@ def test_typed_face_is_scikit_learns_e_step(covariance: str) -> None:
         _, e_step = ops.component_log_prob_full(z, mean, cholesky, log_weight)
     np.testing.assert_allclose(e_step.log_q_NK.exp().numpy(), mixture.predict_proba(rows), atol=1e-9)
     np.testing.assert_allclose(e_step.log_normalizer_N.numpy(), mixture.score_samples(rows), rtol=1e-9)
-
-
-def test_numpy_callers_get_the_same() -> None:
-    native = loader.native()
-    for kernel, arguments in ((diagonal, diagonal_arguments(100, 5, 3)), (full, full_arguments(100, 5, 3))):
-        got = native.component_log_prob(*(argument.numpy() for argument in arguments))
-        for array, expected in zip(got, kernel(*arguments), strict=True):
-            assert array.dtype == np.float32
-            np.testing.assert_array_equal(array, expected.numpy())
-    z, mean, log_var, log_weight = (argument.numpy() for argument in diagonal_arguments(4, 5, 3, torch.float64))
-    assert native.component_log_prob(z, mean, log_var, log_weight)[0].dtype == np.float64
-    with pytest.raises(ValueError, match="mean must be"):
-        native.component_log_prob(z, mean[:, :2], log_var, log_weight)
 
 
 def test_wrong_shapes_say_so() -> None:
