@@ -23,18 +23,16 @@ struct MixtureInputs {
 
 template <class T>
 struct MixtureOutputs {
-  T* log_prior;       // (N, K), mean over samples
-  T* log_posterior;   // (N, H), mean over samples; null without q(z|y,x)
-  T* log_q;           // (N, K)
-  T* log_normalizer;  // (N)
-  T* z = nullptr;     // (L, N, H, M) where it is drawn
+  T* log_q;               // (N, K)
+  T* log_normalizer;      // (N)
+  T* log_prob = nullptr;  // (N, K), log N(z; mean_k, covariance_k); component_log_prob alone returns it
+  T* z = nullptr;         // (L, N, H, M) where it is drawn
 };
 
 /// Upstream gradients of the outputs, each null where it is zero, and the saved output log_q.
 template <class T>
 struct MixtureUpstream {
-  const T* log_prior;
-  const T* log_posterior;
+  const T* log_prob;
   const T* by_log_q;
   const T* log_normalizer;
   const T* log_q;

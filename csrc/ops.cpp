@@ -16,14 +16,14 @@
 #define DEEPMIX_KL "Tensor mean, Tensor log_var, Tensor? prior_mean, Tensor? prior_log_var"
 
 STABLE_TORCH_LIBRARY(deepmix, library) {
-  library.def("mixture_posterior(" DEEPMIX_MIXTURE ") -> (Tensor, Tensor, Tensor, Tensor)");
+  library.def("mixture_posterior(" DEEPMIX_MIXTURE ") -> (Tensor, Tensor)");
   library.def("mixture_posterior_backward(" DEEPMIX_MIXTURE
-              ", Tensor log_q, Tensor? by_log_prior, Tensor? by_log_posterior, Tensor? by_log_q, "
-              "Tensor? by_log_normalizer) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
-  library.def("sampled_mixture_posterior(" DEEPMIX_SAMPLED ") -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+              ", Tensor log_q, Tensor? by_log_q, Tensor? by_log_normalizer) "
+              "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  library.def("sampled_mixture_posterior(" DEEPMIX_SAMPLED ") -> (Tensor, Tensor, Tensor)");
   library.def("sampled_mixture_posterior_backward(" DEEPMIX_SAMPLED
-              ", Tensor log_q, Tensor? by_z, Tensor? by_log_prior, Tensor? by_log_posterior, Tensor? by_log_q, "
-              "Tensor? by_log_normalizer) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+              ", Tensor log_q, Tensor? by_z, Tensor? by_log_q, Tensor? by_log_normalizer) "
+              "-> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   library.def("component_log_prob(" DEEPMIX_COMPONENTS ") -> (Tensor, Tensor, Tensor)");
   library.def("component_log_prob_backward(" DEEPMIX_COMPONENTS_BACKWARD ") -> (Tensor, Tensor, Tensor, Tensor)");
   library.def("component_log_prob_full(" DEEPMIX_COMPONENTS ") -> (Tensor, Tensor, Tensor)");

@@ -114,15 +114,14 @@ struct MixtureTensors {
 
 /// New tensors for what both operators of q(y|x) from samples return.
 struct MixtureResults {
-  Tensor log_prior, log_posterior, log_q, log_normalizer;
+  Tensor log_q, log_normalizer;
 
   MixtureResults(const Tensor& like, const MixtureTensors& in)
-      : log_prior(allocate(like, {in.N, in.K})), log_posterior(allocate(like, {in.N, in.H})),
-        log_q(allocate(like, {in.N, in.K})), log_normalizer(allocate(like, {in.N})) {}
+      : log_q(allocate(like, {in.N, in.K})), log_normalizer(allocate(like, {in.N})) {}
 
   template <class T>
   MixtureOutputs<T> get(T* z = nullptr) const {
-    return {data<T>(log_prior), data<T>(log_posterior), data<T>(log_q), data<T>(log_normalizer), z};
+    return {data<T>(log_q), data<T>(log_normalizer), nullptr, z};
   }
 };
 
@@ -144,10 +143,10 @@ struct MixtureGradientResults {
 };
 
 template <class Device>
-std::tuple<Tensor, Tensor, Tensor, Tensor> mixture_posterior(
-    const Tensor& z, const Tensor& mean, const Tensor& log_var, const MaybeTensor& prior_mean,
-    const MaybeTensor& prior_log_var, const Tensor& log_weight, const MaybeTensor& log_likelihood, bool use_posterior,
-    bool product) {
+std::tuple<Tensor, Tensor> mixture_posterior(const Tensor& z, const Tensor& mean, const Tensor& log_var,
+                                             const MaybeTensor& prior_mean, const MaybeTensor& prior_log_var,
+                                             const Tensor& log_weight, const MaybeTensor& log_likelihood,
+                                             bool use_posterior, bool product) {
   check_rank("z", z, 4);
   check_rank("the log-weight", log_weight, 1);
   const MixtureTensors in(z, mean, log_var, prior_mean, prior_log_var, log_weight, log_likelihood);
@@ -156,12 +155,12 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> mixture_posterior(
     using T = decltype(scalar);
     Device::template mixture<T>(z, in.get<T>(use_posterior, product), out.get<T>());
   });
-  return {out.log_prior, out.log_posterior, out.log_q, out.log_normalizer};
+  return {out.log_q, out.log_normalizer};
 }
 
 /// As mixture_posterior, with z = mean + exp(log_var / 2) noise drawn on the way.
 template <class Device>
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> sampled_mixture_posterior(
+std::tuple<Tensor, Tensor, Tensor> sampled_mixture_posterior(
     const Tensor& noise, const Tensor& mean, const Tensor& log_var, const MaybeTensor& prior_mean,
     const MaybeTensor& prior_log_var, const Tensor& log_weight, bool use_posterior, bool product) {
   check_rank("the noise", noise, 4);
@@ -173,26 +172,23 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> sampled_mixture_posterior(
     using T = decltype(scalar);
     Device::template mixture<T>(noise, in.get<T>(use_posterior, product), out.get<T>(data<T>(z)));
   });
-  return {z, out.log_prior, out.log_posterior, out.log_q, out.log_normalizer};
+  return {z, out.log_q, out.log_normalizer};
 }
 
 /// What `mixture_posterior` saved and what flows into it from above.
 struct UpstreamTensors {
-  Input log_prior, log_posterior, by_log_q, log_normalizer, log_q;
+  Input log_prob, by_log_q, log_normalizer, log_q;
 
-  UpstreamTensors(const Tensor& like, int64_t N, int64_t H, int64_t K, const Tensor& log_q_NK,
-                  const MaybeTensor& by_log_prior, const MaybeTensor& by_log_posterior, const MaybeTensor& by_log_q_NK,
-                  const MaybeTensor& by_log_normalizer)
-      : log_prior("the gradient of log p(z|y)", by_log_prior, {N, K}, like),
-        log_posterior("the gradient of log q(z|y,x)", by_log_posterior, {N, H}, like),
+  UpstreamTensors(const Tensor& like, int64_t N, int64_t K, const Tensor& log_q_NK, const MaybeTensor& by_log_q_NK,
+                  const MaybeTensor& by_log_normalizer, const MaybeTensor& by_log_prob = std::nullopt)
+      : log_prob("the gradient of log p(z|y)", by_log_prob, {N, K}, like),
         by_log_q("the gradient of log q(y|x)", by_log_q_NK, {N, K}, like),
         log_normalizer("the gradient of the normaliser", by_log_normalizer, {N}, like),
         log_q("log q(y|x)", log_q_NK, {N, K}, like) {}
 
   template <class T>
   MixtureUpstream<T> get(const T* z = nullptr) const {
-    return {log_prior.get<T>(),      log_posterior.get<T>(), by_log_q.get<T>(),
-            log_normalizer.get<T>(), log_q.get<T>(),         z};
+    return {log_prob.get<T>(), by_log_q.get<T>(), log_normalizer.get<T>(), log_q.get<T>(), z};
   }
 };
 
@@ -200,12 +196,11 @@ template <class Device>
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> mixture_posterior_backward(
     const Tensor& z, const Tensor& mean, const Tensor& log_var, const MaybeTensor& prior_mean,
     const MaybeTensor& prior_log_var, const Tensor& log_weight, const MaybeTensor& log_likelihood, bool use_posterior,
-    bool product, const Tensor& log_q, const MaybeTensor& by_log_prior, const MaybeTensor& by_log_posterior,
-    const MaybeTensor& by_log_q, const MaybeTensor& by_log_normalizer) {
+    bool product, const Tensor& log_q, const MaybeTensor& by_log_q, const MaybeTensor& by_log_normalizer) {
   check_rank("z", z, 4);
   check_rank("the log-weight", log_weight, 1);
   const MixtureTensors in(z, mean, log_var, prior_mean, prior_log_var, log_weight, log_likelihood);
-  const UpstreamTensors up(z, in.N, in.H, in.K, log_q, by_log_prior, by_log_posterior, by_log_q, by_log_normalizer);
+  const UpstreamTensors up(z, in.N, in.K, log_q, by_log_q, by_log_normalizer);
   const bool has_likelihood = log_likelihood.has_value();
   const Tensor d_z = allocate(z, {in.L, in.N, in.H, in.M});
   const MixtureGradientResults d(z, in, prior_mean.has_value());
@@ -222,13 +217,11 @@ template <class Device>
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> sampled_mixture_posterior_backward(
     const Tensor& noise, const Tensor& mean, const Tensor& log_var, const MaybeTensor& prior_mean,
     const MaybeTensor& prior_log_var, const Tensor& log_weight, bool use_posterior, bool product, const Tensor& log_q,
-    const MaybeTensor& by_z_LNHM, const MaybeTensor& by_log_prior, const MaybeTensor& by_log_posterior,
-    const MaybeTensor& by_log_q, const MaybeTensor& by_log_normalizer) {
+    const MaybeTensor& by_z_LNHM, const MaybeTensor& by_log_q, const MaybeTensor& by_log_normalizer) {
   check_rank("the noise", noise, 4);
   check_rank("the log-weight", log_weight, 1);
   const MixtureTensors in(noise, mean, log_var, prior_mean, prior_log_var, log_weight, std::nullopt, true);
-  const UpstreamTensors up(noise, in.N, in.H, in.K, log_q, by_log_prior, by_log_posterior, by_log_q,
-                           by_log_normalizer);
+  const UpstreamTensors up(noise, in.N, in.K, log_q, by_log_q, by_log_normalizer);
   const Input by_z("the gradient of z", by_z_LNHM, {in.L, in.N, in.H, in.M}, noise);
   const MixtureGradientResults d(noise, in, prior_mean.has_value());
   with_scalar(noise, [&](auto scalar) {
@@ -252,7 +245,7 @@ std::tuple<Tensor, Tensor, Tensor> component_log_prob(const Tensor& z_NM, const 
   with_scalar(z, [&](auto scalar) {
     using T = decltype(scalar);
     Device::template mixture<T>(z, in.get<T>(false, false),
-                                {data<T>(log_prob), nullptr, data<T>(log_q), data<T>(log_normalizer)});
+                                {data<T>(log_q), data<T>(log_normalizer), data<T>(log_prob)});
   });
   return {log_prob, log_q, log_normalizer};
 }
@@ -265,7 +258,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> component_log_prob_backward(
   check_rank("the log-weight", log_weight, 1);
   const Tensor z = torch::stable::reshape(z_NM, {1, z_NM.size(0), 1, z_NM.size(1)});
   const MixtureTensors in(z, std::nullopt, std::nullopt, mean, log_var, log_weight, std::nullopt);
-  const UpstreamTensors up(z, in.N, 1, in.K, log_q, by_log_prob, std::nullopt, by_log_q, by_log_normalizer);
+  const UpstreamTensors up(z, in.N, in.K, log_q, by_log_q, by_log_normalizer, by_log_prob);
   const Tensor d_z = allocate(z, {in.N, in.M}), d_log_weight = allocate(z, {in.K});
   const Tensor d_mean = allocate(z, {in.K, in.M}), d_log_var = allocate(z, {in.K, in.M});
   with_scalar(z, [&](auto scalar) {
@@ -308,7 +301,7 @@ std::tuple<Tensor, Tensor, Tensor> component_log_prob_full(const Tensor& z, cons
   const Tensor log_normalizer = allocate(z, {in.N});
   with_scalar(z, [&](auto scalar) {
     using T = decltype(scalar);
-    Device::template full<T>(z, in.get<T>(), {data<T>(log_prob), nullptr, data<T>(log_q), data<T>(log_normalizer)});
+    Device::template full<T>(z, in.get<T>(), {data<T>(log_q), data<T>(log_normalizer), data<T>(log_prob)});
   });
   return {log_prob, log_q, log_normalizer};
 }
@@ -321,7 +314,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> component_log_prob_full_backward(
   check_rank("z", z, 2);
   check_rank("the log-weight", log_weight, 1);
   const FullTensors in(z, mean, precision_cholesky, log_weight);
-  const UpstreamTensors up(z, in.N, 1, in.K, log_q, by_log_prob, std::nullopt, by_log_q, by_log_normalizer);
+  const UpstreamTensors up(z, in.N, in.K, log_q, by_log_q, by_log_normalizer, by_log_prob);
   const Tensor d_z = allocate(z, {in.N, in.M}), d_mean = allocate(z, {in.K, in.M});
   const Tensor d_cholesky = allocate(z, {in.K, in.M, in.M}), d_log_weight = allocate(z, {in.K});
   with_scalar(z, [&](auto scalar) {

@@ -182,7 +182,7 @@ struct BlockWeights {
 /// Fill a block's weights. `ratio_sum` (B) becomes the sum of `ratio` over components: what the normaliser gets,
 /// since a gradient through log_q sums to 0.
 template <class T, int V>
-void block_weights(const MixtureUpstream<T> up, int64_t row, int64_t count, int64_t K, T mean_weight, T sample_weight,
+void block_weights(const MixtureUpstream<T> up, int64_t row, int64_t count, int64_t K, T sample_weight,
                    const BlockWeights<T>& weights, T* ratio_sum) {
   constexpr int64_t B = ROWS<T, V>;
   const int64_t at = row * K;
@@ -201,8 +201,8 @@ void block_weights(const MixtureUpstream<T> up, int64_t row, int64_t count, int6
     std::fill_n(by_log_q, K * B, T(0));
   }
   transpose_in<T, V>(up.log_q + at, count, K, ratio);
-  if (up.log_prior != nullptr)
-    transpose_in<T, V>(up.log_prior + at, count, K, prior);
+  if (up.log_prob != nullptr)
+    transpose_in<T, V>(up.log_prob + at, count, K, prior);
   else
     std::fill_n(prior, K * B, T(0));
   for (int64_t k = 0; k < K; ++k) {
@@ -221,7 +221,7 @@ void block_weights(const MixtureUpstream<T> up, int64_t row, int64_t count, int6
       const Vec<T> value = normalizer_gradient<Vec<T>>(load(by_log_q + i), load(ratio + i) * load(correction + r),
                                                        load(by_normalizer + r), load(row_sum + r));
       store(ratio + i, value);
-      store(prior + i, mean_weight * load(prior + i) + sample_weight * value);
+      store(prior + i, load(prior + i) + sample_weight * value);
     }
   }
   for (int64_t r = 0; r < B; ++r) ratio_sum[r] = by_normalizer[r] + T(0) * correction[r];  // NaN stays NaN

@@ -32,7 +32,7 @@ template <class T, int V>
 void full_forward_blocks(const FullInputs<T> in, const MixtureOutputs<T> out, int64_t begin, int64_t end) {
   constexpr int64_t B = ROWS<T, V>;
   const int64_t K = in.K, M = in.M;
-  const Buffer<T> z(M * B), difference(M * B), log_prior(K * B), ratio(K * B), constant(K);
+  const Buffer<T> z(M * B), difference(M * B), log_prob(K * B), ratio(K * B), constant(K);
   for (int64_t k = 0; k < K; ++k) constant[k] = full_constant(in.precision_cholesky + k * M * M, M);
 
   for (int64_t row = begin; row < end; row += B) {
@@ -50,11 +50,11 @@ void full_forward_blocks(const FullInputs<T> in, const MixtureOutputs<T> out, in
       }
       for (int v = 0; v < V; ++v) {
         const Vec<T> value = constant[k] - T(0.5) * distance[v];
-        store(log_prior.get() + k * B + v * LANES<T>, value);
+        store(log_prob.get() + k * B + v * LANES<T>, value);
         store(ratio.get() + k * B + v * LANES<T>, value + in.log_weight[k]);
       }
     }
-    transpose_out<T, V>(log_prior.get(), count, K, out.log_prior + row * K);
+    transpose_out<T, V>(log_prob.get(), count, K, out.log_prob + row * K);
     normalize_block<T, V>(ratio.get(), K, log_normalizer);
     transpose_out<T, V>(ratio.get(), count, K, out.log_q + row * K);
     std::copy_n(log_normalizer, count, out.log_normalizer + row);
@@ -74,7 +74,7 @@ void full_backward_blocks(const FullInputs<T> in, const MixtureUpstream<T> up, c
   for (int64_t row = begin; row < end; row += B) {
     const int64_t count = block_rows<T, V>(row, end);
     T ratio_sum[B];
-    block_weights<T, V>(up, row, count, K, T(1), T(1), weights, ratio_sum);
+    block_weights<T, V>(up, row, count, K, T(1), weights, ratio_sum);
     transpose_in<T, V>(in.z + row * M, count, M, z.get());
     for (int64_t k = 0; k < K; ++k) {
       const T* cholesky = in.precision_cholesky + k * M * M;

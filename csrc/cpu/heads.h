@@ -131,15 +131,12 @@ void heads_forward(const MixtureInputs<T> in, const PriorTable<T>& prior, const 
       };
       over_vectors_to<T>(pairs * M, large && can_stream(out.z + at), element);
       sum_segments(prior_terms.get(), pairs, M, prior_terms.get());
-      sum_segments(posterior_terms.get(), pairs, M, posterior_terms.get());
+      if (in.use_posterior) sum_segments(posterior_terms.get(), pairs, M, posterior_terms.get());
       for (int64_t p = 0, k = first; p < pairs; ++p, ++k) {
         if (k == K) k = 0;  // the next row of the tile
         const T log_prior = prior.constant[k] - T(0.5) * mean_weight * prior_terms[p];
-        const T log_posterior = log_density<T>(posterior_terms[p], T(M));
         T ratio = in.log_weight[k] + log_prior;
-        if (in.use_posterior) ratio -= log_posterior;
-        out.log_prior[pair + p] = log_prior;
-        out.log_posterior[pair + p] = log_posterior;
+        if (in.use_posterior) ratio -= log_density<T>(posterior_terms[p], T(M));
         out.log_q[pair + p] = ratio * ratio_weight;
       }
     }
@@ -155,35 +152,22 @@ void heads_forward(const MixtureInputs<T> in, const PriorTable<T>& prior, const 
   if (large) finish_streaming();
 }
 
-/// Upstream gradients carried back through the normalisation: what each pair's log-ratio gets, and what
-/// each sample's log p(z|y) and log q(z|y,x) get from everything.
+/// Upstream gradients carried back through the normalisation: what each pair's log-ratio gets.
 template <class T>
-struct PairWeights {
-  Buffer<T> ratio, prior, posterior;
-};
-
-template <class T>
-void pair_weights(const MixtureInputs<T> in, const MixtureUpstream<T> up, int64_t row, int64_t rows,
-                  const PairWeights<T>& weights) {
-  const int64_t K = in.K, at = row * K, n_pairs = rows * K;
-  const T mean_weight = T(1) / T(in.L), sample_weight = in.product ? T(1) : mean_weight;
-  over_vectors<T>(n_pairs, [&](int64_t i, auto access) {
-    access.store(weights.ratio.get() + i, exponential<T>(access.load(up.log_q + at + i)));
+void pair_weights(const MixtureUpstream<T> up, int64_t row, int64_t rows, int64_t K, T* ratio) {
+  const int64_t at = row * K;
+  over_vectors<T>(rows * K, [&](int64_t i, auto access) {
+    access.store(ratio + i, exponential<T>(access.load(up.log_q + at + i)));
   });
   for (int64_t r = 0; r < rows; ++r) {
     T sum = 0, q_sum = 0;
     if (up.by_log_q != nullptr) sum_segments<T, false>(up.by_log_q + at + r * K, 1, K, &sum);
-    sum_segments(weights.ratio.get() + r * K, 1, K, &q_sum);  // 1 but for the rounding of log_q
+    sum_segments(ratio + r * K, 1, K, &q_sum);  // 1 but for the rounding of log_q
     const T correction = T(1) / q_sum;
     const T by_normalizer = up.log_normalizer != nullptr ? up.log_normalizer[row + r] : T(0);
     for (int64_t p = r * K; p < (r + 1) * K; ++p) {
       const T by_log_q = up.by_log_q != nullptr ? up.by_log_q[at + p] : T(0);
-      const T ratio = normalizer_gradient(by_log_q, weights.ratio[p] * correction, by_normalizer, sum);
-      const T by_log_prior = up.log_prior != nullptr ? up.log_prior[at + p] : T(0);
-      const T by_log_posterior = up.log_posterior != nullptr ? up.log_posterior[at + p] : T(0);
-      weights.ratio[p] = ratio;
-      weights.prior[p] = mean_weight * by_log_prior + sample_weight * ratio;
-      weights.posterior[p] = mean_weight * by_log_posterior - (in.use_posterior ? sample_weight * ratio : T(0));
+      ratio[p] = normalizer_gradient(by_log_q, ratio[p] * correction, by_normalizer, sum);
     }
   }
 }
@@ -237,31 +221,29 @@ void heads_backward(const MixtureInputs<T> in, const PriorTable<T>& prior, const
                     const MixtureGradients<T> out, const Partial& partial, int64_t begin, int64_t end) {
   const int64_t L = FIXED_L > 0 ? FIXED_L : in.L, K = in.K, M = in.M, sample_stride = in.N * K * M;
   const Tile tile = prior.tile;
-  const int64_t n_weights = tile.rows * K + PADDING, n_elements = tile.pairs * M + PADDING;
-  const PairWeights<T> weights{Buffer<T>(n_weights), Buffer<T>(n_weights), Buffer<T>(n_weights)};
-  const Buffer<T> prior_weight(n_elements), posterior_weight(n_elements);
+  const Buffer<T> ratio(tile.rows * K + PADDING), weight(tile.pairs * M + PADDING);
+  const T sample_weight = in.product ? T(1) : T(1) / T(L);
   TileSums<T> sums(tile, K, M);
   const bool large = L == 1 && is_large<T>(Origin::IS_DRAWN ? 2 : 3, sample_stride);
 
   for (int64_t row = begin; row < end; row += tile.rows) {
     const int64_t rows = std::min(tile.rows, end - row), n_pairs = rows * K;
-    pair_weights(in, up, row, rows, weights);
-    fold_rows(weights.ratio.get(), rows, K, partial.log_weight);
+    pair_weights(up, row, rows, K, ratio.get());
+    fold_rows(ratio.get(), rows, K, partial.log_weight);
+    for (int64_t p = 0; p < n_pairs; ++p) ratio[p] *= sample_weight;
     if (out.log_likelihood != nullptr) {
-      const T sample_weight = in.product ? T(1) : T(1) / T(L);
       for (int64_t l = 0; l < L; ++l)
         for (int64_t p = 0; p < n_pairs; ++p)
-          out.log_likelihood[(l * in.N + row) * K + p] = sample_weight * weights.ratio[p];
+          out.log_likelihood[(l * in.N + row) * K + p] = ratio[p];
     }
     for (int64_t first = 0; first < n_pairs; first += tile.pairs) {
       const int64_t pairs = std::min(tile.pairs, n_pairs - first), offset = first * M, at = row * K * M + offset;
-      repeat_each(weights.prior.get() + first, pairs, M, prior_weight.get());
-      repeat_each(weights.posterior.get() + first, pairs, M, posterior_weight.get());
+      repeat_each(ratio.get() + first, pairs, M, weight.get());
       const auto element = [&](int64_t i, auto access) __attribute__((always_inline)) {
         const Vec<T> mean = access.load(in.mean + at + i), log_var = access.load(in.log_var + at + i);
         const Vec<T> spread = exponential<T>(Origin::exponent(log_var)), p_mean = load(prior.mean.get() + offset + i);
         const Vec<T> p_precision = load(prior.precision.get() + offset + i);
-        const Vec<T> by_prior = load(prior_weight.get() + i), by_posterior = load(posterior_weight.get() + i);
+        const Vec<T> by_prior = load(weight.get() + i), by_posterior = in.use_posterior ? T(0) - by_prior : Vec<T>{};
         Vec<T> d_mean{}, d_log_var{};
         Vec<T> d_prior_mean = load(sums.mean() + offset + i), d_prior_log_var = load(sums.log_var() + offset + i);
         for (int64_t l = 0; l < L; ++l) {

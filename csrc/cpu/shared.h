@@ -5,8 +5,7 @@ void shared_forward_blocks(const MixtureInputs<T> in, const PriorTable<T>& prior
                            int64_t begin, int64_t end) {
   constexpr int64_t B = ROWS<T, V>;
   const int64_t L = in.L, K = in.K, M = in.M;
-  const bool has_posterior = in.mean != nullptr;
-  const Buffer<T> z_buffer(L * M * B), mean(M * B), log_var(M * B), log_prior(K * B), ratio(K * B);
+  const Buffer<T> z_buffer(L * M * B), mean(M * B), log_var(M * B), log_prob(K * B), ratio(K * B);
   T* const z = z_buffer.get();
   const T *const prior_mean = prior.mean.get(), *const prior_precision = prior.precision.get();
   const T mean_weight = T(1) / T(L), ratio_weight = in.product ? T(L) : T(1);
@@ -16,7 +15,7 @@ void shared_forward_blocks(const MixtureInputs<T> in, const PriorTable<T>& prior
   for (int64_t row = begin; row < end; row += B) {
     const int64_t count = block_rows<T, V>(row, end);
     for (int64_t l = 0; l < L; ++l) transpose_in<T, V>(in.source + (l * in.N + row) * M, count, M, z + l * M * B);
-    if (has_posterior) {
+    if (Origin::IS_DRAWN || in.use_posterior) {
       transpose_in<T, V>(in.mean + row * M, count, M, mean.get());
       transpose_in<T, V>(in.log_var + row * M, count, M, log_var.get());
       for (int64_t r = 0; r < B; r += LANES<T>) {
@@ -34,7 +33,6 @@ void shared_forward_blocks(const MixtureInputs<T> in, const PriorTable<T>& prior
         }
         store(log_posterior + r, log_density<T>(sum, T(M)));
       }
-      std::copy_n(log_posterior, count, out.log_posterior + row);
     }
     if constexpr (Origin::IS_DRAWN) {
       for (int64_t l = 0; l < L; ++l) transpose_out<T, V>(z + l * M * B, count, M, out.z + (l * in.N + row) * M);
@@ -53,7 +51,7 @@ void shared_forward_blocks(const MixtureInputs<T> in, const PriorTable<T>& prior
         const Vec<T> value = prior.constant[k] - T(0.5) * mean_weight * distance[v];
         Vec<T> log_ratio = value + in.log_weight[k];
         if (in.use_posterior) log_ratio -= load(log_posterior + r);
-        store(log_prior.get() + k * B + r, value);
+        store(log_prob.get() + k * B + r, value);
         store(ratio.get() + k * B + r, log_ratio * ratio_weight);
       }
     }
@@ -63,7 +61,7 @@ void shared_forward_blocks(const MixtureInputs<T> in, const PriorTable<T>& prior
           for (int64_t k = 0; k < K; ++k)
             ratio[k * B + r] += likelihood_weight * in.log_likelihood[(l * in.N + row + r) * K + k];
     }
-    transpose_out<T, V>(log_prior.get(), count, K, out.log_prior + row * K);
+    if (out.log_prob != nullptr) transpose_out<T, V>(log_prob.get(), count, K, out.log_prob + row * K);
     normalize_block<T, V>(ratio.get(), K, log_normalizer);
     transpose_out<T, V>(ratio.get(), count, K, out.log_q + row * K);
     std::copy_n(log_normalizer, count, out.log_normalizer + row);
@@ -81,12 +79,12 @@ void shared_backward_blocks(const MixtureInputs<T> in, const PriorTable<T>& prio
   const Buffer<T> mean(M * B), spread(M * B), d_mean(M * B), d_log_var(M * B);
   const T* const z = Origin::IS_DRAWN ? drawn.get() : source.get();
   Cascade<T> z_sums(M * B, K);
-  const T mean_weight = T(1) / T(L), sample_weight = in.product ? T(1) : mean_weight;
+  const T sample_weight = in.product ? T(1) : T(1) / T(L);
 
   for (int64_t row = begin; row < end; row += B) {
     const int64_t count = block_rows<T, V>(row, end);
-    T posterior_weight[B] = {};
-    block_weights<T, V>(up, row, count, K, mean_weight, sample_weight, weights, posterior_weight);
+    T ratio_sum[B], posterior_weight[B];
+    block_weights<T, V>(up, row, count, K, sample_weight, weights, ratio_sum);
     for (int64_t k = 0; k < K; ++k) partial.log_weight[k] += sum_rows<T, V>(weights.ratio.get() + k * B);
     if (out.log_likelihood != nullptr) {
       for (int64_t l = 0; l < L; ++l)
@@ -95,10 +93,7 @@ void shared_backward_blocks(const MixtureInputs<T> in, const PriorTable<T>& prio
             out.log_likelihood[(l * in.N + row + r) * K + k] = sample_weight * weights.ratio[k * B + r];
     }
     if (has_posterior) {
-      for (int64_t r = 0; r < count; ++r) {
-        const T by_output = up.log_posterior != nullptr ? up.log_posterior[row + r] : T(0);
-        posterior_weight[r] = mean_weight * by_output - (in.use_posterior ? sample_weight * posterior_weight[r] : T(0));
-      }
+      for (int64_t r = 0; r < B; ++r) posterior_weight[r] = in.use_posterior ? -sample_weight * ratio_sum[r] : T(0);
       transpose_in<T, V>(in.mean + row * M, count, M, mean.get());
       transpose_in<T, V>(in.log_var + row * M, count, M, spread.get());
       for (int64_t i = 0; i < M * B; i += LANES<T>)

@@ -127,8 +127,7 @@ __global__ void normalize_rows(T* log_q, T* log_normalizer, int64_t N, int64_t K
 
 /// What flows back into each log-ratio, (N, K), and into log p(z|y) and log q(z|y,x) of each sample; one warp a row.
 template <class T>
-__global__ void pair_weights(MixtureUpstream<T> up, int64_t N, int64_t K, T mean_weight, T sample_weight, T* ratio,
-                             T* prior) {
+__global__ void pair_weights(MixtureUpstream<T> up, int64_t N, int64_t K, T sample_weight, T* ratio, T* prior) {
   const int lane = threadIdx.x % WARP;
   for (int64_t row = first_item() / WARP; row < N; row += item_stride() / WARP) {
     const int64_t at = row * K;
@@ -143,7 +142,7 @@ __global__ void pair_weights(MixtureUpstream<T> up, int64_t N, int64_t K, T mean
       const T q = precise_exp(up.log_q[at + k]) * correction;
       const T value = normalizer_gradient(prior_value(up.by_log_q, at + k), q, by_normalizer, row_sum);
       ratio[at + k] = value;
-      prior[at + k] = mean_weight * prior_value(up.log_prior, at + k) + sample_weight * value;
+      prior[at + k] = prior_value(up.log_prob, at + k) + sample_weight * value;
     }
   }
 }

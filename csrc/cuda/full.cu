@@ -27,7 +27,7 @@ __global__ void full_terms(FullInputs<T> in, MixtureOutputs<T> out) {
       log_determinant.add(precise_log(in.precision_cholesky[(k * M + j) * M + j]));
     }
     const T log_prob = log_determinant.value() + log_density<T>(distance.value(), T(M));
-    out.log_prior[pair] = log_prob;
+    out.log_prob[pair] = log_prob;
     out.log_q[pair] = log_prob + in.log_weight[k];
   }
 }
@@ -108,7 +108,7 @@ void full_backward(const FullInputs<T>& in, const MixtureUpstream<T>& up, const 
   T *ratio = scratch, *weight = ratio + pairs, *projected = weight + pairs, *weight_partial = projected + pairs * in.M;
   T *mean_partial = weight_partial + tasks * in.K, *factor_partial = mean_partial + tasks * means;
   const T *read_ratio = ratio, *read_weight = weight, *read_projected = projected;
-  launch(pair_weights<T>, in.N, THREADS / WARP, stream, up, in.N, in.K, T(1), T(1), ratio, weight);
+  launch(pair_weights<T>, in.N, THREADS / WARP, stream, up, in.N, in.K, T(1), ratio, weight);
   launch(weighted_projections<T>, pairs * in.M, THREADS, stream, in, read_weight, projected);
   launch(point_gradient<T>, in.N * in.M, THREADS, stream, in, read_projected, out.z);
   launch(sum_columns<T>, tasks * in.K, THREADS, stream, read_ratio, in.N, in.K, tasks, weight_partial);

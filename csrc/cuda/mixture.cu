@@ -35,13 +35,11 @@ __global__ void pair_terms(MixtureInputs<T> in, MixtureOutputs<T> out) {
       posterior_sum.add(mean_weight * by_posterior + log_var);
     }
     const T log_prior = log_density<T>(prior_sum.value(), T(M));
-    const T log_posterior = log_density<T>(posterior_sum.value(), T(M));
     T ratio = in.log_weight[k] + log_prior;
-    if (in.use_posterior) ratio -= log_posterior;
+    if (in.use_posterior) ratio -= log_density<T>(posterior_sum.value(), T(M));
     if (in.log_likelihood != nullptr)
       for (int64_t l = 0; l < in.L; ++l) ratio += mean_weight * in.log_likelihood[(l * in.N + row) * in.K + k];
-    out.log_prior[pair] = log_prior;
-    if (out.log_posterior != nullptr && (in.H == in.K || k == 0)) out.log_posterior[head] = log_posterior;
+    if (out.log_prob != nullptr) out.log_prob[pair] = log_prior;
     out.log_q[pair] = in.product ? ratio * T(in.L) : ratio;
   }
 }
@@ -51,7 +49,7 @@ template <class Origin, class T>
 __global__ void latent_gradient(MixtureInputs<T> in, MixtureUpstream<T> up, MixtureGradients<T> out,
                                 const T* ratio_weight, const T* prior_weight) {
   const int64_t M = in.M, total = in.N * in.H * M;
-  const T mean_weight = T(1) / T(in.L), sample_weight = in.product ? T(1) : mean_weight;
+  const T sample_weight = in.product ? T(1) : T(1) / T(in.L);
   for (int64_t i = first_item(); i < total; i += item_stride()) {
     const int64_t m = i % M, head = i / M, row = head / in.H, h = head % in.H;
     const int64_t first = in.H == in.K ? h : 0, last = in.H == in.K ? h + 1 : in.K;
@@ -60,8 +58,7 @@ __global__ void latent_gradient(MixtureInputs<T> in, MixtureUpstream<T> up, Mixt
     if (has_posterior) {
       Sum<T> ratio_sum;
       for (int64_t k = first; k < last; ++k) ratio_sum.add(ratio_weight[row * in.K + k]);
-      by_posterior = mean_weight * prior_value(up.log_posterior, head) -
-                     (in.use_posterior ? sample_weight * ratio_sum.value() : T(0));
+      by_posterior = in.use_posterior ? -sample_weight * ratio_sum.value() : T(0);
       mean = in.mean[i];
       spread = precise_exp(Origin::exponent(in.log_var[i]));
     }
@@ -167,8 +164,8 @@ void mixture_backward(const MixtureInputs<T>& in, const MixtureUpstream<T>& up, 
   const int64_t pairs = in.N * in.K, size = in.K * in.M, tasks = tasks_for(in.N);
   T *ratio = scratch, *prior = ratio + pairs, *weight_partial = prior + pairs;
   T *mean_partial = weight_partial + tasks * in.K, *log_var_partial = mean_partial + tasks * size;
-  const T mean_weight = T(1) / T(in.L), sample_weight = in.product ? T(1) : mean_weight;
-  launch(pair_weights<T>, in.N, THREADS / WARP, stream, up, in.N, in.K, mean_weight, sample_weight, ratio, prior);
+  const T sample_weight = in.product ? T(1) : T(1) / T(in.L);
+  launch(pair_weights<T>, in.N, THREADS / WARP, stream, up, in.N, in.K, sample_weight, ratio, prior);
   const auto launch_both = in.is_drawn ? launch_gradients<Drawn<T>, T> : launch_gradients<Given<T>, T>;
   launch_both(in, up, out, ratio, prior, tasks, mean_partial, log_var_partial, stream);
   launch(sum_columns<T>, tasks * in.K, THREADS, stream, static_cast<const T*>(ratio), in.N, in.K, tasks,

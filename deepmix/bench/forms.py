@@ -83,12 +83,12 @@ def mixture_forms(shape: tuple[int, int, int], device: torch.device, *, compiled
     def eager(z: Tensor, mean: Tensor, log_var: Tensor, prior_mean: Tensor, prior_log_var: Tensor) -> Outputs:
         log_prior = formulas.gaussian_log_prob(z, prior_mean, prior_log_var)
         log_posterior = formulas.gaussian_log_prob(z, mean, log_var)
-        return log_prior, log_posterior, *formulas.normalize_log(_like(log_weight_K, z) + log_prior - log_posterior)
+        return formulas.normalize_log(_like(log_weight_K, z) + log_prior - log_posterior)
 
     def distributions(z: Tensor, mean: Tensor, log_var: Tensor, prior_mean: Tensor, prior_log_var: Tensor) -> Outputs:
         log_prior = Normal(prior_mean, (0.5 * prior_log_var).exp(), validate_args=False).log_prob(z).sum(-1)
         log_posterior = Normal(mean, (0.5 * log_var).exp(), validate_args=False).log_prob(z).sum(-1)
-        return log_prior, log_posterior, *formulas.normalize_log(log_weight_K + log_prior - log_posterior)
+        return formulas.normalize_log(log_weight_K + log_prior - log_posterior)
 
     one_sample = inputs[0].detach().unsqueeze(0).requires_grad_()  # L = 1
     return _form(
@@ -119,8 +119,7 @@ def sampled_forms(shape: tuple[int, int, int], device: torch.device, *, compiled
         z = posterior.loc + posterior.scale * noise  # rsample, on the noise given
         log_prior = Normal(prior_mean, (0.5 * prior_log_var).exp(), validate_args=False).log_prob(z).sum(-1)
         log_posterior = posterior.log_prob(z).sum(-1)
-        found = formulas.normalize_log((log_weight_K + log_prior - log_posterior).mean(0))
-        return z, log_prior.mean(0), log_posterior.mean(0), *found
+        return z, *formulas.normalize_log((log_weight_K + log_prior - log_posterior).mean(0))
 
     return _form(
         {"kernel": kernel, "eager": eager, "distributions": distributions},

@@ -101,9 +101,7 @@ def _mixture_posterior_fake(
     use_posterior: bool,
     product: bool,
 ) -> tuple[Tensor, ...]:
-    n_rows, n_heads, n_components = z.shape[1], z.shape[2], log_weight.shape[0]
-    pairs = (n_rows, n_components)
-    return _new(z, *pairs), _new(z, n_rows, n_heads), _new(z, *pairs), _new(z, n_rows)
+    return _new(z, z.shape[1], log_weight.shape[0]), _new(z, z.shape[1])
 
 
 def _mixture_posterior_backward_fake(
@@ -124,16 +122,13 @@ def _mixture_posterior_backward_fake(
 
 def _save_mixture_posterior(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs[:7], output[2])
+    ctx.save_for_backward(*inputs[:7], output[0])
     ctx.switches = inputs[7:]
 
 
 def _mixture_posterior_backward(ctx: Any, *upstream: MaybeTensor) -> tuple[MaybeTensor, ...]:
     *inputs, log_q_NK = ctx.saved_tensors
-    by_log_prior, by_log_posterior, by_log_q, by_log_normalizer = upstream
-    gradients = torch.ops.deepmix.mixture_posterior_backward.default(
-        *inputs, *ctx.switches, log_q_NK, by_log_prior, by_log_posterior, by_log_q, by_log_normalizer
-    )
+    gradients = torch.ops.deepmix.mixture_posterior_backward.default(*inputs, *ctx.switches, log_q_NK, *upstream)
     return (*(None if given is None else d for given, d in zip(inputs, gradients, strict=True)), None, None)
 
 
@@ -149,7 +144,7 @@ def _sampled_mixture_posterior_backward_fake(noise: Tensor, *others: Any) -> tup
 
 def _save_sampled_mixture_posterior(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs[:6], output[3])
+    ctx.save_for_backward(*inputs[:6], output[1])
     ctx.switches = inputs[6:]
 
 

@@ -59,9 +59,7 @@ def mixture_posterior(
     terms = latents.posterior.mean, latents.posterior.log_var, *_components(latents.prior), latents.prior.log_weight_K
     if latents.noise_LNHM is not None and latents.drawn_LNHM is None and log_likelihood_LNK is None:
         inputs = _one_dtype(latents.noise_LNHM, *terms)
-        z_LNHM, _, _, log_q_NK, log_normalizer_N = _compute(
-            "sampled_mixture_posterior", *inputs, use_posterior, product
-        )
+        z_LNHM, log_q_NK, log_normalizer_N = _compute("sampled_mixture_posterior", *inputs, use_posterior, product)
         return Responsibilities(log_q_NK, log_normalizer_N, z_LNHM)
     z_LNHM = latents.z_LNHM
     if log_likelihood_LNK is not None:
@@ -70,7 +68,7 @@ def mixture_posterior(
             raise ValueError(f"log p(x|z) must be (L, N, K) = {(*rows, n_components)}, got {got}")
         log_likelihood_LNK = log_likelihood_LNK.expand(*rows, n_components)
     inputs = _one_dtype(z_LNHM, *terms, log_likelihood_LNK)
-    _, _, log_q_NK, log_normalizer_N = _compute("mixture_posterior", *inputs, use_posterior, product)
+    log_q_NK, log_normalizer_N = _compute("mixture_posterior", *inputs, use_posterior, product)
     return Responsibilities(log_q_NK, log_normalizer_N)
 
 

@@ -64,8 +64,8 @@ def mixture_posterior(
     log_likelihood_LNK: Tensor | None,
     use_posterior: bool,
     product: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return log p(z|y), log q(z|y,x) (means over L), log q(y|x), each (N, K), and the log normaliser (N,).
+) -> tuple[Tensor, Tensor]:
+    """Return log q(y|x), (N, K), and the log normaliser, (N,).
 
     q(y_k) is proportional to p(y_k) p(z_k|y_k), times p(x|z_k) where a log-likelihood is given, over
     q(z_k|y_k,x) where `use_posterior`: eq. 5 has both, eq. 15 the latter, eqs. 10 and 16 neither.
@@ -73,18 +73,13 @@ def mixture_posterior(
     is what eq. 2 gives when solved.
     """
     log_prior_LNK = gaussian_log_prob(z_LNHM, prior_mean_KM, prior_log_var_KM)
-    log_posterior_LNH = gaussian_log_prob(z_LNHM, mean_NHM, log_var_NHM)
-    n_components = log_weight_K.shape[0]
-    log_prior_LNK = log_prior_LNK.expand(*log_prior_LNK.shape[:2], n_components)
     log_ratio_LNK = log_weight_K + log_prior_LNK
     if use_posterior:
-        log_ratio_LNK = log_ratio_LNK - log_posterior_LNH
+        log_ratio_LNK = log_ratio_LNK - gaussian_log_prob(z_LNHM, mean_NHM, log_var_NHM)
     if log_likelihood_LNK is not None:
         log_ratio_LNK = log_ratio_LNK + log_likelihood_LNK
     log_ratio_NK = log_ratio_LNK.sum(0) if product else log_ratio_LNK.mean(0)
-    log_q_NK, log_normalizer_N = normalize_log(log_ratio_NK)
-    log_posterior_NK = log_posterior_LNH.mean(0).expand(log_ratio_NK.shape)
-    return log_prior_LNK.mean(0), log_posterior_NK, log_q_NK, log_normalizer_N
+    return normalize_log(log_ratio_NK)
 
 
 def sampled_mixture_posterior(
@@ -96,7 +91,7 @@ def sampled_mixture_posterior(
     log_weight_K: Tensor,
     use_posterior: bool,
     product: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return z = mean + exp(log_var / 2) noise, VaDE eq. 14, and what `mixture_posterior` makes of it.
 
     The noise is a constant: no gradient flows into it.

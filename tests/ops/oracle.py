@@ -117,7 +117,6 @@ def outputs_and_gradients(
     leaves = [a.detach().clone().requires_grad_() if isinstance(a, Tensor) else a for a in arguments]
     outputs = function(*leaves)
     outputs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
-    outputs = tuple(o[:, : u.shape[1]] if o.dim() == 2 else o for o, u in zip(outputs, upstream, strict=True))
     wanted = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
     upstream = [u.to(o.dtype) for o, u in zip(outputs, upstream, strict=True)]
     gradients = torch.autograd.grad(outputs, wanted, upstream, materialize_grads=True)

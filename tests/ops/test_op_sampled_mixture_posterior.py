@@ -18,6 +18,7 @@ from tests.ops.oracle import (
     Sizes,
     Switches,
     assert_as_exact_as_reference,
+    in_double,
     operator,
     sampled_arguments,
 )
@@ -57,19 +58,17 @@ def test_every_switch(sizes: Sizes, switches: Switches) -> None:
 def test_float64(shared: bool) -> None:
     arguments = sampled_arguments(Sizes(33, 5, 9, L=2, shared=shared), EQ_15, torch.float64)
     for got, expected in zip(kernel(*arguments), formulas.sampled_mixture_posterior(*arguments), strict=True):
-        same = expected[:, : got.shape[1]] if got.dim() == 2 else expected
-        torch.testing.assert_close(got, same, rtol=1e-13, atol=1e-13)
+        torch.testing.assert_close(got, expected, rtol=1e-13, atol=1e-13)
 
 
 @LAYOUTS
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(3))
 def test_gradient_of_one_output_alone(number: int, shared: bool) -> None:
     arguments = sampled_arguments(Sizes(33, 5, 9, L=2, shared=shared), EQ_15, torch.float64)
     leaves = [a.requires_grad_() for a in arguments[1:] if isinstance(a, Tensor)]
     found = []
     for compute in (kernel, formulas.sampled_mixture_posterior):
         output = compute(*arguments)[number]
-        output = output[:, :1] if number == 2 and shared else output
         found.append(torch.autograd.grad(output.square().sum(), leaves, materialize_grads=True))
     for got, expected in zip(*found, strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
@@ -92,9 +91,10 @@ def test_narrow_posteriors_keep_their_density(shared: bool) -> None:
     arguments = sampled_arguments(Sizes(40, 4, 10, shared=shared), EQ_15)
     arguments[1] += 1e3
     arguments[2] -= 15.0
-    exact = formulas.sampled_mixture_posterior(*(a.double() if isinstance(a, Tensor) else a for a in arguments))[2]
-    got = kernel(*arguments)[2]
-    torch.testing.assert_close(got.double(), exact[:, : got.shape[1]], rtol=1e-6, atol=1e-4)
+    arguments[3] += 1e3
+    *_, exact = formulas.sampled_mixture_posterior(*in_double(arguments))
+    *_, log_normalizer_N = kernel(*arguments)
+    torch.testing.assert_close(log_normalizer_N.double(), exact, rtol=0.0, atol=2e-3)  # from z it is off by 0.2
 
 
 @LAYOUTS
@@ -103,11 +103,11 @@ def test_nan_stays_in_its_row(rows: int, shared: bool) -> None:
     arguments = sampled_arguments(Sizes(rows, 10, 10, shared=shared), EQ_15)
     clean = kernel(*arguments)
     arguments[1][5, 0, 2] = torch.nan
-    z, *_, log_q_NK, log_normalizer_N = kernel(*arguments)
+    z, log_q_NK, log_normalizer_N = kernel(*arguments)
     others = torch.arange(rows) != 5
     assert torch.isnan(z[0, 5, 0, 2])
     assert torch.equal(z[:, others], clean[0][:, others])
-    for got, expected in zip((log_q_NK, log_normalizer_N), clean[3:], strict=True):
+    for got, expected in zip((log_q_NK, log_normalizer_N), clean[1:], strict=True):
         assert torch.isnan(got[5]).all()
         assert torch.equal(got[others], expected[others])
 
@@ -122,7 +122,7 @@ def test_results_do_not_depend_on_threads_or_strides(shared: bool) -> None:
     try:
         for count, given in ((1, arguments), (2, arguments), (2, turned)):
             torch.set_num_threads(count)
-            z_LNHM, _, _, log_q_NK, _ = kernel(*given)
+            z_LNHM, log_q_NK, _ = kernel(*given)
             gradients = torch.autograd.grad(log_q_NK.square().sum() + z_LNHM.square().sum(), leaves)
             found.append([z_LNHM, log_q_NK, *gradients])
     finally:
@@ -142,7 +142,7 @@ def test_typed_face_draws_z_where_no_likelihood_enters(plain: bool) -> None:
     latents = Latents(noise, posterior, prior, torch.zeros(9, 4), at_mean=False)
     with kernels.reference_only() if plain else contextlib.nullcontext():
         found = ops.mixture_posterior(latents, None, use_posterior=True)
-    z, _, _, log_q_NK, log_normalizer_N = formulas.sampled_mixture_posterior(*arguments)
+    z, log_q_NK, log_normalizer_N = formulas.sampled_mixture_posterior(*arguments)
     assert found.z_LNHM is not None
     torch.testing.assert_close(found.z_LNHM, z)
     torch.testing.assert_close(found.log_q_NK, log_q_NK)
