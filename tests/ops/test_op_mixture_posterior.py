@@ -167,7 +167,7 @@ def test_wrong_shapes_say_so() -> None:
 PEAK_MEMORY = """
 import sys
 import torch
-from deepmix import operators, ops
+from deepmix.kernels import autograd, kernel_devices
 
 def peak():  # ru_maxrss would be no less than that of the process that started this one
     with open("/proc/self/status") as lines:
@@ -179,12 +179,12 @@ def forward_and_backward(N, K, M):
     inputs = [torch.ones(shape).requires_grad_() for shape in shapes]
     upstream = [torch.ones(shape) for shape in (*[shapes[0]] * is_drawn, (N, K), (N,))]
     before = peak()
-    outputs = operators.call(sys.argv[1], *inputs, *([] if is_drawn else [None]), True, False)
+    outputs = autograd.call(sys.argv[1], *inputs, *([] if is_drawn else [None]), True, False)
     gradients = torch.autograd.grad(outputs, inputs[is_drawn:], upstream)
     used = [*inputs, *outputs, *gradients]
     return peak() - before, sum(t.nbytes for t in inputs), sum(t.nbytes for t in used)
 
-ops.load()
+kernel_devices()
 forward_and_backward(64, 10, 10)
 print(*forward_and_backward(100_000, 10, 10))
 """

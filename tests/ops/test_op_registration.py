@@ -132,7 +132,7 @@ def test_compiles_whole(compute: Callable[..., Tensor], sizes: Sizes) -> None:
 
 IN_A_NEW_PROCESS = """
 import sys, torch
-from deepmix import operators, ops
+from deepmix.kernels import ops
 from deepmix.maths import Gaussian, MixtureParameters
 
 z = torch.arange(6.0).reshape(3, 2).requires_grad_()
