@@ -24,7 +24,7 @@ def rewrite(path: Path, *, with_umap: bool = False) -> Path:
         Where the report is.
 
     Raises:
-        UsageError: it is no run folder, the run is not finished, or its data are gone or have changed.
+        UsageError: it is not a run folder, the run is not finished, or its data are gone or have changed.
         DeepmixError: a file is damaged, or a plugin it needs is missing.
 
     """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -231,7 +230,7 @@ def _run(prepared: Experiment, path: Path, resolved: Any, reporter: Any, *, trac
         with forgiven(reporter.note, folder.path):
             first = results.clusters[prepared.config.heads[0]]
             write_report(folder, prepared.split, results.model, results.inferences, first)
-        shutil.rmtree(path / runs.CHECKPOINT.parent, ignore_errors=True)  # three times the model, of no use any more
+        runs.delete_checkpoint(path)  # three times the model's size, and of no further use
         return results.metrics
     finally:
         reporter.close()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -14,8 +14,9 @@ import safetensors.torch
 from torch import Tensor
 
 from deepmix.errors import DeepmixError, UsageError
-from deepmix.runs.atomic import read_json, write_atomically
-from deepmix.runs.names import CONFIG, EPOCHS, OWN_NAMES, SUMMARY
+from deepmix.runs import ownership
+from deepmix.runs.atomic import read_json, write_atomically, writing_beside
+from deepmix.runs.names import CONFIG, EPOCHS, PART, SUMMARY
 from deepmix.runs.store import RunStore
 
 
@@ -25,27 +26,34 @@ class RunFolder(RunStore):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._old: Path | None = None
+        """The real folder of the run that this one replaces, until this one's first file is written."""
 
     @classmethod
     def create(cls, path: Path, *, overwrite: bool) -> RunFolder:
         """Make a new run folder.
 
+        A run that is overwritten stays as it is until the new one's first file has been written.
+
         Raises:
-            UsageError: the path exists and `overwrite` is false, or it holds what deepmix did not write.
+            UsageError: the path exists and `overwrite` is false; or what is there can't be replaced, or holds a
+                file that deepmix did not write.
 
         """
-        if path.exists():
-            if not overwrite:
-                raise UsageError(f"'{path}' exists; choose another --out, or add --overwrite or --resume")
-            strangers = foreign_files(path)
-            if strangers:
-                raise UsageError(
-                    f"'{path}' is not overwritten: it is no run folder, or holds files of yours "
-                    f"('{strangers[0]}'); choose another --out"
-                )
-            shutil.rmtree(path)
-        path.mkdir(parents=True)
-        return cls(path)
+        folder = cls(path)
+        if not os.path.lexists(path):
+            path.mkdir(parents=True)
+            return folder
+        if not path.exists():
+            raise UsageError(f"'{path}' is a link to a folder that is missing; remove it, or choose another --out")
+        if not overwrite:
+            raise UsageError(f"'{path}' exists; choose another --out, or add --overwrite or --resume")
+        old = ownership.check_replaceable(path)
+        if ownership.holds_a_run(old):
+            folder._old = old
+        else:
+            ownership.delete_leftovers(old)
+        return folder
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -55,9 +63,27 @@ class RunFolder(RunStore):
             UsageError: there is none at the path.
 
         """
-        if not (path / CONFIG).is_file():
-            raise UsageError(f"'{path}' is no run folder: it has no {CONFIG}")
-        return cls(path)
+        if (path / CONFIG).is_file():
+            return cls(path)
+        if any((path / (record + PART)).is_file() for record in (CONFIG, SUMMARY)):
+            cure = "repeat the command that started it, with --overwrite"
+            raise UsageError(f"'{path}' holds a run that was stopped before its {CONFIG} was written; {cure}")
+        raise UsageError(f"'{path}' is not a run folder: it has no {CONFIG}")
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the run's first file has been written, so that it can be resumed."""
+        return self._old is None and self.has(CONFIG)
+
+    @contextlib.contextmanager
+    def _writing(self, name: str | Path) -> Iterator[Path]:
+        """Yield the path at which to write a file; the first one puts the run in the place of the one it replaces."""
+        if self._old is None:
+            yield self.path / name
+            return
+        with ownership.replacing(self.path, self._old) as folder:
+            yield folder / name
+        self._old = None
 
     def has(self, name: str | Path) -> bool:
         """Whether the file is there."""
@@ -66,7 +92,8 @@ class RunFolder(RunStore):
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file."""
         text = json.dumps(value, indent=2, sort_keys=False, allow_nan=False) + "\n"
-        write_atomically(self.path / name, text.encode())
+        with self._writing(name) as path:
+            write_atomically(path, text.encode())
 
     def read_json(self, name: str) -> Any:
         """Read a JSON file.
@@ -79,14 +106,14 @@ class RunFolder(RunStore):
 
     def append_epoch(self, row: Mapping[str, Any]) -> None:
         """Add an epoch's line to metrics.jsonl."""
-        with (self.path / EPOCHS).open("a", encoding="utf-8") as lines:
+        with self._writing(EPOCHS) as path, path.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(row) + "\n")
 
     def keep_epochs(self, n_lines: int) -> None:
         """Cut metrics.jsonl after its first `n_lines` whole lines (those a checkpoint knows of)."""
-        path = self.path / EPOCHS
-        lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
-        write_atomically(path, "".join(lines[:n_lines]).encode())
+        with self._writing(EPOCHS) as path:
+            lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
+            write_atomically(path, "".join(lines[:n_lines]).encode())
 
     def read_epochs(self) -> list[dict[str, Any]]:
         """Read metrics.jsonl.
@@ -103,11 +130,11 @@ class RunFolder(RunStore):
 
     def write_tensors(self, name: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         """Write a safetensors file with a JSON header."""
-        path = self.path / name
-        path.parent.mkdir(exist_ok=True)
         header = {"deepmix": json.dumps(meta)}
         contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-        write_atomically(path, safetensors.torch.save(contiguous, header))
+        with self._writing(name) as path:
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path, safetensors.torch.save(contiguous, header))
 
     def read_tensors(self, name: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Read a safetensors file and its JSON header.
@@ -128,16 +155,14 @@ class RunFolder(RunStore):
 
     def write_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Write a CSV file."""
-        path = self.path / name
-        temporary = path.with_name(path.name + ".part")
-        try:
-            with temporary.open("w", encoding="utf-8", newline="") as file:
-                writer = csv.writer(file)
-                writer.writerow(header)
-                writer.writerows(rows)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with (
+            self._writing(name) as path,
+            writing_beside(path) as temporary,
+            temporary.open("w", encoding="utf-8", newline="") as file,
+        ):
+            writer = csv.writer(file)
+            writer.writerow(header)
+            writer.writerows(rows)
 
     def read_table(self, name: str) -> dict[str, list[str]]:
         """Read a CSV file's columns.
@@ -153,33 +178,3 @@ class RunFolder(RunStore):
             return dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
         except (OSError, ValueError, csv.Error) as error:
             raise DeepmixError(f"'{path}' can't be read ({error}); train again with --overwrite") from error
-
-
-def foreign_files(path: Path) -> list[str]:
-    """Return what a run folder, or a folder of runs, holds that deepmix did not write."""
-    if not path.is_dir():
-        return [path.name]
-    if not any(path.iterdir()):
-        return []
-    seeds = [entry for entry in path.iterdir() if entry.is_dir() and entry.name.startswith("seed-")]
-    foreign = [entry.name for entry in path.iterdir() if entry.name not in OWN_NAMES and entry not in seeds]
-    foreign += [name for entry in seeds for name in foreign_files(entry)]
-    if not foreign and not seeds and not _is_ours(path / CONFIG) and not (path / SUMMARY).is_file():
-        foreign.append(next(path.iterdir()).name)
-    return foreign
-
-
-def _is_ours(config: Path) -> bool:
-    """Whether a config.json is one that deepmix wrote."""
-    try:
-        return "deepmix" in read_json(config)["environment"]
-    except (DeepmixError, KeyError, TypeError):
-        return False
-
-
-def fresh_path(parent: Path, stem: str) -> Path:
-    """Return parent/stem-N with the first N from 1 that is free."""
-    number = 1
-    while (parent / f"{stem}-{number}").exists():
-        number += 1
-    return parent / f"{stem}-{number}"

@@ -18,7 +18,7 @@ CHECKPOINT = Path("checkpoint") / "state.safetensors"
 
 
 NEIGHBOURS = CHECKPOINT.with_name("neighbours.safetensors")
-"""The graph a run is trained with, if it has one; beside the state, as resuming needs it."""
+"""The graph a run is trained with, if it has one; beside the state, because resuming needs it."""
 
 
 SUMMARY, REPORT = "summary.json", "report.html"
@@ -27,7 +27,17 @@ SUMMARY, REPORT = "summary.json", "report.html"
 EXPORTS = ("model.onnx", "model.pt2")
 
 
-OWN_NAMES = frozenset(
-    {CONFIG, EPOCHS, METRICS, MODEL, INFERENCE, ASSIGNMENTS, SUMMARY, REPORT, *EXPORTS, CHECKPOINT.parent.name}
-)
-"""What deepmix writes in a run folder; anything else there is the user's."""
+RUN_FILES = (CONFIG, EPOCHS, METRICS, MODEL, INFERENCE, ASSIGNMENTS, REPORT, *EXPORTS, CHECKPOINT, NEIGHBOURS)
+"""What deepmix writes in a run folder, the record that makes it one first; any other file there is the user's."""
+
+
+SEEDS_FILES = (SUMMARY, REPORT)
+"""What deepmix writes in a folder of seeds beside the runs, the record that makes it one first."""
+
+
+SEED_FOLDER = r"seed-\d+"
+"""What the run folders in a folder of seeds are called, as a regular expression."""
+
+
+PART = ".part"
+"""Ends the name of a file while it is being written; a process killed then leaves it behind."""

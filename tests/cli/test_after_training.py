@@ -197,7 +197,7 @@ def test_wrong_runs(deepmix, place, seeds, tmp_path, words):
     def call(folder: Path):
         return deepmix(*(folder if word == "RUN" else place / word if word == "rows.csv" else word for word in words))
 
-    refuses(call(tmp_path / "none"), 2, "is no run folder")
+    refuses(call(tmp_path / "none"), 2, "is not a run folder")
     copy = tmp_path / "copy"
     shutil.copytree(place / "run", copy)
     (copy / "metrics.json").unlink()

@@ -193,13 +193,13 @@ def test_existing_out_is_kept_unless_overwritten(command, tmp_path):
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "thesis.txt").write_text("all my work")
-    refuses(command("train", "--out", "precious", "--overwrite", *TINY), 2, "no run folder")
+    refuses(command("train", "--out", "precious", "--overwrite", *TINY), 2, "deepmix did not write 'thesis.txt' in it")
     assert (precious / "thesis.txt").read_text() == "all my work"
 
 
 def test_resume_of_what_is_no_run(deepmix, tmp_path):
     (tmp_path / "empty").mkdir()
-    refuses(deepmix("train", "--resume", "--out", "empty"), 2, "no run folder")
+    refuses(deepmix("train", "--resume", "--out", "empty"), 2, "is not a run folder")
     refuses(deepmix("train", "--resume", "--out", "empty", "--lr", 0.1), 2, "takes its options from the run folder")
 
 

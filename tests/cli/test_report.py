@@ -156,7 +156,7 @@ def test_refusals_name_cause_and_cure(deepmix, blobs, tmp_path):
             assert word in done.stderr
         assert "Traceback" not in done.stderr
 
-    refused("nowhere", words=("'nowhere' is no run folder",))
+    refused("nowhere", words=("'nowhere' is not a run folder",))
     args = ("train", *labelled(blobs), "--no-report", "--out", "run", *WITH_REPORT)
     assert deepmix(*args).returncode == 0
     text = blobs.read_text()

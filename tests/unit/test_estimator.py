@@ -230,7 +230,7 @@ def test_saved_and_loaded_it_is_the_same(fitted, tmp_path):
     assert np.array_equal(clone(loaded).fit(groups()).labels_, fitted.labels_)
     with pytest.raises(UsageError, match="exists"):
         fitted.save(tmp_path / "run")
-    with pytest.raises(UsageError, match="no run folder"):
+    with pytest.raises(UsageError, match="is not a run folder"):
         deepmix.load(tmp_path)
 
 

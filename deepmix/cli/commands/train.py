@@ -159,7 +159,7 @@ def _run(
     resume: bool = False,
     whole: Path | None = None,
 ) -> dict[str, Any]:
-    """Do one run; if it is stopped, say where it, or the `whole` it is part of, can be taken up."""
+    """Do one run; if it is stopped, say how to resume it, or the `whole` folder of seeds it belongs to."""
     keep_freed_memory()
     reporter = make_reporter(quiet)
     try:
@@ -172,7 +172,8 @@ def _run(
         return results.metrics
     except (KeyboardInterrupt, OSError):
         reporter.close()
-        click.echo(f"Stopped; go on with: deepmix train --resume --out {whole or folder.path}", err=True)
+        if whole or folder.has_begun:
+            click.echo(f"Stopped; go on with: deepmix train --resume --out {whole or folder.path}", err=True)
         raise
     finally:
         reporter.close()

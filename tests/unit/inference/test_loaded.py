@@ -121,7 +121,7 @@ def test_no_rows_give_no_clusters(finished):
 
 
 def test_what_is_no_finished_run_is_refused(finished, tmp_path):
-    with pytest.raises(UsageError, match="is no run folder"):
+    with pytest.raises(UsageError, match="is not a run folder"):
         open_run(tmp_path)
     copy = tmp_path / "copy"
     copy.mkdir()

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from deepmix.errors import DeepmixError, UsageError
+from deepmix.errors import DeepmixError
 from deepmix.runs import RunFolder, fresh_path, write_atomically
 
 
@@ -53,29 +53,6 @@ def test_epochs_beyond_the_checkpoint_are_cut(tmp_path):
 def test_json_refuses_nan(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         RunFolder(tmp_path).write_json("metrics.json", {"acc": float("nan")})
-
-
-def test_overwriting_needs_a_run_folder(tmp_path):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "notes.txt").write_text("keep")
-    with pytest.raises(UsageError, match="no run folder"):
-        RunFolder.create(tmp_path / "mine", overwrite=True)
-    run = RunFolder.create(tmp_path / "run", overwrite=False)
-    run.write_json("config.json", {"environment": {"deepmix": "0.1.0"}})
-    with pytest.raises(UsageError, match="exists"):
-        RunFolder.create(tmp_path / "run", overwrite=False)
-    assert list(RunFolder.create(tmp_path / "run", overwrite=True).path.iterdir()) == []
-
-
-@pytest.mark.parametrize("name", ["config.json", "summary.json"])
-def test_a_project_that_only_looks_like_a_run_is_not_overwritten(tmp_path, name):
-    project = tmp_path / "project"
-    (project / "src").mkdir(parents=True)
-    (project / name).write_text('{"my": 1}')
-    (project / "src" / "thesis.txt").write_text("all my work")
-    with pytest.raises(UsageError, match="'src'"):
-        RunFolder.create(project, overwrite=True)
-    assert (project / "src" / "thesis.txt").read_text() == "all my work"
 
 
 def test_fresh_paths_count_up(tmp_path):
