@@ -1,9 +1,13 @@
 """Finds, builds and loads the compiled kernels, and says which path runs and why.
 
-An extension built when deepmix was installed is taken where there is one; otherwise the sources are
-compiled once, on first use, into a cache keyed by torch's version and the sources; where neither can be,
-the reference runs. The environment variable DEEPMIX_BUILD chooses: `auto` (that order), `none` (the
-reference), `cpu` or `cuda` (an error where it can't be met).
+If an extension was built when deepmix was installed, it is loaded. Otherwise the sources are compiled once, on first
+use, into a cache folder whose name depends on torch's version and the sources. If that is impossible too, the
+reference runs. The environment variable DEEPMIX_BUILD chooses: `auto` (that order), `none` (the reference), `cpu` or
+`cuda` (an error where it can't be met).
+
+Every compilation works in a folder of its own, and the finished library is renamed into the cache, so a process that
+is killed leaves nothing that another process would load or wait for. A lock of the operating system, which vanishes
+with its process, keeps processes from compiling the same library at the same time.
 """
 
 from __future__ import annotations
@@ -16,12 +20,13 @@ import os
 import shutil
 import sys
 import sysconfig
+import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Literal, get_args
+from typing import IO, Any, Literal, get_args
 
 import torch
 
@@ -100,24 +105,10 @@ def _load(with_cuda: bool) -> Kernels:
         if with_cuda and (missing := why_no_cuda()) is not None:
             raise DeepmixError(missing)
         cached = cache_folder() / f"{name}.so"
-        if not _load_cached(cached):
-            _compile(name, build.operator_sources(with_cuda), with_cuda, is_python_module=False)
+        _load_or_compile(cached, torch.ops.load_library, build.operator_sources(with_cuda), with_cuda)
     except (RuntimeError, OSError, ImportError, DeepmixError) as error:
         raise DeepmixError(_first_line(error) if built is None else f"{reason}; {_first_line(error)}") from error
     return Kernels("compiled on first use", devices, cached, reason)
-
-
-def _load_cached(library: Path) -> bool:
-    """Load a library from the cache, if it is whole; one that doesn't load is deleted, to be compiled again."""
-    if not _is_ready(library):
-        return False
-    try:
-        torch.ops.load_library(library)
-    except OSError:
-        library.with_suffix(".ready").unlink(missing_ok=True)
-        library.unlink(missing_ok=True)
-        return False
-    return True
 
 
 def _first_line(error: Exception) -> str:
@@ -132,12 +123,14 @@ def native() -> ModuleType:
         DeepmixError: it can't be built here.
 
     """
-    for library in (_built_extension("_native", with_cuda=False), cache_folder() / "_native.so"):
-        if library is not None and (library.parent != cache_folder() or _is_ready(library)):
-            with contextlib.suppress(ImportError):  # of another Python, or damaged
-                return _import(library)
+    library = _built_extension("_native", with_cuda=False)
+    if library is not None:
+        with contextlib.suppress(ImportError):  # built for another Python, or damaged
+            return _import(library)
+    cached = cache_folder() / "_native.so"
     try:
-        return _compile("_native", build.native_sources(), with_cuda=False, is_python_module=True)
+        module: ModuleType = _load_or_compile(cached, _import, build.native_sources(), with_cuda=False)
+        return module
     except (RuntimeError, OSError, ImportError, DeepmixError) as error:
         raise DeepmixError(f"the module for NumPy can't be built: {_first_line(error)}") from error
 
@@ -160,32 +153,104 @@ def _built_extension(name: str, with_cuda: bool) -> Path | None:
     return None
 
 
-def _is_ready(library: Path) -> bool:
-    return library.with_suffix(".ready").exists()
+def _load_or_compile(library: Path, load: Callable[[Path], Any], sources: list[Path], with_cuda: bool) -> Any:
+    """Load a library from the cache; compile it if the cache has none that is whole and loads here.
 
+    Args:
+        library: where the cache keeps it.
+        load: loads it; raises OSError or ImportError where it can't.
+        sources: the files it is compiled from.
+        with_cuda: whether nvcc compiles some of them.
 
-def _compile(name: str, files: list[Path], with_cuda: bool, *, is_python_module: bool) -> ModuleType:
-    """Compile a library into the cache and load it; processes wait for each other."""
+    Returns:
+        The module, where `load` returns one.
+
+    """
+    with contextlib.suppress(OSError, ImportError):
+        if _is_whole(library):
+            return load(library)
     if (missing := why_no_compiler()) is not None:
         raise DeepmixError(missing)
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with _compiling_alone(library.parent):
+        with contextlib.suppress(OSError, ImportError):
+            if _is_whole(library):  # another process has compiled it meanwhile
+                return load(library)
+        return _compile(library, sources, with_cuda, is_python_module=load is _import)
+
+
+def _is_whole(library: Path) -> bool:
+    """Whether the mark beside a library says that it is finished, and that it has as many bytes as it then had."""
+    try:
+        return library.stat().st_size == int(_mark(library).read_text())
+    except (OSError, ValueError):
+        return False
+
+
+def _mark(library: Path) -> Path:
+    return library.with_suffix(".ready")
+
+
+@contextlib.contextmanager
+def _compiling_alone(folder: Path) -> Iterator[None]:
+    """Hold the cache folder's lock, waiting for the process that has it; the system frees it when its holder ends."""
+    with (folder / "compiling.lock").open("w") as file:
+        if _lock(file):
+            for abandoned in folder.parent.glob(_build_folders(folder) + "*"):
+                shutil.rmtree(abandoned, ignore_errors=True)
+        yield
+
+
+def _lock(file: IO[str]) -> bool:
+    """Lock a file until it is closed, waiting if need be; return whether this system and disk can lock files."""
+    try:
+        import fcntl  # POSIX only
+    except ImportError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("deepmix: another process is compiling the kernels; waiting for it ...", file=sys.stderr, flush=True)
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:  # some network disks have no locks; processes then compile side by side
+        return False
+    return True
+
+
+def _build_folders(folder: Path) -> str:
+    """Return how the names of the folders begin in which the libraries of a cache folder are compiled."""
+    return f"{folder.name}.build-"
+
+
+def _compile(library: Path, sources: list[Path], with_cuda: bool, *, is_python_module: bool) -> Any:
+    """Compile a library in a new folder, load it and rename it into the cache; return the module, if it is one."""
     from torch.utils import cpp_extension  # slow to import, and rarely needed
 
-    folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
+    name, cache = library.stem, library.parent
     print(f"deepmix: compiling {name} once, about a minute ...", file=sys.stderr, flush=True)
-    with _ninja_on_path(), warnings.catch_warnings():
+    with (
+        tempfile.TemporaryDirectory(
+            prefix=_build_folders(cache), dir=cache.parent, ignore_cleanup_errors=True
+        ) as folder,
+        _ninja_on_path(),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
-        module = cpp_extension.load(
+        loaded = cpp_extension.load(
             name=name,
-            sources=[str(path) for path in files],
+            sources=[str(path) for path in sources],
             extra_cflags=build.cpp_flags(with_cuda=with_cuda),
             extra_cuda_cflags=build.cuda_flags(),
-            build_directory=str(folder),
+            build_directory=folder,
             with_cuda=with_cuda,
             is_python_module=is_python_module,
         )
-    (folder / f"{name}.ready").touch()
-    return module
+        with (Path(folder) / f"{name}.so").open("rb+") as built:
+            os.fsync(built.fileno())  # the mark must not reach the disk before the library
+            n_bytes = built.seek(0, os.SEEK_END)
+        os.replace(built.name, library)
+        _mark(library).write_text(f"{n_bytes}\n")
+    return loaded
 
 
 @contextlib.contextmanager
@@ -200,7 +265,7 @@ def _ninja_on_path() -> Iterator[None]:
 
 
 def cache_folder() -> Path:
-    """Return where kernels compiled on first use are kept: one folder a torch version, Python and source."""
+    """Return where kernels compiled on first use are kept: one folder per torch version, Python and sources."""
     root = os.environ.get("TORCH_EXTENSIONS_DIR")
     base = Path(root) if root else Path.home() / ".cache" / "torch_extensions"
     key = f"{torch.__version__} {sys.implementation.cache_tag} {build.source_hash()}"

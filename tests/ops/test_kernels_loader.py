@@ -41,7 +41,7 @@ def test_without_a_compiler_the_reference_runs_and_says_so(monkeypatch: pytest.M
     with pytest.warns(RuntimeWarning, match="'no-such-compiler' was not found; install one"):
         loaded = loader.load_kernels()
     assert loaded.path == "reference"
-    loader.load_kernels()  # says it once
+    loader.load_kernels()  # warns only once
 
 
 def test_a_choice_that_cannot_be_met_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,13 +69,13 @@ def test_every_source_is_listed() -> None:
     on_disk = {path.name for path in build.folder().rglob("*") if path.suffix in {".cpp", ".cu"}}
     assert listed == on_disk
     with_cuda = build.operator_sources(with_cuda=True)
-    assert len({path.name for path in with_cuda}) == len(with_cuda)  # on first use, all objects share a folder
+    assert len({path.name for path in with_cuda}) == len(with_cuda)  # all objects are put in one folder
     suffixes = {path.suffix for path in build.folder().rglob("*") if path.is_file()}
-    assert suffixes <= {".cpp", ".cu", ".h", ".sh"}  # what else there were would be neither hashed nor installed
+    assert suffixes <= {".cpp", ".cu", ".h", ".sh"}  # any other file would be neither hashed nor installed
 
 
 def broken(library: Path) -> Path:
-    """Write what is no library; another torch's, whose symbols are missing, fails to load in the same way."""
+    """Write a file that fails to load, as a library of another torch does, whose symbols are missing."""
     library.parent.mkdir(parents=True, exist_ok=True)
     library.write_bytes(b"\x7fELF")
     return library
@@ -87,27 +87,27 @@ def test_a_built_extension_that_does_not_load_is_compiled_again(
     library = broken(tmp_path / "_ops.abi3.so")
     compiled = []
     monkeypatch.setattr(loader, "_built_extension", lambda name, with_cuda: library)
-    monkeypatch.setattr(loader, "_compile", lambda name, *a, **k: compiled.append(name))
+    monkeypatch.setattr(loader, "_compile", lambda library, *a, **k: compiled.append(library.stem))
     monkeypatch.setenv("DEEPMIX_BUILD", "cpu")
     loaded = loader.load_kernels()
     assert compiled == ["_ops"]
     assert loaded.path == "compiled on first use"
     assert loaded.reason.startswith("the extension built when deepmix was installed doesn't load")
-    assert library.exists()  # it isn't ours to delete
+    assert library.exists()  # whoever installed deepmix may delete it, we may not
 
 
 def test_a_cached_library_that_does_not_load_is_compiled_again(monkeypatch: pytest.MonkeyPatch) -> None:
     library = broken(loader.cache_folder() / "_ops.so")
-    library.with_suffix(".ready").touch()
+    library.with_suffix(".ready").write_text("4")
     compiled = []
-    monkeypatch.setattr(loader, "_compile", lambda name, *a, **k: compiled.append(library.exists()))
+    monkeypatch.setattr(loader, "_compile", lambda library, *a, **k: compiled.append(library))
     monkeypatch.setenv("DEEPMIX_BUILD", "cpu")
     assert loader.load_kernels().path == "compiled on first use"
-    assert compiled == [False]  # removed first, or the builder would think it done
+    assert compiled == [library]
 
 
 def test_without_kernels_for_cuda_those_for_the_cpu_still_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    def compile_cpu_only(name: str, files: list[Path], with_cuda: bool, *, is_python_module: bool) -> None:
+    def compile_cpu_only(library: Path, sources: list[Path], with_cuda: bool, *, is_python_module: bool) -> None:
         if with_cuda:
             raise RuntimeError("no cuda_runtime.h\nand more")
 
