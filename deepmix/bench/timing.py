@@ -214,10 +214,24 @@ def _call(name: str, form: Form, backward: bool) -> Callable[[], object]:
                 return function(*inputs)
 
         return forward
-    # torch.autograd.grad but for its symbolic comparison of shapes: 50 us that a training step, whose loss is a
-    # scalar, does not pay.
-    engine, upstream = torch.autograd.Variable._execution_engine, tuple(form.upstream)
-    return lambda: engine.run_backward(function(*inputs), upstream, False, False, inputs)
+    upstream = tuple(form.upstream)
+    return lambda: gradients_of(function(*inputs), inputs, upstream)
+
+
+def gradients_of(
+    outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], upstream: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    """Return what `torch.autograd.grad` does, without its comparison of symbolic shapes.
+
+    With 128 rows, 10 components and latent dimensions, on one thread of an AMD EPYC, the comparison takes 40 to 75 us of
+    160 to 300 us; a training step, whose loss is a scalar, does not pay for it. Without torch's private name,
+    `torch.autograd.grad` itself is called.
+    """
+    engine = getattr(torch.autograd.Variable, "_execution_engine", None)
+    if engine is None:
+        return torch.autograd.grad(outputs, inputs, upstream)
+    gradients: tuple[Tensor, ...] = engine.run_backward(outputs, upstream, False, False, inputs)
+    return gradients
 
 
 def _error(form: Form, backward: bool, name: str = "kernel") -> float:

@@ -113,7 +113,7 @@ def _write_onnx(program: Any, rows: Any, path: Path) -> None:
 
 
 def _write_pt2(program: Any, rows: Any, path: Path) -> None:
-    program._example_inputs = None  # torch would pickle them
+    program.example_inputs = None  # torch would pickle them
     content = io.BytesIO()
     torch.export.save(program, content)
     path.write_bytes(content.getvalue())

@@ -1,8 +1,8 @@
 """What the compiled operators need in Python: shapes without data, gradients and batching rules.
 
-Each operator's backward pass is an operator too, so that it traces and compiles like any other; it
-recomputes from the inputs what the forward pass did not return. Outputs an operator has no use for have
-no elements. See `deepmix.maths.values` for the shape legend; arguments are those of `csrc/ops.cpp`.
+Each operator's backward pass is an operator too, so it traces and compiles like any other; it recomputes from the
+inputs whatever the forward pass did not return. An output that a call does not need has no elements. The shape legend
+is in `deepmix.maths.values`; the arguments are those of `csrc/ops.cpp`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from deepmix.kernels import shortcuts
 
 MaybeTensor = Tensor | None
 
@@ -49,35 +51,34 @@ _functions: dict[str, Callable[..., Any]] = {}
 
 
 def call(name: str, *inputs: Any) -> Any:
-    """Call an operator, with gradients where they are wanted.
+    """Call an operator, and record its gradient where one is wanted.
 
-    Eager autograd goes by an `autograd.Function`, which at 128 rows takes two thirds of the time that the
-    dispatcher's way takes, and no gradient by neither, which takes half; under torch.compile and torch.func the
-    operator itself is called.
+    Eager autograd uses an `autograd.Function`, which is faster than the dispatcher (`deepmix.kernels.shortcuts` has the
+    times). Under torch.compile and torch.func the operator itself is called.
     """
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
-        return getattr(torch.ops.deepmix, name).default(*inputs)
+    operator = getattr(torch.ops.deepmix, name).default
+    if torch.compiler.is_compiling() or shortcuts.may_be_transformed():
+        return operator(*inputs)
     if torch.is_grad_enabled():
         return _functions[name](*inputs)
-    with torch._C._AutoDispatchBelowAutograd():
-        return getattr(torch.ops.deepmix, name).default(*inputs)
+    with shortcuts.below_autograd():
+        return operator(*inputs)
 
 
 def _function(
     operator: Callable[..., Any], save: Callable[..., None], backward: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """Return the operator with its gradient; `forward` saves too, since a separate setup_context costs 30 us more."""
+    """Return the operator with its gradient; `forward` saves too, because a separate setup_context costs 30 us more."""
 
     def forward(ctx: Any, *inputs: Any) -> Any:
-        with torch._C._AutoDispatchBelowAutograd():  # as torch.library's own; autograd is what this function does
+        with shortcuts.below_autograd():
             output = operator(*inputs)
         save(ctx, inputs, output)
         return output
 
     rules = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
     function: type[torch.autograd.Function] = type("Kernel", (torch.autograd.Function,), rules)
-    # `apply` as written in C++, which torch's stubs lack: the Python one around it, for torch.func, costs 20 us more.
-    apply: Callable[..., Any] = super(torch.autograd.Function, function).apply  # type: ignore[misc]
+    apply: Callable[..., Any] = function.apply
     return apply
 
 
@@ -85,9 +86,9 @@ def _new(like: Tensor, *shape: int | torch.SymInt) -> Tensor:
     return like.new_empty(shape)
 
 
-def _none_like(given: MaybeTensor, like: Tensor) -> Tensor:
-    """Return a fake gradient: of `given`'s shape, or of no elements where there is nothing to differentiate."""
-    return like.new_empty((0,) if given is None else given.shape)
+def _gradient_like(value: MaybeTensor, like: Tensor) -> Tensor:
+    """Return a fake gradient: of the value's shape, or without elements where there is no value."""
+    return like.new_empty((0,) if value is None else value.shape)
 
 
 def _mixture_posterior_fake(
@@ -117,7 +118,7 @@ def _mixture_posterior_backward_fake(
     *saved_and_upstream: MaybeTensor,
 ) -> tuple[Tensor, ...]:
     inputs = (z, mean, log_var, prior_mean, prior_log_var, log_weight, log_likelihood)
-    return tuple(_none_like(given, z) for given in inputs)
+    return tuple(_gradient_like(value, z) for value in inputs)
 
 
 def _save_mixture_posterior(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -129,7 +130,7 @@ def _save_mixture_posterior(ctx: Any, inputs: tuple[Any, ...], output: tuple[Ten
 def _mixture_posterior_backward(ctx: Any, *upstream: MaybeTensor) -> tuple[MaybeTensor, ...]:
     *inputs, log_q_NK = ctx.saved_tensors
     gradients = torch.ops.deepmix.mixture_posterior_backward.default(*inputs, *ctx.switches, log_q_NK, *upstream)
-    return (*(None if given is None else d for given, d in zip(inputs, gradients, strict=True)), None, None)
+    return (*(None if value is None else d for value, d in zip(inputs, gradients, strict=True)), None, None)
 
 
 def _sampled_mixture_posterior_fake(noise: Tensor, *others: Any) -> tuple[Tensor, ...]:
@@ -139,7 +140,7 @@ def _sampled_mixture_posterior_fake(noise: Tensor, *others: Any) -> tuple[Tensor
 
 
 def _sampled_mixture_posterior_backward_fake(noise: Tensor, *others: Any) -> tuple[Tensor, ...]:
-    return tuple(_none_like(given, noise) for given in others[:5])
+    return tuple(_gradient_like(value, noise) for value in others[:5])
 
 
 def _save_sampled_mixture_posterior(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -154,7 +155,7 @@ def _sampled_mixture_posterior_backward(ctx: Any, *upstream: MaybeTensor) -> tup
         *inputs, *ctx.switches, log_q_NK, *upstream
     )
     noise_has_none = None
-    by_inputs = (None if given is None else d for given, d in zip(inputs[1:], gradients, strict=True))
+    by_inputs = (None if value is None else d for value, d in zip(inputs[1:], gradients, strict=True))
     return (noise_has_none, *by_inputs, None, None)
 
 
@@ -166,7 +167,7 @@ def _component_log_prob_fake(z: Tensor, mean: Tensor, spread: Tensor, log_weight
 def _component_log_prob_backward_fake(
     z: Tensor, mean: Tensor, spread: Tensor, log_weight: Tensor, *saved_and_upstream: MaybeTensor
 ) -> tuple[Tensor, ...]:
-    return tuple(z.new_empty(given.shape) for given in (z, mean, spread, log_weight))
+    return tuple(z.new_empty(value.shape) for value in (z, mean, spread, log_weight))
 
 
 def _save_component_log_prob(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
@@ -192,7 +193,7 @@ def _component_kl_fake(mean: Tensor, log_var: Tensor, prior_mean: MaybeTensor, p
 def _component_kl_backward_fake(
     mean: Tensor, log_var: Tensor, prior_mean: MaybeTensor, prior_log_var: MaybeTensor, by_kl: Tensor
 ) -> tuple[Tensor, ...]:
-    return tuple(_none_like(given, mean) for given in (mean, log_var, prior_mean, prior_log_var))
+    return tuple(_gradient_like(value, mean) for value in (mean, log_var, prior_mean, prior_log_var))
 
 
 def _save_component_kl(ctx: Any, inputs: tuple[MaybeTensor, ...], output: Tensor) -> None:
@@ -202,7 +203,7 @@ def _save_component_kl(ctx: Any, inputs: tuple[MaybeTensor, ...], output: Tensor
 def _component_kl_backward(ctx: Any, by_kl: Tensor) -> tuple[MaybeTensor, ...]:
     inputs = ctx.saved_tensors
     gradients = torch.ops.deepmix.component_kl_backward.default(*inputs, by_kl)
-    return tuple(None if given is None else d for given, d in zip(inputs, gradients, strict=True))
+    return tuple(None if value is None else d for value, d in zip(inputs, gradients, strict=True))
 
 
 def _one_by_one(operator: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,0 +1,32 @@
+"""Private names of torch that save time, each behind a function that does without where torch has it no more.
+
+The times are medians of 650 calls in random order: torch 2.13, one thread of an AMD EPYC, float32, 128 rows,
+10 components and 10 latent dimensions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from torch import _C
+
+
+def may_be_transformed() -> bool:
+    """Whether a transform of torch.func may be active, under which an `autograd.Function` of ours does not work.
+
+    Where none is, forward and backward pass of `component_kl` take 180 us in place of the 234 us that they take by the
+    dispatcher, and those of `mixture_posterior` 318 us in place of 443 us. Without torch's name, the answer is yes.
+    """
+    is_active = getattr(_C, "_are_functorch_transforms_active", None)
+    return is_active is None or is_active()
+
+
+def below_autograd() -> contextlib.AbstractContextManager[object]:
+    """Return a context in which an operator is called without the Python code that records its gradient.
+
+    It is for where there is nothing to record. `component_kl` then takes 44 us in place of 60 us, and
+    `mixture_posterior` 77 us in place of 99 us. Without torch's name, that code runs and records nothing.
+    """
+    guard = getattr(_C, "_AutoDispatchBelowAutograd", contextlib.nullcontext)
+    context: contextlib.AbstractContextManager[object] = guard()
+    return context
