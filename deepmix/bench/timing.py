@@ -223,8 +223,8 @@ def gradients_of(
 ) -> tuple[Tensor, ...]:
     """Return what `torch.autograd.grad` does, without its comparison of symbolic shapes.
 
-    With 128 rows, 10 components and latent dimensions, on one thread of an AMD EPYC, the comparison takes 40 to 75 us of
-    160 to 300 us; a training step, whose loss is a scalar, does not pay for it. Without torch's private name,
+    With 128 rows, 10 components and latent dimensions, on one thread of an AMD EPYC, the comparison takes 40 to 75 us
+    of 160 to 300 us; a training step, whose loss is a scalar, does not pay for it. Without torch's private name,
     `torch.autograd.grad` itself is called.
     """
     engine = getattr(torch.autograd.Variable, "_execution_engine", None)

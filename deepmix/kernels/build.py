@@ -9,15 +9,15 @@ import hashlib
 from pathlib import Path
 
 STABLE_ABI = "0x020a000000000000"
-"""LibTorch's stable ABI of torch 2.10, the first with what the kernels use; the binary works with later ones."""
+"""LibTorch's stable ABI as of torch 2.10, the first that has what the kernels use; later versions load it too."""
 
 
 CUDA_ARCHITECTURES = ("80", "86", "89", "90", "100")
-"""Ampere to Blackwell; 80 runs on every later minor of its generation, and PTX of the last on what follows."""
+"""Ampere to Blackwell. Code for 80 also runs on later minor versions; the last one's PTX runs on later GPUs."""
 
 
 def folder() -> Path:
-    """Return where the sources are: in an installed package, or beside it in a checkout."""
+    """Return the folder of the sources: inside an installed package, or beside it in a checkout."""
     package = Path(__file__).parents[1]
     installed = package / "csrc"
     return installed if installed.is_dir() else package.parent / "csrc"
@@ -32,7 +32,7 @@ def operator_sources(with_cuda: bool) -> list[Path]:
 
 
 def native_sources() -> list[Path]:
-    """Return the files of the module for NumPy callers."""
+    """Return the files of the module that NumPy code calls."""
     return [folder() / "numpy.cpp", *_cpu_sources()]
 
 
@@ -50,7 +50,7 @@ def source_hash() -> str:
 
 
 def built_from(with_cuda: bool) -> bytes:
-    """Return the text every library carries, by which a stale one is known."""
+    """Return the text that every library contains, so that one built from other sources is recognised."""
     return f"deepmix sources {source_hash()} for {'cuda' if with_cuda else 'cpu'}".encode()
 
 

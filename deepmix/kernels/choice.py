@@ -1,4 +1,4 @@
-"""Whether a kernel or the reference computes."""
+"""Decides whether a kernel or the reference computes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _reference_only = False
 
 @contextlib.contextmanager
 def reference_only() -> Iterator[None]:
-    """Let plain PyTorch compute what the kernels would, to compare the two."""
+    """Let plain PyTorch compute in place of the kernels, to compare the two."""
     global _reference_only
     _reference_only = True
     try:
@@ -23,13 +23,13 @@ def reference_only() -> Iterator[None]:
 
 
 def look_for_kernel(device_type: str) -> bool:
-    """Say whether a kernel computes on this type of device, loading the kernels if need be."""
+    """Return whether a kernel computes on this type of device; the first call loads the kernels."""
     return not _reference_only and device_type in kernel_devices()
 
 
 @functools.cache
 def kernel_devices() -> frozenset[str]:
-    """Load and register the kernels, once; return the device types that have them."""
+    """Load and register the kernels, once per process, and return the device types that have them."""
     devices = loader.load_kernels().devices
     if devices:
         autograd.register()

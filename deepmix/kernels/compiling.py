@@ -1,6 +1,7 @@
-"""What torch.compile may take as constant while it traces `deepmix.kernels.ops`, which imports this only then.
+"""The question that torch.compile answers once, as a constant, while it traces `deepmix.kernels.ops`.
 
-`assume_constant_result` imports torch's compiler, more than a second that no other command should wait for.
+`ops` imports this module only while it is traced: `assume_constant_result` imports torch's compiler, which takes more
+than a second.
 """
 
 from __future__ import annotations

@@ -38,14 +38,14 @@ Choice = Literal["auto", "none", "cpu", "cuda"]
 
 @dataclass(frozen=True)
 class Kernels:
-    """What was loaded."""
+    """The kernels that were loaded, or the reference in their place."""
 
     path: Literal["ahead of time", "compiled on first use", "reference"]
     devices: frozenset[str]
-    """Device types with kernels; on others the reference runs."""
+    """Types of device that have kernels; on others the reference runs."""
     library: Path | None
     reason: str
-    """Why this path, in words."""
+    """Why this path was taken, in words."""
 
 
 def choice() -> Choice:
@@ -59,10 +59,10 @@ def choice() -> Choice:
 
 @functools.cache
 def load_kernels() -> Kernels:
-    """Load the operators, once in this process.
+    """Load the operators, once per process.
 
     Raises:
-        UsageError: DEEPMIX_BUILD asks for what this machine can't do.
+        UsageError: this machine can't do what DEEPMIX_BUILD asks for.
 
     """
     wanted = choice()
@@ -89,7 +89,7 @@ def load_kernels() -> Kernels:
 
 
 def _load(with_cuda: bool) -> Kernels:
-    """Load the operators for the CPU, and for CUDA too; a DeepmixError says why that can't be done."""
+    """Load the operators for the CPU and, if asked, for CUDA; a DeepmixError says why that is impossible."""
     devices = frozenset({"cpu", "cuda"} if with_cuda else {"cpu"})
     reason = f"no extension built from these sources for {'CUDA' if with_cuda else 'the CPU'} is installed"
     built = _built_extension("_ops", with_cuda)
@@ -117,10 +117,10 @@ def _first_line(error: Exception) -> str:
 
 @functools.cache
 def native() -> ModuleType:
-    """Return the module for NumPy callers and build facts, building it if need be.
+    """Return the module that NumPy code calls and that knows how it was built; compile it if need be.
 
     Raises:
-        DeepmixError: it can't be built here.
+        DeepmixError: it can't be compiled here.
 
     """
     library = _built_extension("_native", with_cuda=False)
@@ -145,7 +145,7 @@ def _import(library: Path) -> ModuleType:
 
 
 def _built_extension(name: str, with_cuda: bool) -> Path | None:
-    """Return the extension that setup.py built from these very sources, if any."""
+    """Return the extension that setup.py built from the sources as they are now, if there is one."""
     mark = build.built_from(with_cuda)
     for library in sorted(Path(__file__).parents[1].glob(f"{name}.*so")):
         if mark in library.read_bytes():
@@ -255,7 +255,7 @@ def _compile(library: Path, sources: list[Path], with_cuda: bool, *, is_python_m
 
 @contextlib.contextmanager
 def _ninja_on_path() -> Iterator[None]:
-    """Let torch find the ninja of an environment that is used without being activated."""
+    """Let torch find ninja in an environment that has not been activated."""
     path = os.environ.get("PATH", "")
     os.environ["PATH"] = os.pathsep.join([path, sysconfig.get_path("scripts")])
     try:
@@ -273,7 +273,7 @@ def cache_folder() -> Path:
 
 
 def why_no_compiler() -> str | None:
-    """Return what compiling on first use lacks, with the cure, or None."""
+    """Return what is missing to compile on first use, with the cure; None if nothing is."""
     if not build.folder().is_dir():
         return "the kernels' sources are missing; install deepmix again"
     with _ninja_on_path():
@@ -287,7 +287,7 @@ def why_no_compiler() -> str | None:
 
 
 def why_no_cuda() -> str | None:
-    """Return what kernels for CUDA lack, with the cure, or None."""
+    """Return what is missing for the kernels on CUDA, with the cure; None if nothing is."""
     if torch.version.cuda is None:
         return f"torch {torch.__version__} is built without CUDA; install a CUDA build of it"
     if shutil.which("nvcc") is None and "CUDA_HOME" not in os.environ:

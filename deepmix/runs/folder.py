@@ -22,7 +22,7 @@ from deepmix.runs.store import RunStore
 
 @final
 class RunFolder(RunStore):
-    """One run's files. Every file but `metrics.jsonl` is written whole or not at all."""
+    """The files of one run. Every file but `metrics.jsonl` is written whole or not at all."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -86,7 +86,7 @@ class RunFolder(RunStore):
         self._old = None
 
     def has(self, name: str | Path) -> bool:
-        """Whether the file is there."""
+        """Return whether the file exists."""
         return (self.path / name).is_file()
 
     def write_json(self, name: str, value: Any) -> None:
@@ -110,7 +110,7 @@ class RunFolder(RunStore):
             lines.write(json.dumps(row) + "\n")
 
     def keep_epochs(self, n_lines: int) -> None:
-        """Cut metrics.jsonl after its first `n_lines` whole lines (those a checkpoint knows of)."""
+        """Cut metrics.jsonl after its first `n_lines` whole lines, those that a checkpoint knows."""
         with self._writing(EPOCHS) as path:
             lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
             write_atomically(path, "".join(lines[:n_lines]).encode())

@@ -1,4 +1,4 @@
-"""Which path the kernels take: each choice of DEEPMIX_BUILD, and machines that lack something."""
+"""The path the kernels take with each choice of DEEPMIX_BUILD, and on machines where something is missing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deepmix.kernels import build, loader
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Load as a new process would, with an empty cache; the loaded operators stay loaded."""
+    """Load as a new process with an empty cache does; operators that are loaded already stay loaded."""
     loader.load_kernels.cache_clear()
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
     monkeypatch.setattr(loader, "_built_extension", lambda name, with_cuda: None)
