@@ -1,8 +1,27 @@
-"""The errors a user can meet: one sentence each, naming the cause and the cure."""
+"""The errors a user can meet: one sentence each that names the cause and the cure.
+
+A message raised in the core names an option by `option("components")`. Each face of deepmix then spells it as its users
+write it: `--components` on the command line, `n_components` in Python.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
+
+Spelling = Callable[[str, str | None], str]
+"""How a face writes an option: from its name, and the value it is to be given (or None), to text."""
+
+
+OPENS, PARTS, CLOSES = "\ufdd0", "\ufdd1", "\ufdd2"
+"""Characters around an option in a message. Unicode keeps them for use inside programs, so no text holds them."""
+
+
+MARKED = re.compile(f"{OPENS}([^{OPENS}{PARTS}{CLOSES}]*)(?:{PARTS}([^{OPENS}{PARTS}{CLOSES}]*))?{CLOSES}")
+
+
+STORED = re.compile(r"`([A-Za-z_]\w*(?:\.\w+)*)(?:=([^`]*))?`")
+"""An option in a text that is stored, in backquotes: `beta` or `scale=standard`."""
 
 __all__ = ["DeepmixError", "UsageError", "unknown_choice"]
 
@@ -12,6 +31,14 @@ class DeepmixError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        """Return the message with the options' plain names."""
+        return self.spelled(plain)
+
+    def spelled(self, spelling: Spelling) -> str:
+        """Return the message with its options as a face writes them."""
+        return spell(super().__str__(), spelling)
+
 
 class UsageError(DeepmixError):
     """What was asked for can't be done as asked; the command line exits with status 2."""
@@ -19,7 +46,33 @@ class UsageError(DeepmixError):
     exit_code = 2
 
 
+def option(name: str, value: object = None) -> str:
+    """Return an option as messages hold it, for each face to spell.
+
+    Args:
+        name: the option's name in a configuration, such as 'components' or 'label_column'.
+        value: what the message advises to set it to, such as 'standard' for 'scale'.
+
+    """
+    return f"{OPENS}{name}{CLOSES}" if value is None else f"{OPENS}{name}{PARTS}{value}{CLOSES}"
+
+
+def plain(name: str, value: str | None) -> str:
+    """Spell an option by its name alone, as `name` or `name=value`."""
+    return name if value is None else f"{name}={value}"
+
+
+def spell(text: str, spelling: Spelling) -> str:
+    """Return a text with the options that `option` marked as a face writes them."""
+    return MARKED.sub(lambda match: spelling(match[1], match[2]), text)
+
+
+def spell_stored(text: str, spelling: Spelling) -> str:
+    """Return a stored text, such as a warning in metrics.json, with the options in backquotes as a face writes them."""
+    return STORED.sub(lambda match: spelling(match[1], match[2]), text)
+
+
 def unknown_choice(what: str, given: object, choices: Iterable[str]) -> UsageError:
-    """Return the error for a name that is not among the choices, listing them."""
+    """Return the error for a name that is not among the choices, which it lists."""
     listed = ", ".join(sorted(choices)) or "none"
     return UsageError(f"unknown {what} '{given}'; choose one of: {listed}")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from deepmix.data.sparse_checks import CHECKED, check_sparse
 from deepmix.errors import UsageError
 from deepmix.maths import Array
 
@@ -22,7 +23,12 @@ def as_table(x: Any) -> Any:
         UsageError: they are not numbers, or have no rows and columns.
 
     """
-    x = x.tocsr() if sparse.issparse(x) else np.asanyarray(x)
+    if sparse.issparse(x):
+        x = x if x.format in CHECKED else x.tocsr()
+        check_sparse(x)
+        x = x.tocsr()
+    else:
+        x = np.asanyarray(x)
     if x.ndim > 2:
         x = x.reshape(len(x), -1)
     if x.ndim != 2:

@@ -9,7 +9,7 @@ from pathlib import Path
 from deepmix.data.arrange import SplitOptions
 from deepmix.data.files import load_file
 from deepmix.data.split import Split
-from deepmix.errors import UsageError
+from deepmix.errors import UsageError, option
 
 
 def find_prepared(name: str, data_dir: Path) -> Path | None:
@@ -35,7 +35,7 @@ def load_prepared(
     if data_dir is None:
         raise UsageError(
             f"data set '{name}' is read from {file_name} in a data folder, or fetched into one; "
-            "name it by --data-dir or DEEPMIX_DATA"
+            f"name it by {option('data_dir')} or DEEPMIX_DATA"
         )
     if not data_dir.is_dir():
         raise UsageError(f"the data folder '{data_dir}' does not exist; choose another with --data-dir")

@@ -1,0 +1,130 @@
+"""A data file as a table: the names of its columns, and its rows and labels, whole or in blocks."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from deepmix.errors import UsageError
+from deepmix.maths import Array
+
+BLOCK_VALUES = 4_000_000
+"""How many numbers one block holds: 32 MB of them as float64."""
+
+
+class TableRows(NamedTuple):
+    """Some rows of a table with their labels."""
+
+    rows: Any
+    """(n, D) or (n, ...), an array, a memory map or a CSR matrix."""
+    labels: Array | None
+    """(n,) of any type; None where the labels are not wanted or there are none."""
+
+
+@dataclass(frozen=True)
+class LabelColumn:
+    """Which column of a file holds labels. In training it must be there; new rows may come with or without it."""
+
+    wanted: str | None
+    """The column's name, or its number from 1; of a .npz file, the key of an array; None: there are no labels."""
+    n_features: int | None = None
+    """For new rows, the number of columns the model takes; None in training."""
+
+    @property
+    def training(self) -> bool:
+        """Whether the file is read for training, so that its labels are wanted."""
+        return self.n_features is None
+
+    def position(self, names: Sequence[str] | None, n_columns: int) -> int | None:
+        """Return the label column's position among a file's columns, from 0.
+
+        Args:
+            names: the columns' names, if they have any.
+            n_columns: how many columns the file has.
+
+        Returns:
+            None if no labels were asked for, or if new rows come without them: a name that is not there, or a number
+            where the file has no column more than the model takes.
+
+        Raises:
+            UsageError: the rows are for training and the column is not there.
+
+        """
+        if self.wanted is None:
+            return None
+        if names is not None and self.wanted in names:
+            return names.index(self.wanted)
+        if not self.training:
+            return int(self.wanted) - 1 if self._is_number(n_columns) and n_columns == self._n_with_labels else None
+        if self._is_number(n_columns):
+            return int(self.wanted) - 1
+        listed = list(names) if names is not None else [str(i + 1) for i in range(n_columns)]
+        shown = ", ".join(listed[:12]) + (", ..." if len(listed) > 12 else "")
+        raise UsageError(f"there is no label column '{self.wanted}'; the columns are: {shown}")
+
+    @property
+    def _n_with_labels(self) -> int:
+        assert self.n_features is not None
+        return self.n_features + 1
+
+    def _is_number(self, n_columns: int) -> bool:
+        return is_column_number(self.wanted, n_columns)
+
+
+def is_column_number(wanted: str | None, n_columns: int) -> bool:
+    """Whether a text is the number of a column, from 1."""
+    return wanted is not None and wanted.isascii() and wanted.isdigit() and 1 <= int(wanted) <= n_columns
+
+
+class TableFile(abc.ABC):
+    """An open data file. Opening it reads no more than is needed to know its columns."""
+
+    columns: list[str] | None = None
+    """Names of the columns in the order of the rows' values, without the label column; None where it has no names."""
+    n_train: int | None = None
+    """How many of the first rows are for training, where the file says so."""
+
+    @abc.abstractmethod
+    def blocks(self) -> Iterator[TableRows]:
+        """Give the rows block by block, in order, once; a block holds about BLOCK_VALUES numbers.
+
+        Raises:
+            UsageError: a row can't be used; the message names it.
+            Exception: whatever the library that reads the format raises at a damaged file.
+
+        """
+
+    @abc.abstractmethod
+    def whole(self) -> TableRows:
+        """Return all rows at once, in place of `blocks`; the same errors."""
+
+
+def block_rows(n_columns: int) -> int:
+    """Return how many rows of so many columns one block holds."""
+    return max(BLOCK_VALUES // max(n_columns, 1), 1)
+
+
+def join_blocks(blocks: Iterator[TableRows], n_columns: int) -> TableRows:
+    """Return the rows of all blocks in one array, (N, n_columns); a single block is not copied."""
+    read = list(blocks)
+    if not read:
+        return TableRows(np.zeros((0, n_columns)), None)
+    if len(read) == 1:
+        return read[0]
+    labels = [block.labels for block in read if block.labels is not None]
+    return TableRows(np.concatenate([block.rows for block in read]), np.concatenate(labels) if labels else None)
+
+
+def without_column(rows: Any, position: int | None) -> Any:
+    """Return rows (N, D), dense or CSR, without one column; None takes none away."""
+    if position is None:
+        return rows
+    if isinstance(rows, np.ndarray):
+        return np.delete(rows, position, axis=1)
+    kept: npt.NDArray[np.int64] = np.delete(np.arange(rows.shape[1]), position)
+    return rows[:, kept]
