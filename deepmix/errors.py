@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
+__all__ = ["DeepmixError", "UsageError", "option", "unknown_choice"]
+
+
 Spelling = Callable[[str, str | None], str]
 """How a face writes an option: from its name, and the value it is to be given (or None), to text."""
 
@@ -20,24 +23,25 @@ OPENS, PARTS, CLOSES = "\ufdd0", "\ufdd1", "\ufdd2"
 MARKED = re.compile(f"{OPENS}([^{OPENS}{PARTS}{CLOSES}]*)(?:{PARTS}([^{OPENS}{PARTS}{CLOSES}]*))?{CLOSES}")
 
 
-STORED = re.compile(r"`([A-Za-z_]\w*(?:\.\w+)*)(?:=([^`]*))?`")
-"""An option in a text that is stored, in backquotes: `beta` or `scale=standard`."""
-
-__all__ = ["DeepmixError", "UsageError", "unknown_choice"]
+STORED = re.compile(r"(?<!')`([A-Za-z_]\w*(?:\.\w+)*)(?:=([^`]*))?`(?!')")
+"""An option in a text that is stored, in backquotes: `beta` or `scale=standard`; not a quoted name such as '`a`'."""
 
 
 class DeepmixError(Exception):
-    """Something failed while running; the command line exits with status 1."""
+    """Something failed while running; the command line exits with status 1.
+
+    As text it is the message with the options' plain names.
+    """
 
     exit_code = 1
 
-    def __str__(self) -> str:
-        """Return the message with the options' plain names."""
-        return self.spelled(plain)
+    def __init__(self, message: str) -> None:
+        super().__init__(spell(message, plain))
+        self._marked = message
 
     def spelled(self, spelling: Spelling) -> str:
         """Return the message with its options as a face writes them."""
-        return spell(super().__str__(), spelling)
+        return spell(self._marked, spelling)
 
 
 class UsageError(DeepmixError):
@@ -51,7 +55,8 @@ def option(name: str, value: object = None) -> str:
 
     Args:
         name: the option's name in a configuration, such as 'components' or 'label_column'.
-        value: what the message advises to set it to, such as 'standard' for 'scale'.
+        value: what the message advises to set it to, such as "standard" for "scale"; a word in capitals, such as K,
+            stands for any value.
 
     """
     return f"{OPENS}{name}{CLOSES}" if value is None else f"{OPENS}{name}{PARTS}{value}{CLOSES}"

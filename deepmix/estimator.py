@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from deepmix import runs
-from deepmix.errors import UsageError
+from deepmix.data import check_sparse
+from deepmix.errors import DeepmixError, UsageError, spell_stored
 from deepmix.experiment import MAX_SEED, ExperimentConfig, Parts, prepare_experiment, run_experiment
 from deepmix.inference import LoadedRun, open_run
 from deepmix.maths import Array, Inference
@@ -33,6 +35,17 @@ OPTION_OWNERS = {
     "test_fraction": "data",
 }
 """Parameters that are options of a part, which is named; `n_components` is `components` there."""
+
+
+SPELLINGS = {
+    "components": "n_components",
+    "seed": "random_state",
+    "label_column": "y",
+    "dataset": "X",
+    "out": "folder",
+    "overwrite": "overwrite",
+}
+"""Options that the estimator's parameters, or arguments of its methods, stand for under a name of their own."""
 
 
 log = logging.getLogger("deepmix")
@@ -137,6 +150,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
             ValueError: a parameter or the rows can't be used; the message says why and what to do.
 
         """
+        _refuse_bad_indices(X)
         X = validate_data(self, X, accept_sparse="csr", dtype="numeric", ensure_min_samples=2)
         labels = None if y is None else np.asarray(y)
         check_consistent_length(X, labels)
@@ -149,7 +163,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         for text in prepared.split.warnings:
             warnings.warn(text, UserWarning, stacklevel=2)
         for text in results["warnings"][len(prepared.split.warnings) :]:
-            warnings.warn(text, ConvergenceWarning, stacklevel=2)
+            warnings.warn(spell_stored(text, parameter), ConvergenceWarning, stacklevel=2)
         return self
 
     def predict(self, X: Any) -> Array:
@@ -197,7 +211,12 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
 
         """
         check_is_fitted(self)
-        self.run_.save(runs.RunFolder.create(Path(folder), overwrite=overwrite))
+        if Path(folder).exists() and not overwrite:
+            raise UsageError(f"'{folder}' exists; choose another folder, or add overwrite=True")
+        try:
+            self.run_.save(runs.RunFolder.create(Path(folder), overwrite=overwrite))
+        except UsageError as error:
+            raise UsageError(error.spelled(parameter)) from error
 
     @property
     def _n_features_out(self) -> int:
@@ -245,6 +264,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
 
     def _prepared(self, X: Any) -> Any:
         check_is_fitted(self)
+        _refuse_bad_indices(X)
         X = validate_data(self, X, accept_sparse="csr", dtype="numeric", reset=False)
         with _usage_errors_as_value_errors():
             return self.run_.prepare(X)
@@ -252,6 +272,19 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
     def _infer(self, X: Any) -> Inference:
         prepared = self._prepared(X)
         return self.run_.infer(prepared)
+
+
+PARAMETERS = frozenset([*DeepMixture._get_param_names(), *SPELLINGS.values()])
+"""What the estimator's constructor and its methods take by name."""
+
+
+def parameter(name: str, value: str | None = None) -> str:
+    """Spell an option as the estimator takes it: `n_components`, `head='gmm'` or `settings={'anchor': ...}`."""
+    spelled = SPELLINGS.get(name, name)
+    text = "..." if value is None else value if value.isupper() else repr(value)  # capitals stand for any value
+    if spelled in PARAMETERS:
+        return spelled if value is None else f"{spelled}={text}"
+    return f"settings={{'{name}': {text}}}"
 
 
 def load(run_folder: str | Path, device: str = "auto") -> DeepMixture:
@@ -298,10 +331,19 @@ def _seed(random_state: Any) -> int:
     return int(check_random_state(random_state).randint(MAX_SEED, dtype=np.int64))
 
 
+def _refuse_bad_indices(X: Any) -> None:
+    """Raise a ValueError if a sparse matrix points outside itself, before SciPy converts it."""
+    if sparse.issparse(X) and X.ndim == 2 and X.dtype.kind in "biuf":  # scikit-learn refuses the others
+        with _usage_errors_as_value_errors():
+            check_sparse(X)
+
+
 @contextmanager
 def _usage_errors_as_value_errors() -> Iterator[None]:
-    """Raise what scikit-learn's users expect of a wrong parameter."""
+    """Raise what scikit-learn's users expect of a wrong parameter; messages name options as Python spells them."""
     try:
         yield
     except UsageError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(error.spelled(parameter)) from error
+    except DeepmixError as error:
+        raise DeepmixError(error.spelled(parameter)) from error

@@ -1,4 +1,4 @@
-"""How failures reach a terminal: one sentence, a status, no traceback."""
+"""How failures reach a terminal: one sentence with the command line's own flags, a status, no traceback."""
 
 from __future__ import annotations
 
@@ -8,21 +8,39 @@ from typing import Any
 
 import click
 
-from deepmix.errors import DeepmixError
+from deepmix.errors import DeepmixError, plain
 
 INTERRUPTED = 130
 """The shell's status for a command stopped by Ctrl-C."""
+
+
+FLAGS = frozenset(
+    [
+        *("model", "prior", "posterior", "encoder", "decoder", "init", "head"),
+        *("dataset", "label_column", "data_dir", "components", "latent_dim", "assignment", "beta"),
+        *("epochs", "pretrain_epochs", "batch_size", "lr", "set", "seed", "seeds", "device"),
+        *("config", "out", "overwrite", "resume", "metric", "format", "datasets", "models"),
+    ]
+)
+"""Options that have a flag of their own in some command; every other option is given to --set."""
+
+
+def flag(name: str, value: str | None = None) -> str:
+    """Spell an option as the command line takes it: `--latent-dim`, `--head gmm` or `--set scale=standard`."""
+    if name in FLAGS:
+        return f"--{name.replace('_', '-')}" + ("" if value is None else f" {value}")
+    return f"--set {plain(name, value)}"
 
 
 class Group(click.Group):
     """A command group that turns deepmix's errors into click's."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a DeepmixError or an operating-system error becomes its sentence and status."""
+        """Run the command; turn a DeepmixError or an operating-system error into its sentence and status."""
         try:
             return super().invoke(ctx)
         except DeepmixError as error:
-            raise _click_error(str(error), error.exit_code) from error
+            raise _click_error(error.spelled(flag), error.exit_code) from error
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from deepmix.errors import UsageError, unknown_choice
+from deepmix.errors import UsageError, option, unknown_choice
 
 
 def parse_assignments(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -22,7 +22,7 @@ def parse_assignments(pairs: tuple[str, ...]) -> dict[str, str]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key.strip():
-            raise UsageError(f"--set takes key=value, got '{pair}'")
+            raise UsageError(f"{option('set')} takes key=value, got '{pair}'")
         settings[key.strip()] = value.strip()
     return settings
 

@@ -30,7 +30,9 @@ class SplitOptions:
         default=0.15,
         metadata={"help": "part of the rows held out where there is no official test split (Digits: 270 rows)"},
     )
-    split_seed: int = field(default=0, metadata={"help": "which rows those are; apart from --seed"})
+    split_seed: int = field(
+        default=0, metadata={"help": "which rows those are; does not depend on the seed of the run"}
+    )
     scale: Literal["auto", "none", "standard", "bytes"] = field(
         default="auto",
         metadata={

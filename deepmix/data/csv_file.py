@@ -132,14 +132,14 @@ def csv_numbers(lines: list[str], layout: CsvLayout, left_out: int | None) -> Ar
         ValueError: a cell is not a number or a truth value, or a row has more or fewer cells than the layout.
 
     """
-    ignored: dict[int, Any] = {}
+    ignored: dict[int | str, Any] = {}
     if left_out is not None:
         ignored[left_out] = lambda cell: 0.0  # `usecols` would not notice further cells
     table: dict[str, Any] = {"delimiter": layout.delimiter, "ndmin": 2, "dtype": np.float64, **CsvLayout.TABLE}
     try:
         x = np.loadtxt(lines, converters=ignored or None, **table)
     except ValueError:  # truth values, perhaps: converters take ten times as long
-        converters = {**dict.fromkeys(range(len(layout.columns)), number_of), **ignored}
+        converters: dict[int | str, Any] = {**dict.fromkeys(range(len(layout.columns)), number_of), **ignored}
         x = np.loadtxt(lines, converters=converters, **table)
     if x.shape[1] != len(layout.columns):
         raise ValueError(f"rows of {x.shape[1]} cells below a first line of {len(layout.columns)}")

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from deepmix.errors import DeepmixError, UsageError
+from deepmix.errors import DeepmixError, UsageError, option
 
 CHUNK_BYTES = 1 << 18
 """Read at a time: large enough for speed, small enough for a moving progress bar."""
@@ -94,12 +94,13 @@ def obtain(collection: Collection, data_dir: Path, *, download: bool, prepared: 
         free = shutil.disk_usage(folder).free
     except OSError as error:
         raise UsageError(
-            f"the data folder '{data_dir}' can't be written ({error.strerror}); choose another with --data-dir"
+            f"the data folder '{data_dir}' can't be written ({error.strerror}); "
+            f"choose another with {option('data_dir')}"
         ) from error
     if free < collection.n_bytes - sum(path.stat().st_size for path in found.values()):
         raise UsageError(
             f"data set '{collection.name}' weighs {collection.size} and there are {free / MEGABYTE:,.1f} MB free in "
-            f"'{data_dir}'; choose another folder with --data-dir"
+            f"'{data_dir}'; choose another folder with {option('data_dir')}"
         )
     console = Console(stderr=True)
     console.print(
@@ -137,7 +138,7 @@ def _fetch(file: RemoteFile, url: str, folder: Path, console: Console) -> Path:
         handle, name = tempfile.mkstemp(prefix=f"{file.name}.", suffix=".part", dir=folder)
     except OSError as error:
         raise UsageError(
-            f"the folder '{folder}' can't be written ({error.strerror}); choose another with --data-dir"
+            f"the folder '{folder}' can't be written ({error.strerror}); choose another with {option('data_dir')}"
         ) from error
     temporary = Path(name)
     try:

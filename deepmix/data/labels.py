@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepmix.data.split import Split
-from deepmix.errors import UsageError
+from deepmix.errors import UsageError, option
 from deepmix.maths import Array
 
 UNKNOWN_LABEL = -1
@@ -69,12 +69,17 @@ def with_known_labels(split: Split, n_labelled: int, n_components: int | None) -
         return split
     if split.labels is None:
         raise UsageError(
-            "there are no labels to learn from; name them with --label-column (y in Python), or leave out 'labelled'"
+            f"there are no labels to learn from; name them with {option('label_column')}, "
+            f"or leave out {option('labelled')}"
         )
     known = known_labels(n_labelled, split.labels)
     n_classes = len(np.unique(split.labels[split.train][known[split.train]]))
     if n_classes == 0:
-        raise UsageError(f"every training row has the label {UNKNOWN_LABEL}, for unknown; leave out 'labelled'")
+        raise UsageError(
+            f"every training row has the label {UNKNOWN_LABEL}, for unknown; leave out {option('labelled')}"
+        )
     if n_components is not None and n_components < n_classes:
-        raise UsageError(f"the labels have {n_classes} classes; give at least as many --components, or leave them out")
+        raise UsageError(
+            f"the labels have {n_classes} classes; give at least as many {option('components')}, or leave them out"
+        )
     return dataclasses.replace(split, known=known)

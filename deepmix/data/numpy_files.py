@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,6 +20,10 @@ from deepmix.maths import Array
 
 NUMBERS, LABELS = "biuf", "biufUSmM"
 """The kinds of type that rows and labels may have."""
+
+
+READ_HEADER = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+"""What reads a header, by the version of the .npy format."""
 
 
 class Header(NamedTuple):
@@ -40,14 +45,21 @@ def read_header(file: IO[bytes], size: int, what: str, kinds: str) -> Header:
 
     Raises:
         UsageError: it holds Python objects, or values of another kind.
-        Exception: whatever NumPy raises at a damaged header.
+        ValueError: the header is damaged.
+        EOFError: there are fewer bytes than the array needs.
 
     """
-    version = np.lib.format.read_magic(file)
-    if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"version {version} of the .npy format")
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    header = Header(*read(file))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of headers that Python 2 wrote, and of old names of types
+            version = np.lib.format.read_magic(file)
+            if version not in READ_HEADER:
+                raise ValueError(f"it has version {version} of the .npy format")
+            header = Header(*READ_HEADER[version](file))
+    except ValueError:
+        raise
+    except Exception as error:  # NumPy evaluates a header as Python, which fails in as many ways
+        raise ValueError("the header of an array in it is damaged") from error
     if header.dtype.hasobject:
         cure = "astype(float)" if kinds == NUMBERS else "astype(str)"
         raise UsageError(f"{what} holds Python objects; save it as an array of one type, with {cure} for instance")
@@ -192,7 +204,7 @@ class NpzFile(TableFile):
             UsageError: its parts do not fit together, or an index points outside the matrix.
 
         """
-        kind = self._array("format", "US").item()
+        kind = self._array("format", LABELS).item()
         kind = kind.decode("ascii", "replace") if isinstance(kind, bytes) else str(kind)
         names = {**dict.fromkeys(COMPRESSED, ("indices", "indptr")), "dia": ("offsets",), "coo": ("row", "col")}
         if kind not in names:

@@ -9,7 +9,7 @@ import torch
 
 from deepmix.contracts import ClusteringHead, Model, source_of
 from deepmix.data import Split
-from deepmix.errors import DeepmixError, UsageError
+from deepmix.errors import DeepmixError, UsageError, option
 from deepmix.experiment.clusterer import HeadPlugin
 from deepmix.experiment.config import ExperimentConfig
 from deepmix.experiment.parts import Parts
@@ -29,20 +29,26 @@ def n_clusters(parts: Parts, split: Split) -> int:
     """
     asked: int | None = parts.options["size"].components
     if asked is None and split.labels is None:
-        raise UsageError("how many clusters? there are no labels to count classes of; give --components K")
+        raise UsageError(
+            f"how many clusters? there are no labels to count classes of; give {option('components', 'K')}"
+        )
     number = asked
     if number is None:
         labels = np.asarray(split.labels)
         number = len(np.unique(labels if split.known is None else labels[split.known]))
     if asked is None and number < 2:
-        raise UsageError("the labels have one class only; give the number of clusters with --components K")
+        raise UsageError(
+            f"the labels have one class only; give the number of clusters with {option('components', 'K')}"
+        )
     if number > len(split.train):
         if asked is None:
             raise UsageError(
-                f"the labels have {number} classes for {len(split.train)} training rows; give --components K"
+                f"the labels have {number} classes for {len(split.train)} training rows; "
+                f"give {option('components', 'K')}"
             )
         raise UsageError(
-            f"{number} clusters can't be made of {len(split.train)} training rows; give a smaller --components"
+            f"{number} clusters can't be made of {len(split.train)} training rows; "
+            f"give a smaller {option('components')}"
         )
     return number
 
@@ -70,7 +76,7 @@ def check_images(parts: Parts, split: Split) -> None:
         if role in parts.classes and parts.classes[role].needs_images and split.image_shape is None:
             raise UsageError(
                 f"this {role} is for images and the rows are not known to be any; "
-                "say how high and wide they are with --set image_shape=28x28"
+                f"say how high and wide they are with {option('image_shape', '28x28')}"
             )
 
 
@@ -81,7 +87,7 @@ def check_heads(config: ExperimentConfig, parts: Parts) -> None:
             if parts.classes[f"head.{head}"].needs_mixture:
                 raise UsageError(
                     f"head '{head}' reads the clusters off a mixture and model '{config.model}' has one component; "
-                    "use --head gmm or --head kmeans with it"
+                    f"use {option('head', 'gmm')} or {option('head', 'kmeans')} with it"
                 )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from deepmix.errors import UsageError
+from deepmix.errors import UsageError, option
 
 SHORTHANDS = ("components", "latent_dim", "assignment", "beta", "epochs", "pretrain_epochs", "batch_size", "lr")
 """Options the command line and the estimator take by themselves; the others are settings."""
@@ -45,7 +45,7 @@ class ExperimentConfig:
         if not 0 <= self.seed <= MAX_SEED:
             raise UsageError(f"seed must be at least 0 and at most {MAX_SEED}, got {self.seed}")
         if not self.heads:
-            raise UsageError("at least one head is needed; give one with --head")
+            raise UsageError(f"at least one head is needed; give one with {option('head')}")
 
 
 CONFIG_KEYS = tuple(f.name for f in dataclasses.fields(ExperimentConfig))

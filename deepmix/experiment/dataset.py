@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deepmix.contracts import registry
 from deepmix.data import SUFFIXES, Split, find_prepared, load_file, load_prepared
-from deepmix.errors import UsageError, unknown_choice
+from deepmix.errors import UsageError, option, unknown_choice
 from deepmix.experiment.config import IN_MEMORY, ExperimentConfig
 from deepmix.experiment.parts import FromFile, Parts, is_registered
 
@@ -22,11 +22,15 @@ def load_data(config: ExperimentConfig, parts: Parts) -> Split:
     data_dir = Path(config.data_dir) if config.data_dir else None
     if parts.classes["data"] is not FromFile:
         if config.label_column is not None:
-            raise UsageError(f"--label-column is for files; data set '{config.dataset}' brings its own labels")
+            raise UsageError(
+                f"{option('label_column')} is for files; data set '{config.dataset}' brings its own labels"
+            )
         split: Split = parts.classes["data"](parts.options["data"]).load(data_dir)
         return split
     if config.dataset == IN_MEMORY:
-        raise UsageError("the run was trained on rows in memory, which are not kept; name the data (--dataset)")
+        raise UsageError(
+            f"the run was trained on rows in memory, which are not kept; name the data ({option('dataset')})"
+        )
     if names_a_file(config.dataset):
         return load_file(Path(config.dataset), config.label_column, parts.options["data"])
     check_dataset(config.dataset, data_dir)

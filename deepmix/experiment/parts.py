@@ -19,7 +19,7 @@ from deepmix.contracts import (
     registry,
 )
 from deepmix.data import SplitOptions
-from deepmix.errors import DeepmixError, UsageError
+from deepmix.errors import DeepmixError, UsageError, option
 from deepmix.experiment.clusterer import head_plugin
 from deepmix.experiment.config import ExperimentConfig
 from deepmix.models import ObjectiveOptions, Recipe
@@ -44,7 +44,7 @@ class SizeOptions:
 
     def __post_init__(self) -> None:
         if self.components is not None and self.components < 1:
-            raise UsageError(f"components must be at least 1, got {self.components}")
+            raise UsageError(f"{option('components')} must be at least 1, got {self.components}")
         if self.latent_dim is not None and self.latent_dim < 1:
             raise UsageError(f"latent_dim must be at least 1, got {self.latent_dim}")
 

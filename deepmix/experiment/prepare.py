@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from deepmix.data import Split, arrange_rows, with_known_labels
-from deepmix.errors import UsageError
+from deepmix.errors import UsageError, option
 from deepmix.experiment.assembly import check_heads, check_images, model_likelihood, n_clusters
 from deepmix.experiment.config import IN_MEMORY, ExperimentConfig
 from deepmix.experiment.dataset import load_data
@@ -67,7 +67,7 @@ def prepare_experiment(
         if parts.classes[f"head.{head}"].refits and len(split.test) <= n_components:
             raise UsageError(
                 f"head '{head}' fits {n_components} clusters to the test rows alone, here {len(split.test)}; "
-                "use --head gmm, which is fitted to the training rows"
+                f"use {option('head', 'gmm')}, which is fitted to the training rows"
             )
     try_model(config, parts, split, n_components)
     return Experiment(config, parts, split, n_components, device)

@@ -13,7 +13,7 @@ import numpy as np
 from deepmix import runs
 from deepmix.contracts import Initializer, Model
 from deepmix.data import Rows, Split, fingerprint, revealed_labels
-from deepmix.errors import UsageError
+from deepmix.errors import UsageError, option
 from deepmix.experiment.assembly import build_model, make_head, model_likelihood
 from deepmix.experiment.describe import describe
 from deepmix.experiment.guards import checked_clusters
@@ -176,4 +176,6 @@ def _refuse_other_data(folder: runs.RunStore, split: Split) -> None:
     """Raise a UsageError if the data are not those the run was begun with."""
     known = folder.read_json(runs.CONFIG).get("resolved", {}).get("data", {}).get("fingerprint")
     if known != fingerprint(split):
-        raise UsageError(f"the data are not those '{folder.path}' was begun with; train anew with --overwrite")
+        raise UsageError(
+            f"the data are not those '{folder.path}' was begun with; train anew with {option('overwrite')}"
+        )

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn import metrics as scores
 
 from deepmix import runs
-from deepmix.errors import UsageError
+from deepmix.errors import UsageError, option
 from deepmix.maths import Array
 from deepmix.metrics import clustering_accuracy, spread
 from deepmix.runs import RunFolder
@@ -132,7 +132,8 @@ def _check_same_rows(compared: Sequence[Compared], metric: str) -> None:
     for run in compared:
         if metric != ELBO and run.labels is None:
             raise UsageError(
-                f"'{run.name}' has no labels to compare by; train with --label-column, or use --metric elbo"
+                f"'{run.name}' has no labels to compare by; train with {option('label_column')}, "
+                f"or use {option('metric', 'elbo')}"
             )
         same = np.array_equal(run.rows, first.rows)
         if metric == ELBO:

@@ -11,7 +11,7 @@ from typing import Any
 from deepmix import metrics, runs
 from deepmix.contracts import ClusteringHead
 from deepmix.data import Split, fingerprint, known_labels
-from deepmix.errors import UsageError
+from deepmix.errors import UsageError, option
 from deepmix.experiment import ExperimentConfig, check_heads, load_data, make_head, n_labelled, resolve
 from deepmix.inference.loaded import LoadedRun
 from deepmix.maths import Array, Inference
@@ -89,7 +89,8 @@ def own_data(run: LoadedRun, data_dir: str | None = None) -> Split:
     known = run.store.read_json(runs.CONFIG).get("resolved", {}).get("data", {}).get("fingerprint")
     if fingerprint(split) != known:
         raise UsageError(
-            f"'{config.dataset}' has changed since '{run.store.path}' was trained on it; name data with --dataset"
+            f"'{config.dataset}' has changed since '{run.store.path}' was trained on it; "
+            f"name data with {option('dataset')}"
         )
     return split
 

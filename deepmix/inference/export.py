@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from deepmix import kernels
 from deepmix.contracts import Batch
 from deepmix.data import BYTE_RANGE
-from deepmix.errors import DeepmixError, UsageError
+from deepmix.errors import DeepmixError, UsageError, option
 from deepmix.inference.loaded import LoadedRun
 from deepmix.maths import Array
 
@@ -98,7 +98,7 @@ def export_run(run: LoadedRun, kind: Format, path: Path) -> float:
         reason = str(error).strip().split("\n")[0]
         raise DeepmixError(
             f"model '{run.config.model}' can't be exported as {kind} ({type(error).__name__}: {reason}); "
-            "try another --format"
+            f"try another {option('format')}"
         ) from error
     with _quiet():
         return _check(run, _onnx_runner(path) if kind == "onnx" else _pt2_runner(path))
@@ -156,7 +156,7 @@ def _check(run: LoadedRun, exported: Callable[[Array], list[Array]]) -> float:
             if got.shape != wanted.shape or not np.allclose(got, wanted, rtol=RELATIVE, atol=ABSOLUTE):
                 raise DeepmixError(
                     f"the exported model's {name} differ from the original's by {difference:.3g} on random rows, so it "
-                    "is not kept; try another --format"
+                    f"is not kept; try another {option('format')}"
                 )
     return worst
 

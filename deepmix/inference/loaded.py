@@ -13,7 +13,7 @@ from torch import Tensor
 from deepmix import runs
 from deepmix.contracts import Batch, ClusteringHead, Model
 from deepmix.data import Preparation, Rows, Split, as_table, column_namer, value_range
-from deepmix.errors import DeepmixError, UsageError
+from deepmix.errors import DeepmixError, UsageError, option
 from deepmix.experiment import assemble, config_from_mapping, load_data, make_head, resolve
 from deepmix.maths import Array, Inference
 from deepmix.training import EVALUATION_ROWS, autocast, choose_device, evaluate_rows
@@ -89,7 +89,7 @@ class LoadedRun:
             self.heads = {name: self._restored(name, arrays) for name in meta["heads"]}
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             raise DeepmixError(
-                f"the files of '{store.path}' do not fit together ({error}); train again with --overwrite"
+                f"the files of '{store.path}' do not fit together ({error}); train again with {option('overwrite')}"
             ) from error
         self.model.to(self.device).eval()
 
@@ -289,7 +289,7 @@ class LoadedRun:
         if name in self.heads:
             return self.heads[name]
         if name in self.config.heads:
-            others = ", ".join(self.heads) or "none; train with another --head"
+            others = ", ".join(self.heads) or f"none; train with another {option('head')}"
             raise UsageError(
                 f"head '{name}' is a clusterer whose state can't be kept as numbers; use another of the run: {others}"
             )

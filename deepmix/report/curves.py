@@ -75,7 +75,7 @@ def training(runs: Mapping[str, Epochs], *, is_mixture: bool) -> Section | None:
     if not figures:
         return None
     opening = paragraph(
-        "An epoch goes once through the training rows. An ELBO that still climbs at its end asks for more (--epochs)."
+        "An epoch goes once through the training rows. An ELBO that still climbs at its end asks for more epochs."
     )
     return Section("Training", join([opening, element("div", *figures, class_="grid")]))
 

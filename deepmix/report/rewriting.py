@@ -8,7 +8,7 @@ import numpy as np
 
 from deepmix import runs
 from deepmix.data import fingerprint
-from deepmix.errors import DeepmixError, UsageError
+from deepmix.errors import DeepmixError, UsageError, option
 from deepmix.inference import LoadedRun
 from deepmix.report import seeds, writing
 
@@ -38,7 +38,8 @@ def rewrite(path: Path, *, with_umap: bool = False) -> Path:
             _rewrite_run(runs.RunFolder.open(path), with_umap)
     except (KeyError, TypeError, IndexError) as error:  # JSON that is whole and not what a run writes
         raise DeepmixError(
-            f"the files of '{path}' do not fit together ({type(error).__name__}: {error}); train again with --overwrite"
+            f"the files of '{path}' do not fit together ({type(error).__name__}: {error}); "
+            f"train again with {option('overwrite')}"
         ) from error
     return path / runs.REPORT
 

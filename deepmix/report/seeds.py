@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from deepmix import runs
-from deepmix.errors import DeepmixError, UsageError
+from deepmix.errors import DeepmixError, UsageError, option
 from deepmix.maths import Array
 from deepmix.report import analysis, curves, sections, words
 from deepmix.report.clusters import caption, shade
@@ -105,7 +105,9 @@ def seed_folders(path: Path) -> dict[int, runs.RunFolder]:
     try:
         numbers = [int(seed) for seed in runs.read_json(path / runs.SUMMARY)["seeds"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise DeepmixError(f"'{path / runs.SUMMARY}' is damaged ({error}); train again with --overwrite") from error
+        raise DeepmixError(
+            f"'{path / runs.SUMMARY}' is damaged ({error}); train again with {option('overwrite')}"
+        ) from error
     folders = {seed: runs.RunFolder(path / f"seed-{seed}") for seed in numbers}
     missing = [seed for seed, folder in folders.items() if not folder.has(runs.METRICS)]
     if missing:

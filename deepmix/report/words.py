@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from deepmix.errors import plain, spell_stored
 from deepmix.report.html.markup import fixed, percent
 from deepmix.report.material import Material
 
@@ -24,7 +25,7 @@ METRICS = {
 ADVICE = {
     "collapsed components": (
         "Some clusters are empty or nearly so",
-        "The model was given more clusters than it used. Fewer clusters (--components), a larger --set anchor or "
+        "The model was given more clusters than it used. Fewer clusters (components), a larger anchor or "
         "more pretraining may spread the rows again; or the data may simply have fewer groups.",
     ),
     "diffuse clustering": (
@@ -38,12 +39,12 @@ ADVICE = {
     "unstable over seeds": (
         "The clusters depend on the seed",
         "Another seed gives other clusters, so a single run tells as much of chance as of the data. Fewer clusters, "
-        "more pretraining or another --init may settle them.",
+        "more pretraining or another initial clustering (init) may settle them.",
     ),
     "worse than the start": (
         "Training made it worse",
-        "The initial clustering alone is the better clustering of these rows. A larger --set anchor keeps the model "
-        "closer to it; fewer epochs, or another --init, may help too.",
+        "The initial clustering alone is the better clustering of these rows. A larger anchor keeps the model "
+        "closer to it; fewer epochs, or another initial clustering (init), may help too.",
     ),
 }
 """What `training.diagnose` and reports warn of, by the words before the colon: a heading and what it means."""
@@ -58,6 +59,7 @@ def advice(warning: str) -> tuple[str, str, str | None]:
     kind, colon, rest = warning.partition(": ")
     if colon and kind in ADVICE:
         heading, meaning = ADVICE[kind]
+        rest = spell_stored(rest, plain)
         return heading, f"{rest[:1].upper()}{rest[1:]}.", meaning
     return "About the data", f"{warning[:1].upper()}{warning[1:]}.", None
 

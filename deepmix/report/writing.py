@@ -15,7 +15,7 @@ import torch
 from deepmix import runs
 from deepmix.contracts import Model
 from deepmix.data import Split
-from deepmix.errors import DeepmixError
+from deepmix.errors import DeepmixError, option
 from deepmix.maths import Array, Inference
 from deepmix.report import clusters as clusters_part, curves, looks, sections
 from deepmix.report.html.page import page
@@ -156,4 +156,4 @@ def read_epochs(folder: runs.RunFolder) -> list[dict[str, Any]]:
     try:
         return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     except (OSError, ValueError) as error:
-        raise DeepmixError(f"'{path}' can't be read ({error}); train again with --overwrite") from error
+        raise DeepmixError(f"'{path}' can't be read ({error}); train again with {option('overwrite')}") from error

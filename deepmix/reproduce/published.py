@@ -15,7 +15,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from deepmix.errors import UsageError, unknown_choice
+from deepmix.errors import UsageError, option, unknown_choice
 
 PAPER, OURS = "protocol", "defaults"
 """The two columns of ours: the paper's protocol, and deepmix's defaults."""
@@ -192,14 +192,14 @@ def select(table: Table, datasets: Sequence[str], models: Sequence[str]) -> Tabl
     cells: Iterable[Cell] = table.cells
     if table.figure and datasets:
         if len(datasets) > 1:
-            raise UsageError(f"'{table.name}' is a figure of one data set; name one with --datasets")
+            raise UsageError(f"'{table.name}' is a figure of one data set; name one with {option('datasets')}")
         cells = [_elsewhere(cell, datasets[0]) for cell in cells]
-    for option, chosen, of in (("--datasets", datasets, "dataset"), ("--models", models, "model")):
+    for key, chosen, of in (("datasets", datasets, "dataset"), ("models", models, "model")):
         known = {name for cell in table.cells for name in _named(cell, of)} - {""}
         unknown = [name for name in chosen if name not in known]
         if unknown and not (table.figure and of == "dataset"):
             listed = ", ".join(sorted(known))
-            raise UsageError(f"'{table.name}' has no {of} '{unknown[0]}'; choose {option} among: {listed}")
+            raise UsageError(f"'{table.name}' has no {of} '{unknown[0]}'; choose {option(key)} among: {listed}")
         if chosen:
             cells = [cell for cell in cells if not _named(cell, of).isdisjoint(chosen)]
     cells = tuple(cells)

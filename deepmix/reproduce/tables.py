@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmix import metrics, runs
-from deepmix.errors import UsageError
+from deepmix.errors import UsageError, option
 from deepmix.experiment import check_dataset
 from deepmix.reproduce import markdown
 from deepmix.reproduce.jobs import LOWER_IS_BETTER, Job, Outcome, find_gap, initial, job_of, measure, run_job
@@ -117,7 +117,7 @@ def reproduce(
     for name in request.datasets:
         check_dataset(name, None if request.data_dir is None else Path(request.data_dir))
     if request.out.exists() and not request.out.is_dir():
-        raise UsageError(f"'{request.out}' is a file; choose another --out")
+        raise UsageError(f"'{request.out}' is a file; choose another {option('out')}")
     plan = make_plan(table, request)
     outcomes: dict[str, Outcome] = {}
     jobs = plan.in_order()

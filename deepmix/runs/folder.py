@@ -13,7 +13,7 @@ from typing import Any, final
 import safetensors.torch
 from torch import Tensor
 
-from deepmix.errors import DeepmixError, UsageError
+from deepmix.errors import DeepmixError, UsageError, option
 from deepmix.runs import ownership
 from deepmix.runs.atomic import read_json, write_atomically, writing_beside
 from deepmix.runs.names import CONFIG, EPOCHS, PART, SUMMARY
@@ -45,9 +45,13 @@ class RunFolder(RunStore):
             path.mkdir(parents=True)
             return folder
         if not path.exists():
-            raise UsageError(f"'{path}' is a link to a folder that is missing; remove it, or choose another --out")
+            raise UsageError(
+                f"'{path}' is a link to a folder that is missing; remove it, or choose another {option('out')}"
+            )
         if not overwrite:
-            raise UsageError(f"'{path}' exists; choose another --out, or add --overwrite or --resume")
+            raise UsageError(
+                f"'{path}' exists; choose another {option('out')}, or add {option('overwrite')} or {option('resume')}"
+            )
         old = ownership.check_replaceable(path)
         if ownership.holds_a_run(old):
             folder._old = old
@@ -66,7 +70,7 @@ class RunFolder(RunStore):
         if (path / CONFIG).is_file():
             return cls(path)
         if any((path / (record + PART)).is_file() for record in (CONFIG, SUMMARY)):
-            cure = "repeat the command that started it, with --overwrite"
+            cure = f"repeat the command that started it, with {option('overwrite')}"
             raise UsageError(f"'{path}' holds a run that was stopped before its {CONFIG} was written; {cure}")
         raise UsageError(f"'{path}' is not a run folder: it has no {CONFIG}")
 
@@ -149,9 +153,9 @@ class RunFolder(RunStore):
                 meta = json.loads((file.metadata() or {})["deepmix"])
                 return {key: file.get_tensor(key) for key in file.keys()}, meta  # noqa: SIM118
         except FileNotFoundError as error:
-            raise DeepmixError(f"'{path}' is missing; train again with --overwrite") from error
+            raise DeepmixError(f"'{path}' is missing; train again with {option('overwrite')}") from error
         except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
-            raise DeepmixError(f"'{path}' is damaged ({error}); train again with --overwrite") from error
+            raise DeepmixError(f"'{path}' is damaged ({error}); train again with {option('overwrite')}") from error
 
     def write_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Write a CSV file."""
@@ -177,4 +181,4 @@ class RunFolder(RunStore):
                 header, *rows = csv.reader(file)
             return dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
         except (OSError, ValueError, csv.Error) as error:
-            raise DeepmixError(f"'{path}' can't be read ({error}); train again with --overwrite") from error
+            raise DeepmixError(f"'{path}' can't be read ({error}); train again with {option('overwrite')}") from error

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from deepmix.errors import DeepmixError, UsageError
+from deepmix.errors import DeepmixError, UsageError, option
 from deepmix.runs.atomic import read_json
 from deepmix.runs.names import CHECKPOINT, CONFIG, NEIGHBOURS, PART, RUN_FILES, SEED_FOLDER, SEEDS_FILES, SUMMARY
 
@@ -25,7 +25,7 @@ def check_replaceable(path: Path) -> Path:
     """
     folder = path.resolve()
     if not folder.is_dir():
-        raise UsageError(f"'{path}' is not overwritten, because it is not a folder; choose another --out")
+        raise UsageError(f"'{path}' is not overwritten, because it is not a folder; choose another {option('out')}")
     _refuse_strangers(path, folder)
     if not holds_a_run(folder):
         return folder
@@ -33,11 +33,11 @@ def check_replaceable(path: Path) -> Path:
         cure = f"run the command from another folder, for example after: cd '{folder.parent}'"
         raise UsageError(f"'{path}' is not overwritten, because the current directory is in it; {cure}")
     if os.path.ismount(folder):
-        cure = "choose a new folder in it as --out, or delete its files first"
+        cure = f"choose a new folder in it as {option('out')}, or delete its files first"
         raise UsageError(f"'{path}' is not overwritten, because a mount point can't be moved aside; {cure}")
     for place in (folder.parent, *_own_folders(folder)):
         if not os.access(place, os.W_OK | os.X_OK):
-            cure = "change its permissions, or choose another --out"
+            cure = f"change its permissions, or choose another {option('out')}"
             raise UsageError(f"'{path}' is not overwritten, because '{place}' is write-protected; {cure}")
     return folder
 
@@ -128,7 +128,7 @@ def _refuse_strangers(path: Path, folder: Path) -> None:
     if stranger is not None:
         raise UsageError(
             f"'{path}' is not overwritten, because deepmix did not write '{stranger.relative_to(folder)}' in it; "
-            "choose another --out, or move that file elsewhere"
+            f"choose another {option('out')}, or move that file elsewhere"
         )
 
 

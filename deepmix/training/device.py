@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from deepmix.errors import UsageError
+from deepmix.errors import UsageError, option
 
 
 def choose_device(name: str) -> torch.device:
@@ -21,5 +21,5 @@ def choose_device(name: str) -> torch.device:
         torch.Generator(device)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UsageError(f"device '{name}' can't be used here; try --device cpu") from error
+        raise UsageError(f"device '{name}' can't be used here; try {option('device', 'cpu')}") from error
     return device

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepmix.errors import DeepmixError
+from deepmix.errors import DeepmixError, option
 from deepmix.maths import Inference
 
 IN_USE_SHARE = 0.1
@@ -25,8 +25,8 @@ DIFFUSE_CONFIDENCE = 0.6
 def diverged(when: str) -> DeepmixError:
     """Return the error for a training whose figures are no longer finite."""
     return DeepmixError(
-        f"training diverged {when}: its figures are no longer finite; try a smaller --lr, "
-        "or --set scale=standard for data with very large values"
+        f"training diverged {when}: its figures are no longer finite; try a smaller {option('lr')}, "
+        f"or {option('scale', 'standard')} for data with very large values"
     )
 
 
@@ -49,8 +49,8 @@ def diagnose(inference: Inference, *, learned_latents: bool = True) -> list[str]
     confidence = float(np.exp(inference.log_q_NK.max(axis=1)).mean())
     if confidence < DIFFUSE_CONFIDENCE and n_components > 1:
         warnings.append(
-            f"diffuse clustering: the largest q(y|x) of a row is {confidence:.2f} on average; try a smaller --beta "
-            "or a larger --set anchor"
+            f"diffuse clustering: the largest q(y|x) of a row is {confidence:.2f} on average; try a smaller `beta` "
+            "or a larger `anchor`"
         )
     if not learned_latents:
         return warnings
@@ -63,6 +63,6 @@ def diagnose(inference: Inference, *, learned_latents: bool = True) -> list[str]
     if inactive:
         warnings.append(
             f"posterior collapse: {inactive} of {len(variance_M)} latent dimensions do not vary with the data within "
-            "a cluster; try a smaller --latent-dim or --beta"
+            "a cluster; try a smaller `latent_dim` or `beta`"
         )
     return warnings

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from deepmix.contracts import Batch, Loss, Model, Phase, Stage
 from deepmix.data import Rows
-from deepmix.errors import DeepmixError
+from deepmix.errors import DeepmixError, option
 from deepmix.maths import Array
 from deepmix.models import ObjectiveOptions
 from deepmix.runs import CHECKPOINT, NEIGHBOURS, RunStore
@@ -218,7 +218,8 @@ class Trainer:
             self.model.load_state_dict(weights)
         except RuntimeError as error:
             raise DeepmixError(
-                f"the checkpoint in '{self.folder.path}' does not fit its config.json; train again with --overwrite"
+                f"the checkpoint in '{self.folder.path}' does not fit its config.json; "
+                f"train again with {option('overwrite')}"
             ) from error
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():

@@ -81,7 +81,7 @@ def test_blocks_of_any_size_and_kind_of_file_give_the_same(deepmix, place, tmp_p
     else:
         np.save(data, np.asfortranarray(rows))
     expected = deepmix("predict", place / "run", place / "rows.csv").stdout
-    monkeypatch.setattr("deepmix.data.blocks.BLOCK_VALUES", block_values)
+    monkeypatch.setattr("deepmix.data.table_file.BLOCK_VALUES", block_values)
     done = deepmix("predict", place / "run", data)
     assert done.returncode == 0, done.stderr
     assert np.array_equal(table(done.stdout)["cluster"], table(expected)["cluster"])

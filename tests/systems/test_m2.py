@@ -186,7 +186,7 @@ def test_unknown_labels_are_neither_a_class_nor_scored(train, tmp_path, half_lab
     ("settings", "message"),
     [
         ({"labelled": "-1"}, "labelled must be at least 0"),
-        ({"labelled": "9", "components": "2"}, "the labels have 3 classes; give at least as many --components"),
+        ({"labelled": "9", "components": "2"}, "the labels have 3 classes; give at least as many components"),
         ({"alpha": "-1"}, "alpha must be at least 0"),
     ],
 )

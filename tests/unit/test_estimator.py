@@ -20,7 +20,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 import deepmix
 from deepmix import DeepMixture
-from deepmix.errors import UsageError
+from deepmix.errors import DeepmixError, UsageError
 
 SMALL = {"encoder.hidden": "16", "decoder.hidden": "16", "anchor": 10}
 """Networks of one narrow layer."""
@@ -74,6 +74,60 @@ def groups() -> np.ndarray:
 def test_parameters_of_the_wrong_type(parameters, message):
     with pytest.raises(ValueError, match=message):
         DeepMixture(3, **parameters).fit(groups())
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"n_components": 0}, "n_components must be at least 1, got 0"),
+        ({"n_components": 200}, "200 clusters can't be made of 102 training rows; give a smaller n_components"),
+        ({"n_components": None}, "no labels to count classes of; give n_components=K"),
+        ({"head": ()}, "at least one head is needed; give one with head"),
+        ({"model": "vae"}, "use head='gmm' or head='kmeans' with it"),
+        ({"device": "warp"}, "device 'warp' can't be used here; try device='cpu'"),
+        ({"model": "vade-conv"}, r"with settings=\{'image_shape': '28x28'\}"),
+        ({"model": "m2", "settings": {"labelled": 9}}, r"name them with y, or leave out settings=\{'labelled': ...\}"),
+    ],
+    ids=str,
+)
+def test_messages_name_the_parameters_of_python(parameters, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        DeepMixture(**{"n_components": 3, **parameters}).fit(groups())
+    assert "--" not in str(caught.value)
+
+
+def test_warnings_name_the_parameters_of_python():
+    estimator = small(2, latent_dim=None)
+    with pytest.warns(ConvergenceWarning) as caught:
+        estimator.fit(np.random.default_rng(0).normal(size=(120, 5)))
+    spelled = [str(warning.message) for warning in caught if "; try a smaller" in str(warning.message)]
+    assert any(text.endswith("try a smaller latent_dim or beta") for text in spelled)
+    assert not any("`" in text or "--" in text for text in spelled)
+    assert any(text.endswith("try a smaller `latent_dim` or `beta`") for text in estimator.metrics_["warnings"])
+
+
+def test_divergence_names_the_parameters_of_python():
+    with pytest.raises(DeepmixError, match="try a smaller lr, or scale='standard' for data with very large values"):
+        small(lr=1e18).fit(groups())
+
+
+def test_sparse_rows_with_wrong_indices_are_refused(fitted):
+    for kind in ("csr", "csc"):
+        x = sparse.csr_matrix(groups()).asformat(kind)
+        x.indices[3] = 500
+        with pytest.raises(ValueError, match=r"the sparse matrix is not valid: it has a value in (row|column) 500"):
+            small().fit(x)
+        with pytest.raises(ValueError, match="the sparse matrix is not valid"):
+            fitted.predict(x)
+
+
+def test_saving_over_a_folder_names_the_arguments_of_python(fitted, tmp_path):
+    with pytest.raises(UsageError, match="exists; choose another folder, or add overwrite=True"):
+        fitted.save(tmp_path)
+    (tmp_path / "thesis.txt").write_text("all my work")
+    with pytest.raises(UsageError, match="choose another folder"):
+        fitted.save(tmp_path, overwrite=True)
+    assert (tmp_path / "thesis.txt").read_text() == "all my work"
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,10 @@ from rich.table import Table
 from rich.text import Text
 
 from deepmix import metrics, runs
+from deepmix.cli.errors import flag
 from deepmix.cli.progress import UNWRAPPED, make_reporter
 from deepmix.contracts import describe, parse_assignments, registry
-from deepmix.errors import DeepmixError, UsageError
+from deepmix.errors import DeepmixError, UsageError, spell_stored
 from deepmix.experiment import (
     SHORTHANDS,
     Experiment,
@@ -64,7 +65,7 @@ class TrainCommand(click.Command):
         try:
             parts = resolve(ExperimentConfig(**named))
         except DeepmixError as error:
-            raise click.UsageError(str(error)) from error
+            raise click.UsageError(error.spelled(flag)) from error
         formatter.write_paragraph()
         formatter.write_text(parts.plan.summary)
         for part, options in parts.options.items():
@@ -246,7 +247,7 @@ def _show(out: Path, results: Mapping[int, Mapping[str, Any]]) -> None:
     seconds = sum(result["seconds"] for result in results.values())
     click.echo(f"ELBO {elbo:.2f} nats a row, {first['n_parameters']:,} parameters, {seconds:.1f} s")
     for text in dict.fromkeys(text for result in results.values() for text in result["warnings"]):
-        click.echo(f"Warning: {text}")
+        click.echo(f"Warning: {spell_stored(text, flag)}")
     click.echo(f"Run folder: {out}")
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from deepmix.contracts import ClusteringHead, NoOptions
-from deepmix.errors import UsageError
+from deepmix.errors import UsageError, option
 from deepmix.maths import Array, Inference
 
 from .heads import GmmHead, RandomGmmHead
@@ -35,7 +35,7 @@ class Refitted(ClusteringHead):
         if n_rows <= self._n_clusters:
             raise UsageError(
                 f"head '{self.name}' fits {self._n_clusters} Gaussians to the rows it clusters, here {n_rows}; "
-                "use --head gmm, which is fitted to the training rows"
+                f"use {option('head', 'gmm')}, which is fitted to the training rows"
             )
         head = self._head()
         head.fit(inference, self._n_clusters, self._seed)

@@ -23,7 +23,7 @@ class VadeOptions(RestartOptions):
     vade_epochs: int | None = field(
         default=None, metadata={"help": "epochs of VaDE, and of its pretraining; auto as for epochs"}
     )
-    vade_device: str = field(default="auto", metadata={"help": "where VaDE is trained; as for --device"})
+    vade_device: str = field(default="auto", metadata={"help": "where VaDE is trained, such as cpu or cuda"})
 
 
 @final

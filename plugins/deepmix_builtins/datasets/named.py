@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 
 from deepmix.contracts import Dataset
 from deepmix.data import Collection, Split, SplitOptions, arrange_rows, find_prepared, load_prepared, obtain
-from deepmix.errors import UsageError
+from deepmix.errors import UsageError, option
 from deepmix.runs import write_atomically
 
 from .collections import (
@@ -120,7 +120,8 @@ def write_prepared(path: Path, arrays: dict[str, Any]) -> None:
         write_atomically(path, buffer.getvalue())
     except PermissionError as error:
         raise UsageError(
-            f"the data folder '{path.parent}' can't be written ({error.strerror}); choose another with --data-dir"
+            f"the data folder '{path.parent}' can't be written ({error.strerror}); "
+            f"choose another with {option('data_dir')}"
         ) from error
 
 

@@ -22,7 +22,7 @@ class GaussiansOptions(SplitOptions):
 
     classes: int = field(default=10, metadata={"help": "Gaussians"})
     rows: int = field(default=2000, metadata={"help": "rows drawn"})
-    data_seed: int = field(default=0, metadata={"help": "makes the data; apart from --seed"})
+    data_seed: int = field(default=0, metadata={"help": "makes the data; does not depend on the seed of the run"})
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -13,7 +13,7 @@ from typing import ClassVar, TypeVar, final
 
 from torch import Tensor, nn
 
-from deepmix.errors import UsageError
+from deepmix.errors import UsageError, option
 from deepmix.maths import Dims
 
 from .decoders import SharedDecoder
@@ -55,7 +55,9 @@ class ConvOptions:
 def image_shape(dims: Dims) -> tuple[int, int, int]:
     """Return height, width and channels; a UsageError where rows are no images."""
     if dims.image_shape is None:
-        raise UsageError("convolutions need images; say how high and wide a row is with --set image_shape=28x28")
+        raise UsageError(
+            f"convolutions need images; say how high and wide a row is with {option('image_shape', '28x28')}"
+        )
     return dims.image_shape
 
 

@@ -334,7 +334,7 @@ def test_absent_data_say_which_file_goes_where(tmp_path, name):
     prepared = "reuters" if name == "reuters-10k" else name.replace("-", "_")
     for words in (f"put {prepared}.npz into '{tmp_path}'", "http", "download is false"):
         assert words in str(caught.value)
-    with pytest.raises(UsageError, match=r"--data-dir or DEEPMIX_DATA"):
+    with pytest.raises(UsageError, match=r"data_dir or DEEPMIX_DATA"):
         plugin(plugin.Options()).load(None)
     with pytest.raises(UsageError, match="does not exist"):
         plugin(plugin.Options()).load(tmp_path / "nowhere")

@@ -46,7 +46,7 @@ def test_of_two_assignments_to_one_key_the_last_counts() -> None:
 def test_an_assignment_without_key_or_equals_sign_is_refused(pair: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_assignments((pair,))
-    assert str(caught.value) == f"--set takes key=value, got '{pair}'"
+    assert str(caught.value) == f"set takes key=value, got '{pair}'"
     assert caught.value.exit_code == 2
 
 

@@ -153,7 +153,7 @@ def test_a_full_disk_is_seen_before(server, tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
     (tmp_path / "numbers").write_text("a file where the folder should be")
-    with pytest.raises(UsageError, match=r"can't be written .*--data-dir"):
+    with pytest.raises(UsageError, match=r"can't be written .*data_dir"):
         obtain(collection("http://127.0.0.1:9/"), tmp_path, download=True, prepared="numbers.npz")
 
 

@@ -147,7 +147,7 @@ def test_selection():
     table = load_table("supplement-1")
     chosen = select(table, ["digits"], ["vade", "vae"])
     assert [(cell.row, cell.column) for cell in chosen.cells] == [("Digits", "VAE"), ("Digits", "VADE")]
-    with pytest.raises(UsageError, match="no dataset 'iris'; choose --datasets among: digits, fashion-mnist"):
+    with pytest.raises(UsageError, match="no dataset 'iris'; choose datasets among: digits, fashion-mnist"):
         select(table, ["iris"], [])
     with pytest.raises(UsageError, match="no model 'dec'"):
         select(table, [], ["dec"])

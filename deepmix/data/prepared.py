@@ -38,11 +38,11 @@ def load_prepared(
             f"name it by {option('data_dir')} or DEEPMIX_DATA"
         )
     if not data_dir.is_dir():
-        raise UsageError(f"the data folder '{data_dir}' does not exist; choose another with --data-dir")
+        raise UsageError(f"the data folder '{data_dir}' does not exist; choose another with {option('data_dir')}")
     path = find_prepared(name, data_dir)
     if path is None:
         raise UsageError(
-            f"the data folder '{data_dir}' has no {file_name}; put it there or choose another with --data-dir"
+            f"the data folder '{data_dir}' has no {file_name}; put it there or choose another with {option('data_dir')}"
         )
     split = load_file(path, label_key, options)
     is_image = image_shape is not None and math.prod(image_shape) == split.x.shape[1]
