@@ -10,13 +10,14 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
 from deepmix.errors import DeepmixError, UsageError
-from deepmix.maths import Array
+
+if TYPE_CHECKING:
+    from deepmix.maths import Array
 
 KINDS = (".csv", ".parquet", ".npz")
 
@@ -24,7 +25,7 @@ KINDS = (".csv", ".parquet", ".npz")
 STANDARD_OUTPUT = Path("-")
 
 
-Table = Mapping[str, Array]
+Table = Mapping[str, "Array"]
 """Columns of one length by name."""
 
 
@@ -104,6 +105,8 @@ def _json_text(table: Table, first: bool) -> Iterator[str]:
 
 
 def _npz(path: Path, tables: Iterable[Table]) -> int:
+    import numpy as np
+
     blocks = list(tables)
     whole = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     with path.open("wb") as file:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 UNWRAPPED = 200
 """Columns of a table where there is no terminal to fit."""
@@ -61,6 +63,15 @@ class LiveReporter(QuietReporter):
     """A live progress line on the terminal."""
 
     def __init__(self, console: Console) -> None:
+        from rich.progress import (  # here, since help and listings show no progress
+            BarColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
         self._console = console
         self._progress = Progress(
             SpinnerColumn(),

@@ -6,6 +6,14 @@ from .batch import (
     Phase as Phase,
     Stage as Stage,
 )
+from .descriptions import (
+    FILE as FILE,
+    Description as Description,
+    OptionTable as OptionTable,
+    descriptions_text as descriptions_text,
+    option_table as option_table,
+    package_folder as package_folder,
+)
 from .interfaces import (
     ClusteringHead as ClusteringHead,
     Dataset as Dataset,
@@ -18,5 +26,10 @@ from .interfaces import (
     PosteriorEstimator as PosteriorEstimator,
     Prior as Prior,
 )
-from .options import build_options as build_options, describe as describe, parse_assignments as parse_assignments
+from .options import (
+    OptionRow as OptionRow,
+    build_options as build_options,
+    describe as describe,
+    parse_assignments as parse_assignments,
+)
 from .plan import ModelPlan as ModelPlan, source_of as source_of

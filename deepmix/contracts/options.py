@@ -10,6 +10,9 @@ from typing import Any
 
 from deepmix.errors import UsageError, option, unknown_choice
 
+OptionRow = tuple[str, str, str, str]
+"""Name, type, default and help of an option, as the help shows them."""
+
 
 def parse_assignments(pairs: tuple[str, ...]) -> dict[str, str]:
     """Read 'key=value' strings.
@@ -91,8 +94,8 @@ def type_name(hint: Any) -> str:
     return names[hint] if hint in names else str(getattr(hint, "__name__", hint))
 
 
-def describe(options: Any) -> list[tuple[str, str, str, str]]:
-    """Return (name, type, default, help) of every field of an options instance."""
+def describe(options: Any) -> list[OptionRow]:
+    """Return a row for every field of an options instance."""
     hints = typing.get_type_hints(type(options))
     return [
         (

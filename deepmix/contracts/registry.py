@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import configparser
+import contextlib
 import inspect
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import entrypoints
 
+from deepmix.contracts.descriptions import Description, read_description
 from deepmix.errors import DeepmixError, UsageError, unknown_choice
 
 KINDS: tuple[str, ...] = (
@@ -30,9 +35,13 @@ OURS = "deepmix"
 """The distribution of the core and the built-in plugins."""
 
 
+UNKNOWN = "unknown"
+"""The distribution or version of an entry point whose metadata do not say."""
+
+
 @dataclass(frozen=True)
 class Plugin:
-    """One entry point, found in a distribution's metadata and not imported."""
+    """One entry point, read from a distribution's metadata; nothing is imported."""
 
     kind: str
     name: str
@@ -41,17 +50,27 @@ class Plugin:
     target: str
     """`module:attribute`."""
 
+    @property
+    def package(self) -> str:
+        """Name of the top package that the plugin's module belongs to."""
+        return re.split("[.:]", self.target, maxsplit=1)[0]
+
+    def description(self) -> Description | None:
+        """Return what the plugin's package says of it without being imported; None if it has no valid description."""
+        return read_description(self.package, self.kind, self.target)
+
     def load(self) -> Any:
-        """Import the plugin.
+        """Import the plugin. What its modules print goes to standard error, since standard output is for results.
 
         Raises:
-            DeepmixError: it can't be imported; the message says why and which distribution to mend.
+            DeepmixError: it can't be imported; the message says why and which distribution to reinstall or remove.
 
         """
         module, _, attribute = self.target.partition(":")
         try:
-            return entrypoints.EntryPoint(self.name, module, attribute).load()
-        except Exception as error:  # a plugin's import may fail in any way
+            with contextlib.redirect_stdout(sys.stderr):
+                return entrypoints.EntryPoint(self.name, module, attribute).load()
+        except (Exception, SystemExit) as error:  # a plugin's import may fail in any way, sys.exit() among them
             raise DeepmixError(
                 f"{singular(self.kind)} '{self.name}' of {self.distribution} {self.version} can't be loaded "
                 f"({type(error).__name__}: {error}); reinstall or remove {self.distribution}"
@@ -68,20 +87,71 @@ def canonical(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
+@dataclass(frozen=True)
+class EntryPoints:
+    """The entry points of this installation that are for deepmix."""
+
+    plugins: tuple[Plugin, ...]
+    """Sorted by kind, in the order of KINDS, then by name and distribution."""
+    problems: tuple[str, ...]
+    """A sentence for each `entry_points.txt`, or entry point, that can't be read and was passed over."""
+
+
 @cache
+def read_entry_points() -> EntryPoints:
+    """Read the entry points of every installed distribution once; metadata that can't be read are passed over."""
+    plugins: list[Plugin] = []
+    problems: list[str] = []
+    owners: set[str] = set()
+    for folder in sys.path:
+        for parser, distribution in _distributions(folder, problems):
+            owner, version = canonical(distribution.name), distribution.version or UNKNOWN
+            if owner in owners:  # the first on the path is the one that Python imports
+                continue
+            owners.add(owner)
+            for kind in KINDS:
+                section = f"deepmix.{kind}"
+                for name, text in parser.items(section, raw=True) if parser.has_section(section) else ():
+                    try:
+                        point = entrypoints.EntryPoint.from_string(text, name)
+                    except entrypoints.BadEntryPoint:
+                        problems.append(
+                            f"entry point '{name} = {text}' of {owner} {version} is not 'module:attribute'; "
+                            f"reinstall or remove {owner}"
+                        )
+                        continue
+                    plugins.append(Plugin(kind, name, owner, version, f"{point.module_name}:{point.object_name or ''}"))
+    plugins.sort(key=lambda plugin: (KINDS.index(plugin.kind), plugin.name, plugin.distribution))
+    return EntryPoints(tuple(plugins), tuple(problems))
+
+
+def _distributions(folder: str, problems: list[str]) -> Iterator[tuple[configparser.ConfigParser, Any]]:
+    """Yield the parsed entry points and the distribution of each one in a folder of `sys.path`.
+
+    `entrypoints` gives up a whole folder when one file in it is malformed. Such a folder is read file by file, and
+    a sentence on each malformed file is added to `problems`.
+    """
+    try:
+        yield from list(entrypoints.iter_files_distros([folder]))
+    except (configparser.Error, UnicodeError, OSError):
+        for path in sorted(Path(folder).glob("*.*-info/entry_points.txt")):
+            distribution = entrypoints.Distribution.from_name_version(path.parent.stem)
+            parser = entrypoints.CaseSensitiveConfigParser(delimiters=("=",))
+            try:
+                parser.read_string(path.read_text("utf-8"))
+            except (configparser.Error, UnicodeError, OSError) as error:
+                reason = str(error).split("\n")[0]
+                problems.append(
+                    f"the entry points of {canonical(distribution.name)} can't be read ('{path}': {reason}); "
+                    f"reinstall or remove {canonical(distribution.name)}"
+                )
+                continue
+            yield parser, distribution
+
+
 def discover(kind: str) -> tuple[Plugin, ...]:
     """Return the installed plugins of a kind, by name, reading metadata only."""
-    found = {
-        Plugin(
-            kind,
-            point.name,
-            canonical(point.distro.name) if point.distro else "unknown",
-            point.distro.version if point.distro else "unknown",
-            f"{point.module_name}:{point.object_name}",
-        )
-        for point in entrypoints.get_group_all(f"deepmix.{kind}")
-    }
-    return tuple(sorted(found, key=lambda plugin: (plugin.name, plugin.distribution)))
+    return tuple(plugin for plugin in read_entry_points().plugins if plugin.kind == kind)
 
 
 def names(kind: str) -> list[str]:
@@ -118,35 +188,52 @@ def load_plugin(kind: str, name: str) -> Any:
 
 
 @dataclass(frozen=True)
-class PluginState:
+class PluginRow:
     """One row of `deepmix plugins`."""
 
     kind: str
     name: str
     distribution: str
     version: str
-    summary: str
+    summary: str | None
+    """None where the plugin has no valid description and was not imported."""
+
+
+@dataclass(frozen=True)
+class CheckedRow(PluginRow):
+    """One row of `deepmix plugins --check`."""
+
     state: str
-    """'ok', 'clash' (a name two distributions claim) or the error that loading it gave."""
+    """'ok', 'clash' (two distributions claim the name) or the error that importing the plugin gave."""
 
 
-def states(kinds: Sequence[str] = KINDS) -> list[PluginState]:
-    """Load every plugin and say how it stands; a broken one does not stop the others."""
-    rows = []
-    for kind in kinds:
-        for plugin in discover(kind):
-            summary, state = "", "ok"
-            try:
-                summary = summarize(plugin.load())
-            except DeepmixError as error:
-                state = f"broken: {error.__cause__!r}"
-            if sum(other.name == plugin.name for other in discover(kind)) > 1:
-                state = f"clash: use {plugin.distribution}:{plugin.name}" if state == "ok" else state
-            rows.append(PluginState(singular(kind), plugin.name, plugin.distribution, plugin.version, summary, state))
-    return rows
+def rows() -> list[PluginRow]:
+    """Return a row for each installed plugin; no plugin is imported."""
+    result = []
+    for plugin in read_entry_points().plugins:
+        description = plugin.description()
+        summary = None if description is None else description.summary
+        result.append(PluginRow(singular(plugin.kind), plugin.name, plugin.distribution, plugin.version, summary))
+    return result
+
+
+def checked_rows() -> list[CheckedRow]:
+    """Import every plugin and say whether it works; one that is broken does not stop the others."""
+    result = []
+    for plugin in read_entry_points().plugins:
+        summary, state = "", "ok"
+        try:
+            summary = summarize(plugin.load())
+        except DeepmixError as error:
+            state = f"broken: {error.__cause__!r}"
+        if state == "ok" and sum(other.name == plugin.name for other in discover(plugin.kind)) > 1:
+            state = f"clash: use {plugin.distribution}:{plugin.name}"
+        kind = singular(plugin.kind)
+        result.append(CheckedRow(kind, plugin.name, plugin.distribution, plugin.version, summary, state))
+    return result
 
 
 def summarize(loaded: Any) -> str:
-    """Return a plugin's `summary`, or the first line of its docstring."""
-    text = getattr(loaded, "summary", None) or inspect.getdoc(loaded) or ""
+    """Return the first line of a plugin's docstring."""
+    text = inspect.getdoc(loaded) or ""
     return str(text).strip().split("\n")[0]

@@ -1,5 +1,5 @@
 from . import downloads as downloads
-from .arrange import SplitOptions as SplitOptions, arrange_rows as arrange_rows
+from .arrange import arrange_rows as arrange_rows
 from .batches import Rows as Rows
 from .checks import as_table as as_table, column_namer as column_namer, value_range as value_range
 from .downloads import Collection as Collection, RemoteFile as RemoteFile, obtain as obtain
@@ -13,3 +13,4 @@ from .preparation import BYTE_RANGE as BYTE_RANGE, Preparation as Preparation
 from .prepared import find_prepared as find_prepared, load_prepared as load_prepared
 from .sparse_checks import check_sparse as check_sparse
 from .split import Split as Split, fingerprint as fingerprint
+from .split_options import SplitOptions as SplitOptions

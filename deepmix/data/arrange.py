@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,47 +13,12 @@ from scipy import sparse
 from deepmix.data.checks import as_table, check_labels, column_namer, value_range
 from deepmix.data.preparation import Preparation, Scale
 from deepmix.data.split import Split
+from deepmix.data.split_options import SplitOptions
 from deepmix.errors import UsageError
 from deepmix.maths import Array
 
 IMAGE_CHANNELS = (1, 3, 4)
 """Last axes of an array of images: grey, colour, colour with opacity."""
-
-
-@dataclass(frozen=True)
-class SplitOptions:
-    """How rows are scaled and held out."""
-
-    test_fraction: float = field(
-        default=0.15,
-        metadata={"help": "part of the rows held out where there is no official test split (Digits: 270 rows)"},
-    )
-    split_seed: int = field(
-        default=0, metadata={"help": "which rows those are; does not depend on the seed of the run"}
-    )
-    scale: Literal["auto", "none", "standard", "bytes"] = field(
-        default="auto",
-        metadata={
-            "help": "none, standard (each column to mean 0, variance 1) or bytes (divide by 255); auto: bytes for "
-            "uint8, none where all values lie in -1..1, else standard"
-        },
-    )
-
-    image_shape: str = field(
-        default="auto",
-        metadata={
-            "help": "height x width, or height x width x channels, of a row that is an image, such as 28x28; auto: "
-            "as the data set or the file's array says"
-        },
-    )
-
-    def __post_init__(self) -> None:
-        if self.image_shape != "auto" and not re.fullmatch(r"[1-9]\d*x[1-9]\d*(x[1-9]\d*)?", self.image_shape):
-            raise UsageError(f"image_shape must be auto or such as 28x28 or 32x32x3, got '{self.image_shape}'")
-        if not 0.0 < self.test_fraction < 1.0:
-            raise UsageError(f"test_fraction must be between 0 and 1, got {self.test_fraction}")
-        if self.split_seed < 0:
-            raise UsageError(f"split_seed must be at least 0, got {self.split_seed}")
 
 
 def arrange_rows(

@@ -9,11 +9,12 @@ from io import TextIOBase
 from pathlib import Path
 from typing import Any
 
-from deepmix.data.arrange import SplitOptions, arrange_rows
+from deepmix.data.arrange import arrange_rows
 from deepmix.data.csv_file import CsvFile, open_text
 from deepmix.data.numpy_files import NpyFile, NpzFile
 from deepmix.data.parquet_file import ParquetFile
 from deepmix.data.split import Split
+from deepmix.data.split_options import SplitOptions
 from deepmix.data.table_file import LabelColumn, TableFile
 from deepmix.errors import DeepmixError, UsageError
 

@@ -6,9 +6,9 @@ import dataclasses
 import math
 from pathlib import Path
 
-from deepmix.data.arrange import SplitOptions
 from deepmix.data.files import load_file
 from deepmix.data.split import Split
+from deepmix.data.split_options import SplitOptions
 from deepmix.errors import UsageError, option
 
 

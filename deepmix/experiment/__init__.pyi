@@ -12,7 +12,14 @@ from .config import (
 )
 from .dataset import check_dataset as check_dataset, load_data as load_data
 from .describe import resolved_options as resolved_options
+from .model_help import (
+    ModelHelp as ModelHelp,
+    described_help as described_help,
+    imported_help as imported_help,
+    model_help as model_help,
+)
 from .nested import train_nested as train_nested
 from .parts import Parts as Parts, n_labelled as n_labelled, resolve as resolve
+from .plugin_descriptions import describe_distribution as describe_distribution
 from .prepare import Experiment as Experiment, prepare_experiment as prepare_experiment
 from .run import RunResults as RunResults, Watch as Watch, run_experiment as run_experiment

@@ -8,7 +8,8 @@ from deepmix.contracts import registry
 from deepmix.data import SUFFIXES, Split, find_prepared, load_file, load_prepared
 from deepmix.errors import UsageError, option, unknown_choice
 from deepmix.experiment.config import IN_MEMORY, ExperimentConfig
-from deepmix.experiment.parts import FromFile, Parts, is_registered
+from deepmix.experiment.parts import FromFile, Parts
+from deepmix.experiment.selection import is_registered
 
 
 def load_data(config: ExperimentConfig, parts: Parts) -> Split:

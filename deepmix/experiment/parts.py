@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from deepmix.contracts import (
+    Dataset,
     Decoder,
     Encoder,
     Initializer,
@@ -19,34 +20,17 @@ from deepmix.contracts import (
     registry,
 )
 from deepmix.data import SplitOptions
-from deepmix.errors import DeepmixError, UsageError, option
+from deepmix.errors import DeepmixError
 from deepmix.experiment.clusterer import head_plugin
 from deepmix.experiment.config import ExperimentConfig
+from deepmix.experiment.selection import selected_plugins
+from deepmix.experiment.size_options import SizeOptions
 from deepmix.models import ObjectiveOptions, Recipe
 from deepmix.training import TrainingOptions
 
 CONTRACTS = {"encoder": Encoder, "decoder": Decoder, "prior": Prior, "posterior": PosteriorEstimator}
 PARTS = tuple(CONTRACTS)
 """The four parts of a recipe."""
-
-
-@dataclass(frozen=True)
-class SizeOptions:
-    """Sizes of the model."""
-
-    components: int | None = field(
-        default=None, metadata={"help": "K, the number of clusters; auto: the number of classes where labels exist"}
-    )
-    latent_dim: int | None = field(
-        default=None,
-        metadata={"help": "M, the number of latent dimensions; auto: VaDE's 10, or the data's where they have fewer"},
-    )
-
-    def __post_init__(self) -> None:
-        if self.components is not None and self.components < 1:
-            raise UsageError(f"{option('components')} must be at least 1, got {self.components}")
-        if self.latent_dim is not None and self.latent_dim < 1:
-            raise UsageError(f"latent_dim must be at least 1, got {self.latent_dim}")
 
 
 @dataclass(frozen=True)
@@ -69,20 +53,16 @@ def resolve(config: ExperimentConfig) -> Parts:
         DeepmixError: a plugin can't be loaded.
 
     """
-    plan = _plan(registry.load_plugin("models", config.model))
-    classes: dict[str, Any] = {}
-    for role, contract in CONTRACTS.items():
-        requested = getattr(config, role)
-        if plan.part_names:
-            name = requested or plan.part_names[role]
-            classes[role] = _checked(registry.load_plugin(f"{role}s", name), contract)
-        elif requested is not None:
-            raise UsageError(f"model '{config.model}' has its own {role}; leave out --{role}")
+    plan = plan_of(registry.load_plugin("models", config.model))
+    selected = selected_plugins(config, {**plan.part_names, "initializer": plan.init})
+    classes: dict[str, Any] = {
+        part: FromFile if name is None else registry.load_plugin(kind, name) for part, (kind, name) in selected.items()
+    }
+    for part, contract in (*CONTRACTS.items(), ("initializer", Initializer)):
+        if part in classes:
+            _checked(classes[part], contract)
+    classes |= {f"head.{head}": head_plugin(classes[f"head.{head}"]) for head in config.heads}
     classes |= {f"term.{name}": term for name, term in plan.terms.items()}
-    classes["initializer"] = _checked(registry.load_plugin("initializers", config.init or plan.init), Initializer)
-    classes["data"] = _dataset_class(config)
-    for head in config.heads:
-        classes[f"head.{head}"] = head_plugin(registry.load_plugin("heads", head))
     defaults: dict[str, Any] = {
         "size": SizeOptions(),
         "training": TrainingOptions(),
@@ -98,7 +78,7 @@ def n_labelled(parts: Parts) -> int:
     return parts.plan.n_labelled(parts.options["model"])
 
 
-def _plan(loaded: Any) -> ModelPlan:
+def plan_of(loaded: Any) -> ModelPlan:
     """Return the plan of a plugin of kind `models`: a Recipe's, or a Model class's."""
     if not isinstance(loaded, Recipe):
         _checked(loaded, Model)
@@ -114,6 +94,12 @@ def _checked(loaded: Any, contract: type) -> Any:
     return loaded
 
 
+def options_of(loaded: Any) -> Any:
+    """Return the default options of a plugin that is not a model; a scikit-learn clusterer has none of ours."""
+    declared = isinstance(loaded, type) and issubclass(loaded, (*CONTRACTS.values(), Initializer, Dataset))
+    return _default_options(loaded if declared else head_plugin(loaded))
+
+
 def _default_options(plugin: Any) -> Any:
     """Return the options of a plugin by default."""
     if not dataclasses.is_dataclass(plugin.Options):
@@ -122,19 +108,7 @@ def _default_options(plugin: Any) -> Any:
     return options()
 
 
-def _dataset_class(config: ExperimentConfig) -> Any:
-    """Return the data set's plugin class, or SplitOptions' holder where it is a file or a prepared archive."""
-    if is_registered(config.dataset):
-        return registry.load_plugin("datasets", config.dataset)
-    return FromFile
-
-
 class FromFile:
     """Stands for a data set that is no plugin."""
 
     Options = SplitOptions
-
-
-def is_registered(name: str) -> bool:
-    """Whether a plugin has registered a data set of this name."""
-    return name.rpartition(":")[2] in registry.names("datasets")

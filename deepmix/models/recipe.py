@@ -34,6 +34,9 @@ class Recipe:
     terms: tuple[type[LossTerm], ...] = ()
     """Further terms of the objective."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "__doc__", self.summary)  # as every plugin, a recipe is listed by its docstring
+
     def plan(self) -> ModelPlan:
         """Return what the core needs to know of the model before it is built."""
         return ModelPlan(

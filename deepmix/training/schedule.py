@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from deepmix.contracts import Model, Stage
 from deepmix.errors import UsageError
 
-STAGES: tuple[Stage, ...] = get_args(Stage)
+if TYPE_CHECKING:  # `--help` reads the options below and does not wait for torch
+    from deepmix.contracts import Model, Stage
+
+STAGES: tuple[Stage, ...] = ("pretrain", "train")
+
 
 MIN_EPOCHS, MIN_UPDATES = 30, 500
 """An automatic number of epochs is at least this many, and enough for this many updates: large data
@@ -73,5 +74,7 @@ def learns_by_gradient(model: Model) -> bool:
 
 def epoch_seed(seed: int, stage: str, epoch: int) -> int:
     """Return the seed of an epoch's generator."""
+    import numpy as np
+
     names = (*STAGES, "evaluate")
     return int(np.random.SeedSequence((seed, names.index(stage), epoch)).generate_state(1)[0])

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -29,6 +28,8 @@ from deepmix.errors import UsageError
 @click.option("--plot", "plot_file", type=click.Path(dir_okay=False, path_type=Path), help="Draw the speed-ups here.")
 def bench(device: str, quick: bool, json_file: Path | None, plot_file: Path | None) -> None:
     """Time the kernels against plain PyTorch, and training steps with and without them."""
+    import torch
+
     from deepmix.bench import time_kernels
     from deepmix.kernels import loader
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import warnings
 
 import click
-import torch
 
 from deepmix.errors import DeepmixError
-from deepmix.kernels import loader
 
 
 @click.command()
 def doctor() -> None:
     """Show which path the kernels take on this machine and why; fails only if DEEPMIX_BUILD can't be met."""
+    import torch  # here, since --help waits for no torch
+
+    from deepmix.kernels import loader
+
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what they would say is printed below
+        warnings.simplefilter("ignore")  # their text is printed below
         loaded = loader.load_kernels()
     lines = {
         "torch": f"{torch.__version__}, {torch.get_num_threads()} threads",

@@ -10,7 +10,7 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich import box
@@ -18,22 +18,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deepmix import metrics, runs
+from deepmix import experiment, metrics, runs, training
 from deepmix.cli.errors import flag
 from deepmix.cli.progress import UNWRAPPED, make_reporter
-from deepmix.contracts import describe, parse_assignments, registry
+from deepmix.contracts import parse_assignments, registry
 from deepmix.errors import DeepmixError, UsageError, spell_stored
-from deepmix.experiment import (
-    SHORTHANDS,
-    Experiment,
-    ExperimentConfig,
-    config_from_mapping,
-    prepare_experiment,
-    resolve,
-    run_experiment,
-)
-from deepmix.report import forgiven, write_report, write_seeds
-from deepmix.training import keep_freed_memory
+from deepmix.experiment import SHORTHANDS, ExperimentConfig, config_from_mapping, model_help
+
+if TYPE_CHECKING:  # --help waits for no torch: what is not for help is imported when it is called
+    from deepmix.experiment import Experiment
 
 NAMING_FLAGS = ("model", "prior", "posterior", "encoder", "decoder", "init", "dataset", "head")
 """Flags that name plugins, whose options the help then shows."""
@@ -63,13 +56,13 @@ class TrainCommand(click.Command):
         if "head" in named:
             named["heads"] = (named.pop("head"),)
         try:
-            parts = resolve(ExperimentConfig(**named))
+            shown = model_help(ExperimentConfig(**named))
         except DeepmixError as error:
             raise click.UsageError(error.spelled(flag)) from error
         formatter.write_paragraph()
-        formatter.write_text(parts.plan.summary)
-        for part, options in parts.options.items():
-            rows = [(f"{name}={default}", f"{text} [{kind}]") for name, kind, default, text in describe(options)]
+        formatter.write_text(shown.summary)
+        for part, options in shown.options.items():
+            rows = [(f"{name}={default}", f"{text} [{kind}]") for name, kind, default, text in options]
             if rows:
                 with formatter.section(f"--set, {part}"):
                     formatter.write_dl(rows)
@@ -138,7 +131,7 @@ def train(
         values.setdefault("data_dir", os.environ["DEEPMIX_DATA"])
     config = config_from_mapping({**values, **given}, config_file or "the options")
     config = dataclasses.replace(config, settings={**config.settings, **settings})
-    prepared = prepare_experiment(config)  # before a folder is made or replaced
+    prepared = experiment.prepare_experiment(config)  # before a folder is made or replaced
     if prepared.n_components < 2:
         raise UsageError("components must be at least 2, got 1: one cluster would hold every row")
     out = out or runs.fresh_path(Path("runs"), f"{Path(config.dataset).name.split('.')[0]}-{config.model}")
@@ -161,10 +154,12 @@ def _run(
     whole: Path | None = None,
 ) -> dict[str, Any]:
     """Do one run; if it is stopped, say how to resume it, or the `whole` folder of seeds it belongs to."""
-    keep_freed_memory()
+    from deepmix.report import forgiven, write_report
+
+    training.keep_freed_memory()
     reporter = make_reporter(quiet)
     try:
-        results = run_experiment(prepared, folder, reporter, resume=resume)
+        results = experiment.run_experiment(prepared, folder, reporter, resume=resume)
         if report:
             reporter.start("report", 0)
             with forgiven(reporter.note, folder.path):
@@ -182,6 +177,8 @@ def _run(
 
 def _run_seeds(prepared: Experiment, folder: runs.RunFolder, seeds: range, quiet: bool, *, report: bool) -> None:
     """Do, or finish, a run for each seed and write their summary."""
+    from deepmix.report import forgiven, write_seeds
+
     results = {}
     for seed in seeds:
         path = folder.path / f"seed-{seed}"
@@ -207,11 +204,11 @@ def _resume(out: Path, quiet: bool) -> None:
         folder = runs.RunFolder(out)
         summary = folder.read_json(runs.SUMMARY)
         config = config_from_mapping(summary.get("config", {}), str(out / runs.SUMMARY))
-        _run_seeds(prepare_experiment(config), folder, range(len(summary["seeds"])), quiet, report=True)
+        _run_seeds(experiment.prepare_experiment(config), folder, range(len(summary["seeds"])), quiet, report=True)
         return
     folder = runs.RunFolder.open(out)
     config = config_from_mapping(folder.read_json(runs.CONFIG), str(out / runs.CONFIG))
-    _show(out, {config.seed: _run(prepare_experiment(config), folder, quiet, report=True, resume=True)})
+    _show(out, {config.seed: _run(experiment.prepare_experiment(config), folder, quiet, report=True, resume=True)})
 
 
 def _read_config(path: str) -> dict[str, Any]:

@@ -1,0 +1,167 @@
+"""What plugins say of themselves, in a file beside their sources: listings and help read it and import no plugin.
+
+`deepmix plugins --describe DISTRIBUTION` writes the file. It holds a digest of the package's sources and is used only
+while they match; otherwise, and where there is no file, the plugin is imported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from deepmix.contracts.options import OptionRow, describe
+
+FILE = "deepmix_plugins.json"
+"""Name of the file, in a plugin's top package."""
+
+
+CORE = "deepmix"
+"""Top package of the core, whose own options are never copied into a description."""
+
+
+@dataclass(frozen=True)
+class OptionTable:
+    """The options of one part, as the help shows them."""
+
+    base: str | None = None
+    """`deepmix.room:Class`: options of the core that these extend, whose rows come first."""
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    """Defaults, by name, that differ from the base's."""
+    own: tuple[OptionRow, ...] = ()
+    """Rows that the base lacks or has otherwise."""
+
+    def rows(self) -> list[OptionRow]:
+        """Return (name, type, default, help) of every option."""
+        inherited = _core_rows(self.base) if self.base else []
+        table = {row[0]: (*row[:2], self.defaults.get(row[0], row[2]), row[3]) for row in inherited}
+        return list((table | {row[0]: row for row in self.own}).values())
+
+
+@dataclass(frozen=True)
+class Description:
+    """What help and listings show of a plugin."""
+
+    summary: str
+    options: OptionTable = OptionTable()
+    objective: OptionTable | None = None
+    """A model's own defaults of the objective; None where it leaves them as they are."""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """Of a model: name of the plugin in each part, and its `initializer`."""
+
+
+def option_table(options: Any, package: str) -> OptionTable | None:
+    """Return the options of a plugin as a table; None where part of them comes from neither its package nor the core.
+
+    Such a part could change while the digest of the plugin's package stays the same.
+    """
+    ancestors = [
+        ancestor
+        for ancestor in type(options).__mro__
+        if dataclasses.is_dataclass(ancestor) and dataclasses.fields(ancestor)
+    ]
+    if any(_top_package(ancestor) not in (package, CORE) for ancestor in ancestors):
+        return None
+    base = next((ancestor for ancestor in ancestors if _top_package(ancestor) == CORE), None)
+    if base is None:
+        return OptionTable(own=tuple(describe(options)))
+    door = ".".join(base.__module__.split(".")[:2])
+    inherited = {row[0]: row for row in describe(base())}
+    defaults, own = {}, []
+    for row in describe(options):
+        name, kind, default, text = row
+        theirs = inherited.get(name)
+        if theirs is None or (kind, text) != (theirs[1], theirs[3]):
+            own.append(row)
+        elif default != theirs[2]:
+            defaults[name] = default
+    return OptionTable(f"{door}:{base.__qualname__}", defaults, tuple(own))
+
+
+def _top_package(cls: type) -> str:
+    return cls.__module__.split(".")[0]
+
+
+def _core_rows(name: str) -> list[OptionRow]:
+    """Return the rows of the core's options called `deepmix.room:Class`."""
+    door, _, attribute = name.partition(":")
+    return describe(getattr(importlib.import_module(door), attribute)())
+
+
+def package_folder(package: str) -> Path | None:
+    """Return the folder of a top package without importing it; None where there is no such package, or it is a file."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):  # ValueError: a module in sys.modules that has no spec
+        return None
+    locations = list(spec.submodule_search_locations or ()) if spec else []
+    return Path(locations[0]) if len(locations) == 1 else None
+
+
+def sources_digest(folder: Path) -> str:
+    """Return a digest of the .py files below a folder, the same on every machine and for every kind of line ending."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py"), key=lambda path: path.relative_to(folder).as_posix()):
+        source = path.read_bytes().replace(b"\r\n", b"\n")
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{len(source)}\0".encode() + source)
+    return digest.hexdigest()
+
+
+def read_description(package: str, kind: str, target: str) -> Description | None:
+    """Return the description of the plugin at `target`, `module:attribute`; None if there is no valid one."""
+    return _read_file(package).get((kind, target))
+
+
+@cache
+def _read_file(package: str) -> dict[tuple[str, str], Description]:
+    """Return a package's descriptions by (kind, target); none where its file is absent, outdated or unreadable."""
+    folder = package_folder(package)
+    if folder is None or not (folder / FILE).is_file():
+        return {}
+    try:
+        content = json.loads((folder / FILE).read_text("utf-8"))
+        if content["sources"] != sources_digest(folder):
+            return {}
+        return {(values["kind"], values["target"]): _description(values) for values in content["plugins"]}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # not what descriptions_text writes
+        return {}
+
+
+def _description(values: Mapping[str, Any]) -> Description:
+    objective = values.get("objective")
+    return Description(
+        str(values["summary"]),
+        _table(values.get("options", {})),
+        None if objective is None else _table(objective),
+        dict(values.get("parts", {})),
+    )
+
+
+def _table(values: Mapping[str, Any]) -> OptionTable:
+    own = tuple((str(name), str(kind), str(default), str(text)) for name, kind, default, text in values.get("own", ()))
+    return OptionTable(values.get("base"), dict(values.get("defaults", {})), own)
+
+
+def descriptions_text(folder: Path, descriptions: Mapping[tuple[str, str], Description]) -> str:
+    """Return the text of a package's file: the digest of its sources, and a line for each plugin, by (kind, target)."""
+    lines = [
+        json.dumps(
+            {"kind": kind, "target": target} | _without_empty(dataclasses.asdict(description)), ensure_ascii=False
+        )
+        for (kind, target), description in sorted(descriptions.items())
+    ]
+    plugins = ",\n ".join(lines)
+    return f'{{"sources": "{sources_digest(folder)}",\n"plugins": [\n {plugins}\n]}}\n'
+
+
+def _without_empty(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a mapping without the entries, at any depth, that say nothing; `summary` always says something."""
+    short = {key: _without_empty(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    return {key: value for key, value in short.items() if value not in (None, {}, ()) or key == "summary"}
