@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import click
 import pytest
@@ -26,17 +24,6 @@ def test_completion(deepmix, shell):
 def test_completion_completes(command, words, number, found):
     done = command(env={"_DEEPMIX_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": number})
     assert done.stdout.split() == [f"plain,{found}"], done.stderr
-
-
-def test_the_help_waits_for_no_torch():
-    program = """
-import sys
-from deepmix.cli import main
-main(["--help"], standalone_mode=False)
-print("torch" in sys.modules)
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "False"
 
 
 def test_every_command_is_there():

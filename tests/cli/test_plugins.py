@@ -5,11 +5,12 @@ import os
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import TINY
+from tests.cli.conftest import TINY, refuses
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,8 +26,8 @@ def make_distribution(folder: Path, name: str, entry_points: str, source: str = 
 
 def test_listing_names_every_built_in_part(deepmix):
     rows = json.loads(deepmix("plugins", "--json").stdout)
-    assert {row["state"] for row in rows} == {"ok"}
     assert all(row["summary"] for row in rows)
+    assert {tuple(row) for row in rows} == {("kind", "name", "distribution", "version", "summary")}
     by_kind: dict[str, set[str]] = {}
     for row in rows:
         by_kind.setdefault(row["kind"], set()).add(row["name"])
@@ -37,17 +38,121 @@ def test_listing_names_every_built_in_part(deepmix):
     assert "mvae-emv2" in deepmix("plugins").stdout
 
 
-def test_broken_plugin_stops_only_those_who_ask_for_it(command, tmp_path):
-    make_distribution(
-        tmp_path / "site", "cracked", "[deepmix.priors]\ncracked = cracked:Prior\n", "raise RuntimeError('no licence')"
-    )
-    env = {"PYTHONPATH": str(tmp_path / "site")}
-    row = next(row for row in json.loads(command("plugins", "--json", env=env).stdout) if row["name"] == "cracked")
-    assert "no licence" in row["state"]
-    assert command("train", "--out", "run", *TINY, env=env).returncode == 0
-    done = command("train", "--prior", "cracked", *TINY, env=env)
+def test_check_imports_every_built_in_part_and_finds_what_the_listing_says(deepmix):
+    listed = json.loads(deepmix("plugins", "--json").stdout)
+    assert json.loads(deepmix("plugins", "--check", "--json").stdout) == [row | {"state": "ok"} for row in listed]
+
+
+@pytest.fixture
+def site(tmp_path) -> Path:
+    """A folder of other people's distributions."""
+    return tmp_path / "site"
+
+
+@pytest.fixture
+def stranger(command, site) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The command, where the distributions of `site` are installed too."""
+    path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
+    return lambda *words: command(*words, env={"PYTHONPATH": path})
+
+
+def row_of(listing: subprocess.CompletedProcess[str], name: str) -> dict[str, str]:
+    return next(row for row in json.loads(listing.stdout) if row["name"] == name)
+
+
+def test_broken_plugin_stops_only_those_who_ask_for_it(stranger, site):
+    source = "raise RuntimeError('no licence')"
+    make_distribution(site, "cracked", "[deepmix.priors]\ncracked = cracked:Prior\n", source)
+    assert row_of(stranger("plugins", "--json"), "cracked") == {
+        "kind": "prior",
+        "name": "cracked",
+        "distribution": "cracked",
+        "version": "1.0",
+        "summary": None,
+    }
+    assert "No valid description of some plugins of cracked:" in stranger("plugins").stdout
+    assert "no licence" in row_of(stranger("plugins", "--check", "--json"), "cracked")["state"]
+    assert stranger("train", "--out", "run", *TINY).returncode == 0
+    done = stranger("train", "--prior", "cracked", *TINY)
     assert done.returncode == 1
     assert "cracked 1.0 can't be loaded (RuntimeError: no licence)" in " ".join(done.stderr.split())
+
+
+def test_a_plugin_that_prints_and_exits_when_imported_ends_and_spoils_nothing(stranger, site):
+    source = "print('hello')\nraise SystemExit(3)"
+    make_distribution(site, "rude", "[deepmix.heads]\nrude = rude:Head\n", source)
+    listing = stranger("plugins", "--check", "--json")
+    assert listing.returncode == 0
+    assert row_of(listing, "rude")["state"] == "broken: SystemExit(3)"
+    assert "hello" in listing.stderr
+    refuses(stranger("train", "--head", "rude", *TINY), 1, "rude 1.0 can't be loaded (SystemExit: 3)")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[console_scripts]\na = b:c\na = d:e\n", "option 'a' in section 'console_scripts' already exists"),
+        ("a = b:c\n", "File contains no section headers."),
+        ("[deepmix.priors]\nodd = not a module\n", "entry point 'odd = not a module' of odd 1.0"),
+    ],
+)
+def test_malformed_entry_points_of_others_are_passed_over_and_named(stranger, site, text, reason):
+    make_distribution(site, "odd", text)
+    make_distribution(site, "sound", "[deepmix.priors]\nsound = sound:Prior\n", "class Prior:\n    'A prior.'")
+    listing = stranger("plugins")
+    assert listing.returncode == 0
+    assert "Traceback" not in listing.stderr
+    last = listing.stdout.splitlines()[-1]
+    assert last.startswith("Passed over: ")
+    assert last.endswith("; reinstall or remove odd")
+    assert reason in last
+    as_json = stranger("plugins", "--json")
+    assert row_of(as_json, "sound")["distribution"] == "sound"
+    assert as_json.stderr.strip() == last
+    assert "sound" in stranger("train", "--help").stdout
+
+
+PACKAGE = """
+from dataclasses import dataclass, field
+from deepmix.contracts import Prior
+from deepmix.data import SplitOptions
+
+@dataclass(frozen=True)
+class Options:
+    turns: int = field(default=3, metadata={"help": "how often"})
+
+class Spiral(Prior):
+    'A spiral.'
+    Options = Options
+"""
+
+
+def test_a_described_plugin_is_listed_and_helped_until_its_sources_change(stranger, site):
+    make_distribution(site, "winding", "[deepmix.priors]\nspiral = winding.parts:Spiral\n")
+    (site / "winding.py").unlink()
+    (site / "winding").mkdir()
+    (site / "winding" / "__init__.py").touch()
+    source = site / "winding" / "parts.py"
+    source.write_text(PACKAGE)
+    assert row_of(stranger("plugins", "--json"), "spiral")["summary"] is None
+    done = stranger("plugins", "--describe", "Winding")
+    assert done.stdout == f"Written: {site / 'winding' / 'deepmix_plugins.json'}\n", done.stderr
+    assert row_of(stranger("plugins", "--json"), "spiral")["summary"] == "A spiral."
+    source.write_bytes(PACKAGE.replace("\n", "\r\n").encode())
+    assert row_of(stranger("plugins", "--json"), "spiral")["summary"] == "A spiral."
+    words = ("train", "--model", "vade", "--prior", "spiral", "--help")
+    described = stranger(*words).stdout
+    assert "turns=3  how often [a whole number]" in described
+    source.write_text(PACKAGE.replace("default=3", "default=4"))
+    assert row_of(stranger("plugins", "--json"), "spiral")["summary"] is None
+    assert stranger(*words).stdout == described.replace("turns=3", "turns=4")
+
+
+def test_describe_refuses_what_it_cannot_describe(stranger, site):
+    make_distribution(site, "flat", "[deepmix.priors]\nflat = flat:Prior\n", "class Prior: pass")
+    refuses(stranger("plugins", "--describe", "none"), 2, "unknown distribution of plugins 'none'", "deepmix, flat")
+    refuses(stranger("plugins", "--describe", "flat"), 1, "the single module 'flat'; descriptions need a package")
+    refuses(stranger("plugins", "--describe", "flat", "--check"), 2, "--check and --describe exclude each other")
 
 
 BROKEN = """
@@ -94,24 +199,19 @@ class Unpredictable:
         ("models", "NoDecoder", "--model", "not a subclass of deepmix.contracts.Model"),
     ],
 )
-def test_a_plugin_that_breaks_its_contract_is_named(command, tmp_path, kind, name, option, words):
-    make_distribution(tmp_path / "site", "broken", f"[deepmix.{kind}]\npart = broken:{name}\n", BROKEN)
-    done = command("train", *TINY, option, "part", "--out", "run", env={"PYTHONPATH": str(tmp_path / "site")})
-    assert done.returncode == 1
-    assert words in " ".join(done.stderr.split())
-    assert "Traceback" not in done.stderr
+def test_a_plugin_that_breaks_its_contract_is_named(stranger, site, tmp_path, kind, name, option, words):
+    make_distribution(site, "broken", f"[deepmix.{kind}]\npart = broken:{name}\n", BROKEN)
+    refuses(stranger("train", *TINY, option, "part", "--out", "run"), 1, words)
     assert (tmp_path / "run").exists() == (kind in ("heads", "initializers")), "only what is asked later may write"
 
 
-def test_two_distributions_with_one_name_must_be_told_apart(command, tmp_path):
+def test_two_distributions_with_one_name_must_be_told_apart(stranger, site):
     source = "from deepmix_builtins.mixture.priors import StandardPrior as Prior"
     for name in ("first", "second"):
-        make_distribution(tmp_path / "site", name, f"[deepmix.priors]\ntwin = {name}:Prior\n", source)
-    env = {"PYTHONPATH": str(tmp_path / "site")}
-    done = command("train", "--prior", "twin", *TINY, env=env)
-    assert done.returncode == 2
-    assert "claimed by first and second" in " ".join(done.stderr.split())
-    assert command("train", "--prior", "second:twin", "--out", "run", *TINY, env=env).returncode == 0
+        make_distribution(site, name, f"[deepmix.priors]\ntwin = {name}:Prior\n", source)
+    refuses(stranger("train", "--prior", "twin", *TINY), 2, "claimed by first and second")
+    assert row_of(stranger("plugins", "--check", "--json"), "twin")["state"] == "clash: use first:twin"
+    assert stranger("train", "--prior", "second:twin", "--out", "run", *TINY).returncode == 0
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +235,9 @@ def example_environment(tmp_path_factory) -> Path:
 def test_example_plugin_installs_and_trains(example_environment, tmp_path):
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [example_environment, "-m", "deepmix"]
-    listed = subprocess.run([*command, "plugins", "--json"], env=env, capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        [*command, "plugins", "--check", "--json"], env=env, capture_output=True, text=True, check=True
+    )
     rows = {(row["kind"], row["name"]): row for row in json.loads(listed.stdout)}
     assert rows["prior", "ring"]["distribution"] == "deepmix-example"
     assert rows["head", "birch"]["state"] == "ok"
@@ -145,6 +247,17 @@ def test_example_plugin_installs_and_trains(example_environment, tmp_path):
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["resolved"]["prior"] == {"radius": 2.5}
     assert "birch" in json.loads((tmp_path / "run" / "metrics.json").read_text())["heads"]
+
+
+def test_example_plugin_brings_its_description(example_environment, tmp_path):
+    program = """
+from deepmix.experiment import describe_distribution
+for path, text in describe_distribution("deepmix-example").items():
+    assert path.read_text("utf-8") == text, f"run: deepmix plugins --describe deepmix-example; {path}"
+    print(path.name)
+"""
+    done = subprocess.run([example_environment, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout == "deepmix_plugins.json\n", done.stderr
 
 
 def test_example_plugin_passes_its_own_tests(example_environment):

@@ -39,7 +39,7 @@ def test_discovery_imports_nothing(monkeypatch):
 
     from deepmix.contracts import registry
 
-    registry.discover.cache_clear()
+    registry.read_entry_points.cache_clear()
     real_import = builtins.__import__
 
     def refuse(name, *args, **kwargs):
