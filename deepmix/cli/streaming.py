@@ -7,15 +7,17 @@ import io
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-import numpy as np
 
 from deepmix.cli.output import STANDARD_OUTPUT, STANDARD_OUTPUT as STANDARD_INPUT
-from deepmix.data import open_blocks
-from deepmix.inference import LoadedRun
-from deepmix.maths import Inference
+
+if TYPE_CHECKING:  # --help waits for no torch
+    import numpy as np
+
+    from deepmix.inference import LoadedRun
+    from deepmix.maths import Inference
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -53,6 +55,10 @@ def inferences(run: LoadedRun, data: Path, label_column: str | None) -> Iterator
 
     A file without rows gives one empty block.
     """
+    import numpy as np
+
+    from deepmix.data import open_blocks
+
     label_column = run.config.label_column if label_column is None else label_column
     text = io.TextIOWrapper(sys.stdin.buffer, "utf-8-sig", newline="") if data == STANDARD_INPUT else None
     done = 0
@@ -69,6 +75,8 @@ def inferences(run: LoadedRun, data: Path, label_column: str | None) -> Iterator
 
 def entropy(inference: Inference) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return the entropy of q(y|x), nats, (N,)."""
+    import numpy as np
+
     log_q_NK = inference.log_q_NK.astype(np.float64)
     q_NK = np.exp(log_q_NK)
     return np.asarray(-np.where(q_NK > 0.0, q_NK * np.where(q_NK > 0.0, log_q_NK, 0.0), 0.0).sum(axis=1)).clip(0.0)

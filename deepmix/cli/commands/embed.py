@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-import numpy as np
 
 from deepmix.cli.output import KINDS, Table, check_out, report, write_tables
 from deepmix.cli.streaming import inferences, rows_in
-from deepmix.inference import open_run
 
 
 @click.command()
@@ -23,6 +21,10 @@ def embed(
     RUN is a finished run's folder; DATA is as for predict. Writes a row's number and columns z1, z2, ..., or in a
     .npz file one array z.
     """
+    import numpy as np
+
+    from deepmix.inference import open_run
+
     check_out(out, KINDS, overwrite=overwrite)
     run = open_run(folder, device)
     whole = out.suffix.lower() == ".npz"

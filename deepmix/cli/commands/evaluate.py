@@ -13,7 +13,6 @@ from rich.text import Text
 
 from deepmix.cli.progress import table_console
 from deepmix.cli.streaming import DEVICE, RUN
-from deepmix.inference import evaluate_run, open_run
 
 COLUMNS = ("acc", "nmi", "ari", "homogeneity", "completeness", "v_measure", "silhouette")
 
@@ -36,6 +35,8 @@ def evaluate(
     as_json: bool,
 ) -> None:
     """Measure a finished run: scores against labels where there are any, silhouette, ELBO."""
+    from deepmix.inference import evaluate_run, open_run
+
     run = open_run(folder, device)
     data_dir = data_dir or os.environ.get("DEEPMIX_DATA")
     results = evaluate_run(run, heads, dataset, label_column, data_dir)

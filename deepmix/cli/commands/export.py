@@ -10,7 +10,6 @@ import click
 
 from deepmix.cli.output import check_out, replacing
 from deepmix.cli.streaming import OVERWRITE, RUN
-from deepmix.inference import open_run
 
 
 @click.command()
@@ -27,7 +26,7 @@ def export(
     Scaling is part of the exported model, and any number of rows can go in. It is checked against the original on
     random rows before it is kept.
     """
-    from deepmix.inference import SUFFIXES, export_run
+    from deepmix.inference import SUFFIXES, export_run, open_run
 
     run = open_run(folder, device="cpu")
     suffix = SUFFIXES[kind]

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-import numpy as np
 
 from deepmix.cli.output import KINDS, Table, check_out, report, write_tables
 from deepmix.cli.streaming import entropy, inferences, rows_in
-from deepmix.inference import open_run
 
 DECIMALS = 6
 """Of probabilities and entropies, as in assignments.csv."""
@@ -36,6 +34,10 @@ def predict(
     cluster, largest q(y|x) and the entropy of q(y|x) in nats. Rows are read in blocks, so any number of them
     fits in memory.
     """
+    import numpy as np
+
+    from deepmix.inference import open_run
+
     check_out(out, KINDS, overwrite=overwrite)
     run = open_run(folder, device)
     run.head(head)

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import click
 
-from deepmix.report import rewrite
-
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
@@ -20,6 +18,8 @@ def report(run: Path, umap: bool, as_json: bool) -> None:
 
     RUN is a finished run's folder, or that of several seeds: then each seed's report is written too.
     """
+    from deepmix.report import rewrite
+
     started = time.perf_counter()
     path = rewrite(run, with_umap=umap)
     if as_json:

@@ -11,8 +11,6 @@ import click
 from deepmix.cli.progress import make_reporter
 from deepmix.contracts import registry
 from deepmix.errors import UsageError
-from deepmix.reproduce import Request, load_tables, reproduce as run_table
-from deepmix.training import keep_freed_memory
 
 SEEDS, QUICK_SEEDS = 5, 1
 """The supplement's five experiments; --quick needs no spread."""
@@ -52,6 +50,9 @@ def reproduce(
     Every cell is a run folder below OUT/cells: finished ones are reused, a stopped table goes on where it
     was. Data that are not there and models that are not installed are named in the output, and no error.
     """
+    from deepmix.reproduce import Request, reproduce as run_table
+    from deepmix.training import keep_freed_memory
+
     if as_list:
         _list(as_json)
         return
@@ -88,6 +89,8 @@ def _names(values: tuple[str, ...]) -> tuple[str, ...]:
 
 def _list(as_json: bool) -> None:
     """Print the tables, their data sets and models, and which models are not installed."""
+    from deepmix.reproduce import load_tables
+
     installed = registry.names("models")
     rows = []
     for table in load_tables().values():

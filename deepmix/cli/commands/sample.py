@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import numpy as np
 
 from deepmix.cli.output import STANDARD_OUTPUT, check_out, replacing, write_tables
-from deepmix.cli.pictures import draw_images
 from deepmix.cli.streaming import DEVICE, OVERWRITE, RUN
 from deepmix.errors import UsageError
-from deepmix.inference import LoadedRun, open_run
+
+if TYPE_CHECKING:
+    from deepmix.inference import LoadedRun
 
 
 @click.command()
@@ -45,6 +46,11 @@ def sample(
 
     Without --png and --npz the rows go to standard output as CSV. A grid of several components has a line each.
     """
+    import numpy as np
+
+    from deepmix.cli.pictures import draw_images
+    from deepmix.inference import open_run
+
     for path, kind in ((png, ".png"), (npz, ".npz")):
         if path is not None:
             check_out(path, (kind,), overwrite=overwrite)
