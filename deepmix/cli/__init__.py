@@ -1,4 +1,4 @@
-"""The `deepmix` command: one file a command, named as it."""
+"""The `deepmix` command: each of its commands is a file in `commands`, named after it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ COMMANDS = {
     "predict": "Give each row of new data its cluster.",
     "embed": "Give each row of new data its latent.",
     "sample": "Generate rows of a run's components.",
-    "evaluate": "Measure a finished run on its data or others.",
+    "evaluate": "Measure a finished run on its own or other data.",
     "compare": "Compare finished runs, with intervals.",
     "export": "Export a run's model for use without deepmix.",
-    "report": "Write a run's report.html anew.",
+    "report": "Write a run's report.html again.",
     "plugins": "List what is installed.",
     "bench": "Time the kernels against plain PyTorch.",
     "doctor": "Show whether the kernels run here, and why.",
@@ -27,26 +27,26 @@ COMMANDS = {
 
 
 class Commands(Group):
-    """Imports a command when it is called for: torch and scikit-learn take seconds, --help and completion none."""
+    """Imports a command only when someone calls it, so that --help and completion answer at once."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the commands, in the order one meets them."""
+        """Return the names of the commands, in the order in which people need them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command, or None if there is none of that name."""
+        """Return a command; None if no command has that name."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = getattr(importlib.import_module(f"deepmix.cli.commands.{cmd_name}"), cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the commands and what they do."""
+        """Write each command and what it does."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Return the commands and options that begin so."""
+        """Return the commands and options that begin with what was typed."""
         commands = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
         return commands + click.Command.shell_complete(self, ctx, incomplete)
 

@@ -1,4 +1,4 @@
-"""How failures reach a terminal: one sentence with the command line's own flags, a status, no traceback."""
+"""Shows failures on a terminal: one sentence with the command line's own flags, an exit status, no traceback."""
 
 from __future__ import annotations
 

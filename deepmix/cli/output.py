@@ -1,4 +1,4 @@
-"""Where rows of results go: standard output, .csv, .parquet or .npz, written whole or not at all."""
+"""Writes rows of results to standard output, .csv, .parquet or .npz; a file is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ Table = Mapping[str, "Array"]
 
 
 def check_out(out: Path, kinds: Iterable[str], *, overwrite: bool) -> None:
-    """Refuse, before any work, a file that can't be written.
+    """Check, before any work, that a file can be written.
 
     Raises:
-        UsageError: it exists, is of another kind or has no folder.
+        UsageError: it exists, has another suffix, or its folder does not exist.
 
     """
     if out == STANDARD_OUTPUT:
@@ -48,7 +48,7 @@ def check_out(out: Path, kinds: Iterable[str], *, overwrite: bool) -> None:
 
 @contextlib.contextmanager
 def replacing(out: Path) -> Iterator[Path]:
-    """Give a path beside `out` that takes its place in the end, or vanishes with an error."""
+    """Yield a path beside `out`; the file there replaces `out` at the end, or is deleted after an error."""
     temporary = out.with_name(out.name + ".part")
     try:
         yield temporary
@@ -58,12 +58,12 @@ def replacing(out: Path) -> Iterator[Path]:
 
 
 def write_tables(out: Path, tables: Iterable[Table], *, as_json: bool) -> int:
-    """Write tables of the same columns one below the other.
+    """Write tables that have the same columns, one below the other.
 
     Args:
         out: the file, or '-' for standard output.
-        tables: its blocks, at least one.
-        as_json: lines of JSON in place of CSV, on standard output.
+        tables: blocks of rows, at least one.
+        as_json: write lines of JSON, not CSV, where `out` is standard output.
 
     Returns:
         How many rows were written.
@@ -132,7 +132,7 @@ def _parquet(path: Path, tables: Iterable[Table]) -> int:
 
 
 def report(summary: Mapping[str, Any], sentence: str, out: Path, *, as_json: bool) -> None:
-    """Say what was done: JSON on standard output if asked for and free, else a sentence on standard error."""
+    """Say what was done: as JSON on standard output if no rows went there, else as a sentence on standard error."""
     if as_json and out != STANDARD_OUTPUT:
         click.echo(json.dumps(summary))
     elif out != STANDARD_OUTPUT:

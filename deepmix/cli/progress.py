@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live line on a terminal, plain lines elsewhere."""
+"""What a person sees during a run: a live line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 UNWRAPPED = 200
-"""Columns of a table where there is no terminal to fit."""
+"""Width of a table, in characters, where there is no terminal to fit it to."""
 
 
 PLAIN_LINES = 10
-"""Epochs of a stage that get a line where there is no terminal."""
+"""How many epochs of a stage get a line where there is no terminal."""
 
 
 class QuietReporter:
@@ -92,7 +92,7 @@ class LiveReporter(QuietReporter):
         self._task = self._progress.add_task(stage, total=n_epochs or 1, status="")
 
     def epoch(self, stage: str, row: dict[str, Any]) -> None:
-        """Move the line on."""
+        """Advance the line."""
         if self._task is not None:
             self._progress.update(self._task, completed=row["epoch"], status=epoch_text(row))
 
@@ -113,12 +113,12 @@ class LiveReporter(QuietReporter):
 
 
 def table_console() -> Console:
-    """Return the console tables go to: standard output, unwrapped where it is no terminal."""
+    """Return the console that tables are printed to: standard output, without wrapping where it is not a terminal."""
     return Console(width=None if sys.stdout.isatty() else UNWRAPPED)
 
 
 def epoch_text(row: dict[str, Any]) -> str:
-    """Return an epoch's figures: the ELBO and, in training, its two halves and the clusters in use."""
+    """Return an epoch's figures as text: the ELBO and, in training, its two halves and the clusters in use."""
     text = f"ELBO {row['elbo']:.2f}"
     if "reconstruction" in row:
         kl = row["kl_latent"] + row["kl_assignment"]

@@ -1,4 +1,4 @@
-"""New rows through a run, block by block: what `predict` and `embed` share."""
+"""What `predict` and `embed` share: they pass new rows through a run, block by block."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LABELS = click.option(
 
 
 def rows_in(command: Command) -> Command:
-    """Add RUN, DATA and the options of a command that passes rows through a run."""
+    """Add the arguments RUN and DATA, and the options that `predict` and `embed` share, to a command."""
     data = click.argument("data", metavar="DATA", type=click.Path(path_type=Path))
     out = click.option(
         "-o", "--out", type=click.Path(path_type=Path), default=STANDARD_OUTPUT,
@@ -51,9 +51,9 @@ def rows_in(command: Command) -> Command:
 
 
 def inferences(run: LoadedRun, data: Path, label_column: str | None) -> Iterator[tuple[int, Inference]]:
-    """Give the number of each block's first row, from 0, and what the model says of the block.
+    """Yield the number of each block's first row, from 0, and what the model says of the block.
 
-    A file without rows gives one empty block.
+    A file without rows yields one empty block.
     """
     import numpy as np
 

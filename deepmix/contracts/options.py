@@ -1,4 +1,4 @@
-"""Options are dataclasses: this reads `--set key=value` into them, checked and typed, and describes them."""
+"""Options are dataclasses: this module sets their fields from `--set key=value`, with checks, and describes them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def build_options(defaults: Mapping[str, Any], settings: Mapping[str, str]) -> d
         settings: values by `key`, or by `part.key` where two parts share a key.
 
     Raises:
-        UsageError: a key is unknown or shared by two parts, or a value does not fit.
+        UsageError: a key is unknown or shared by two parts, or a value has the wrong type.
 
     """
     changes: dict[str, dict[str, Any]] = {part: {} for part in defaults}
@@ -60,7 +60,7 @@ def build_options(defaults: Mapping[str, Any], settings: Mapping[str, str]) -> d
 
 
 def convert(key: str, value: str, hint: Any) -> Any:
-    """Turn a string into the annotated type: int, float, bool, str, Literal or one of these or None."""
+    """Turn a string into the annotated type: int, float, bool, str, a Literal, or one of these with `| None`."""
     if typing.get_origin(hint) is typing.Literal:
         choices = typing.get_args(hint)
         if value not in choices:

@@ -1,4 +1,4 @@
-"""`deepmix bench`: what the kernels gain, measured here."""
+"""`deepmix bench`: how much faster the kernels are than plain PyTorch on this machine."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def bench(device: str, quick: bool, json_file: Path | None, plot_file: Path | No
         if name not in loaded.devices:
             raise UsageError(f"there are no kernels for {name} to time ({loaded.reason}); see 'deepmix doctor'")
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=FutureWarning, module="torch")  # torch.compile's own
+        warnings.filterwarnings("ignore", category=FutureWarning, module="torch")  # torch.compile itself warns
         results = [time_kernels(name, quick=quick) for name in devices]
     console = Console(width=None if sys.stdout.isatty() else UNWRAPPED)
     for result in results:
@@ -103,7 +103,8 @@ def _plot(rows: list[dict[str, Any]], path: Path) -> None:
     labels = [f"{row['op']} {row['pass']} {row['N']},{row['K']},{row['M']} {row['device']}" for row in rows]
     figure, axes = pyplot.subplots(figsize=(9, 1 + 0.35 * len(rows)), layout="constrained")
     for offset, form in ((-0.2, "eager"), (0.2, "best")):
-        gains = [row[f"speedup_vs_{form}"] - 1.0 for row in rows]  # bars begin at 1: what is slower points to the left
+        # bars begin at 1, so a slower kernel's bar points to the left
+        gains = [row[f"speedup_vs_{form}"] - 1.0 for row in rows]
         axes.barh([place + offset for place in range(len(rows))], gains, 0.4, left=1.0, label=f"against {form}")
     axes.axvline(1.0, color="black", linewidth=0.8)
     axes.set_yticks(range(len(rows)), labels, fontsize=8)

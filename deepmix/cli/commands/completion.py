@@ -1,4 +1,4 @@
-"""`deepmix completion`: what makes a shell complete deepmix's commands and options."""
+"""`deepmix completion`: a script that lets a shell complete deepmix's commands and options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`deepmix doctor`: which kernels run here, and why."""
+"""`deepmix doctor`: which kernels run on this machine, and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`deepmix report`: a run's report.html, written anew."""
+"""`deepmix report`: writes a run's report.html again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import click
 @click.option("--umap", is_flag=True, help="Draw the latent maps by UMAP too; takes half a minute more.")
 @click.option("--json", "as_json", is_flag=True, help="Print the path, its bytes and the seconds it took as JSON.")
 def report(run: Path, umap: bool, as_json: bool) -> None:
-    """Write RUN/report.html anew and print its path.
+    """Write RUN/report.html again and print its path.
 
     RUN is a finished run's folder, or that of several seeds: then each seed's report is written too.
     """

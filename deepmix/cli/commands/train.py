@@ -25,7 +25,7 @@ from deepmix.contracts import parse_assignments, registry
 from deepmix.errors import DeepmixError, UsageError, spell_stored
 from deepmix.experiment import SHORTHANDS, ExperimentConfig, config_from_mapping, model_help
 
-if TYPE_CHECKING:  # --help waits for no torch: what is not for help is imported when it is called
+if TYPE_CHECKING:  # importing it would import torch, and --help must not wait for that
     from deepmix.experiment import Experiment
 
 NAMING_FLAGS = ("model", "prior", "posterior", "encoder", "decoder", "init", "dataset", "head")
@@ -33,10 +33,10 @@ NAMING_FLAGS = ("model", "prior", "posterior", "encoder", "decoder", "init", "da
 
 
 class TrainCommand(click.Command):
-    """`deepmix train`, whose help goes on with the options of the parts that were named."""
+    """`deepmix train`, whose help also shows the options of the parts that were named."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Remember which parts were named, so that --help may come before or after them."""
+        """Note which parts were named, so that --help may come before or after them."""
         named: dict[str, str] = ctx.meta.setdefault("deepmix.named", {})
         for word, after in itertools.pairwise([*args, ""]):
             flag, equals, value = word.removeprefix("--").partition("=")
@@ -85,7 +85,7 @@ class TrainCommand(click.Command):
 @click.option("--beta", type=float, help="Weight of the KL terms.")
 @click.option("--epochs", type=int, help="Epochs of training.  [default: by the size of the data]")
 @click.option("--pretrain-epochs", type=int, help="Epochs of autoencoder pretraining.  [default: likewise]")
-@click.option("--batch-size", type=int, help="Rows an update.  [default: 128]")
+@click.option("--batch-size", type=int, help="Rows per update.  [default: 128]")
 @click.option("--lr", type=float, help="Learning rate.  [default: 0.002]")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other option; may be repeated.")
 @click.option("--seed", type=int, help="Seed of one run.  [default: 0]")
@@ -94,7 +94,7 @@ class TrainCommand(click.Command):
 @click.option("--config", "config_file", type=click.Path(), help="Read options from a .json or .toml file first.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder.  [default: a new one below runs/]")
 @click.option("--overwrite", is_flag=True, help="Replace the run folder if it exists.")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out from its last checkpoint.")
+@click.option("--resume", is_flag=True, help="Resume the run in --out from its last checkpoint.")
 @click.option("--no-report", is_flag=True, help="Write no report.html; `deepmix report` does it later.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def train(
