@@ -7,9 +7,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # rich is imported when something is drawn: help draws nothing
+    from rich.console import Console
     from rich.progress import TaskID
 
 UNWRAPPED = 200
@@ -63,7 +63,7 @@ class LiveReporter(QuietReporter):
     """A live progress line on the terminal."""
 
     def __init__(self, console: Console) -> None:
-        from rich.progress import (  # here, since help and listings show no progress
+        from rich.progress import (
             BarColumn,
             Progress,
             SpinnerColumn,
@@ -114,6 +114,8 @@ class LiveReporter(QuietReporter):
 
 def table_console() -> Console:
     """Return the console that tables are printed to: standard output, without wrapping where it is not a terminal."""
+    from rich.console import Console
+
     return Console(width=None if sys.stdout.isatty() else UNWRAPPED)
 
 
@@ -132,7 +134,9 @@ Reporter = QuietReporter
 
 def make_reporter(quiet: bool) -> Reporter:
     """Return the reporter that suits standard error."""
-    console = Console(stderr=True)
     if quiet:
         return QuietReporter()
+    from rich.console import Console
+
+    console = Console(stderr=True)
     return LiveReporter(console) if console.is_terminal else PlainReporter()

@@ -1,16 +1,16 @@
 """What plugins say of themselves, in a file beside their sources: listings and help read it and import no plugin.
 
-`deepmix plugins --describe DISTRIBUTION` writes the file. It holds a digest of the package's sources and is used only
+`deepmix plugins --describe DISTRIBUTION` writes the file. It holds a checksum of the package's sources and is used only
 while they match; otherwise, and where there is no file, the plugin is imported.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib
 import importlib.util
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -60,7 +60,7 @@ class Description:
 def option_table(options: Any, package: str) -> OptionTable | None:
     """Return the options of a plugin as a table; None where part of them comes from neither its package nor the core.
 
-    Such a part could change while the digest of the plugin's package stays the same.
+    Such a part could change while the checksum of the plugin's package stays the same.
     """
     ancestors = [
         ancestor
@@ -105,13 +105,17 @@ def package_folder(package: str) -> Path | None:
     return Path(locations[0]) if len(locations) == 1 else None
 
 
-def sources_digest(folder: Path) -> str:
-    """Return a digest of the .py files below a folder, the same on every machine and for every kind of line ending."""
-    digest = hashlib.sha256()
+def sources_checksum(folder: Path) -> str:
+    """Return the CRC-32 of the .py files below a folder, the same on every machine and for every kind of line ending.
+
+    It is to notice changes, which nobody forges; importing hashlib would take longer than all of this module's work.
+    """
+    checksum = 0
     for path in sorted(folder.rglob("*.py"), key=lambda path: path.relative_to(folder).as_posix()):
         source = path.read_bytes().replace(b"\r\n", b"\n")
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{len(source)}\0".encode() + source)
-    return digest.hexdigest()
+        name = path.relative_to(folder).as_posix()
+        checksum = zlib.crc32(f"{name}\0{len(source)}\0".encode() + source, checksum)
+    return f"{checksum:08x}"
 
 
 def read_description(package: str, kind: str, target: str) -> Description | None:
@@ -127,7 +131,7 @@ def _read_file(package: str) -> dict[tuple[str, str], Description]:
         return {}
     try:
         content = json.loads((folder / FILE).read_text("utf-8"))
-        if content["sources"] != sources_digest(folder):
+        if content["sources"] != sources_checksum(folder):
             return {}
         return {(values["kind"], values["target"]): _description(values) for values in content["plugins"]}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):  # not what descriptions_text writes
@@ -150,7 +154,7 @@ def _table(values: Mapping[str, Any]) -> OptionTable:
 
 
 def descriptions_text(folder: Path, descriptions: Mapping[tuple[str, str], Description]) -> str:
-    """Return the text of a package's file: the digest of its sources, and a line for each plugin, by (kind, target)."""
+    """Return the text of a package's file: a checksum of its sources, and a line for each plugin."""
     lines = [
         json.dumps(
             {"kind": kind, "target": target} | _without_empty(dataclasses.asdict(description)), ensure_ascii=False
@@ -158,7 +162,7 @@ def descriptions_text(folder: Path, descriptions: Mapping[tuple[str, str], Descr
         for (kind, target), description in sorted(descriptions.items())
     ]
     plugins = ",\n ".join(lines)
-    return f'{{"sources": "{sources_digest(folder)}",\n"plugins": [\n {plugins}\n]}}\n'
+    return f'{{"sources": "{sources_checksum(folder)}",\n"plugins": [\n {plugins}\n]}}\n'
 
 
 def _without_empty(values: Mapping[str, Any]) -> dict[str, Any]:

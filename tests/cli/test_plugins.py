@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -71,7 +72,9 @@ def test_broken_plugin_stops_only_those_who_ask_for_it(stranger, site):
         "summary": None,
     }
     assert "No valid description of some plugins of cracked:" in stranger("plugins").stdout
-    assert "no licence" in row_of(stranger("plugins", "--check", "--json"), "cracked")["state"]
+    assert row_of(stranger("plugins", "--check", "--json"), "cracked")["state"] == "broken: RuntimeError('no licence')"
+    row = next(line for line in stranger("plugins", "--check").stdout.splitlines() if "cracked" in line)
+    assert re.split("  +", row) == ["prior", "cracked", "cracked", "1.0", "broken", "RuntimeError('no licence')"]
     assert stranger("train", "--out", "run", *TINY).returncode == 0
     done = stranger("train", "--prior", "cracked", *TINY)
     assert done.returncode == 1

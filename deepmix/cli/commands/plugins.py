@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+import sys
+import textwrap
 from collections.abc import Sequence
 
 import click
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from deepmix import experiment, runs
-from deepmix.cli.progress import table_console
 from deepmix.contracts import registry
 from deepmix.errors import UsageError
 
@@ -40,7 +39,7 @@ def plugins(check: bool, distribution: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
     else:
-        _show(rows, [field.name for field in dataclasses.fields(registry.CheckedRow if check else registry.PluginRow)])
+        _show(rows, with_state=check)
         owners = sorted({row.distribution for row in rows if row.summary is None})
         if owners:
             click.echo(
@@ -50,14 +49,26 @@ def plugins(check: bool, distribution: str | None, as_json: bool) -> None:
         click.echo(problem, err=as_json)
 
 
-def _show(rows: Sequence[registry.PluginRow], headings: Sequence[str]) -> None:
-    """Print the table."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in headings:
-        table.add_column(heading, no_wrap=heading in ("name", "version"))
-    for row in rows:
-        table.add_row(*(Text("-" if value is None else str(value)) for value in dataclasses.astuple(row)))
-    table_console().print(table)
+def _show(rows: Sequence[registry.PluginRow], *, with_state: bool) -> None:
+    """Print the rows in columns; on a terminal a long row goes on in the next line."""
+    headings = ("kind", "name", "distribution", "version", *(("state",) if with_state else ()), "summary")
+    lines = [headings, *map(_cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for cells in lines:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+        if sys.stdout.isatty():
+            line = textwrap.fill(line, shutil.get_terminal_size().columns, subsequent_indent="    ")
+        click.echo(line)
+
+
+def _cells(row: registry.PluginRow) -> tuple[str, ...]:
+    """Return a row's cells; the details of a clash or an error stand in place of the summary."""
+    state: tuple[str, ...] = ()
+    text = row.summary or "-"
+    if isinstance(row, registry.CheckedRow):
+        word, _, details = row.state.partition(": ")
+        state, text = (word,), details or text
+    return (row.kind, row.name, row.distribution, row.version, *state, text)
 
 
 def _describe(distribution: str, as_json: bool) -> None:

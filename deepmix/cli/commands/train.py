@@ -7,16 +7,11 @@ import itertools
 import json
 import os
 import sys
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from deepmix import experiment, metrics, runs, training
 from deepmix.cli.errors import flag
@@ -213,6 +208,8 @@ def _resume(out: Path, quiet: bool) -> None:
 
 def _read_config(path: str) -> dict[str, Any]:
     """Read a configuration file."""
+    import tomllib
+
     try:
         text = Path(path).read_text("utf-8")
         values = tomllib.loads(text) if path.endswith(".toml") else json.loads(text)
@@ -225,6 +222,11 @@ def _read_config(path: str) -> dict[str, Any]:
 
 def _show(out: Path, results: Mapping[int, Mapping[str, Any]]) -> None:
     """Print the table of results and the folder's path."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     first = next(iter(results.values()))
     measured = next(iter(first["heads"].values()))["test"]
     names = [name for name in ("acc", "nmi", "ari", "v_measure", "silhouette") if name in measured]

@@ -11,7 +11,7 @@ from typing import Literal
 import pytest
 
 from deepmix.contracts import FILE, Description, NoOptions, OptionTable, describe, descriptions_text, option_table
-from deepmix.contracts.descriptions import package_folder, read_description, sources_digest
+from deepmix.contracts.descriptions import package_folder, read_description, sources_checksum
 from deepmix.data import SplitOptions
 from deepmix.models import MixtureOptions
 
@@ -54,7 +54,7 @@ def test_a_table_leaves_the_core_what_is_the_core_s() -> None:
 
 
 def test_options_of_a_third_package_have_no_table() -> None:
-    """Its sources could change while the digest stays the same."""
+    """Its sources could change while the checksum stays the same."""
     assert option_table(Plain(), "another") is None
     assert option_table(Extended(), "another") is None
 
@@ -96,7 +96,7 @@ def test_a_description_is_read_back_without_an_import(package: Callable[[str], P
         ("dm_no_file", lambda folder: (folder / FILE).unlink()),
         ("dm_no_json", lambda folder: (folder / FILE).write_text("{")),
         ("dm_a_list", lambda folder: (folder / FILE).write_text("[]")),
-        ("dm_lacking", lambda folder: (folder / FILE).write_text(json.dumps({"sources": sources_digest(folder)}))),
+        ("dm_lacking", lambda folder: (folder / FILE).write_text(json.dumps({"sources": sources_checksum(folder)}))),
     ],
 )
 def test_an_outdated_or_damaged_file_counts_as_none(
@@ -108,13 +108,13 @@ def test_an_outdated_or_damaged_file_counts_as_none(
     assert read_description(name, "priors", f"{name}:first") is None
 
 
-def test_the_digest_is_of_the_sources_whatever_their_line_endings(package: Callable[[str], Path]) -> None:
-    folder = package("dm_digest")
-    before = sources_digest(folder)
-    assert before == "e87803c48899d4a706dd9d45aa3ceba4690e7dbf0f5124c637320e12b2dd4c04"  # on every machine
+def test_the_checksum_is_of_the_sources_whatever_their_line_endings(package: Callable[[str], Path]) -> None:
+    folder = package("dm_checksum")
+    before = sources_checksum(folder)
+    assert before == "39a271d5"  # on every machine
     (folder / "inner" / "parts.py").write_bytes(b"first = 1\r\nsecond = 2\r\n")
     (folder / "inner" / "notes.txt").write_text("no source")
-    assert sources_digest(folder) == before
+    assert sources_checksum(folder) == before
 
 
 @pytest.mark.parametrize("name", ["no_such_package_here", "click.core.nothing", "", "__main__"])
