@@ -77,7 +77,7 @@ def spell_stored(text: str, spelling: Spelling) -> str:
     return STORED.sub(lambda match: spelling(match[1], match[2]), text)
 
 
-def unknown_choice(what: str, given: object, choices: Iterable[str]) -> UsageError:
+def unknown_choice(what: str, name: object, choices: Iterable[str]) -> UsageError:
     """Return the error for a name that is not among the choices, which it lists."""
     listed = ", ".join(sorted(choices)) or "none"
-    return UsageError(f"unknown {what} '{given}'; choose one of: {listed}")
+    return UsageError(f"unknown {what} '{name}'; choose one of: {listed}")

@@ -18,7 +18,7 @@ from deepmix.errors import UsageError
 from deepmix.maths import Array
 
 IMAGE_CHANNELS = (1, 3, 4)
-"""Last axes of an array of images: grey, colour, colour with opacity."""
+"""Sizes of the last axis of an array of images: grey, colour, colour with opacity."""
 
 
 def arrange_rows(
@@ -38,9 +38,9 @@ def arrange_rows(
             (N, height, width, 1, 3 or 4 channels) are images.
         labels: (N,) of any type, or None.
         options: scaling and split.
-        n_train: the first rows that are for training, where an official split exists.
-        columns: names of the columns, for messages and for matching those of later rows.
-        divisor: what the values are divided by before anything else (Digits' 16).
+        n_train: how many of the first rows are for training, where an official split exists.
+        columns: names of the columns, used in messages and to match the columns of later rows.
+        divisor: the number by which the values are divided first (16 for Digits).
         image_shape: height, width and channels of a row, where x is flat and its rows are known to be images.
 
     Raises:
@@ -67,7 +67,7 @@ def arrange_rows(
     bounded = low.min() >= -1.0 and high.max() <= 1.0
     automatic: Scale = "bytes" if x.dtype == np.uint8 else "none" if bounded else "standard"
     how = automatic if options.scale == "auto" else options.scale
-    scaling, done = _scaling(x, train, how)
+    scaling, description = _scaling(x, train, how)
     warnings = []
     constant = np.flatnonzero(low == high)
     if len(constant) == n_columns:
@@ -83,7 +83,7 @@ def arrange_rows(
         test=test,
         labels=labels,
         likelihood="bernoulli" if unit else "gaussian",
-        preprocessing=done if divisor == 1.0 else f"divided by {divisor:g}; {done}",
+        preprocessing=description if divisor == 1.0 else f"divided by {divisor:g}; {description}",
         warnings=tuple(warnings),
         preparation=dataclasses.replace(
             scaling, columns=None if columns is None else tuple(columns), row_shape=row_shape, divisor=divisor
@@ -92,13 +92,17 @@ def arrange_rows(
     )
 
 
-def _image_shape(shape: tuple[int, ...], asked: str, known: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
-    """Return height, width and channels of a row: as asked, as known, or as the array's shape says."""
-    if asked != "auto":
-        height, width, channels = (*map(int, asked.split("x")), 1)[:3]
+def _image_shape(
+    shape: tuple[int, ...], requested: str, known: tuple[int, int, int] | None
+) -> tuple[int, int, int] | None:
+    """Return height, width and channels of a row: as requested, as known, or as the array's shape says."""
+    if requested != "auto":
+        height, width, channels = (*map(int, requested.split("x")), 1)[:3]
         n_columns = math.prod(shape[1:])
         if height * width * channels != n_columns:
-            raise UsageError(f"an image of {asked} has {height * width * channels} values and a row has {n_columns}")
+            raise UsageError(
+                f"an image of {requested} has {height * width * channels} values and a row has {n_columns}"
+            )
         return height, width, channels
     if known is not None:
         return known
@@ -116,7 +120,7 @@ def _random_split(n_rows: int, options: SplitOptions) -> tuple[npt.NDArray[np.in
 
 
 def _scaling(x: Any, train: Array, how: Scale) -> tuple[Preparation, str]:
-    """Return how rows are scaled, from the training rows, and the same in words."""
+    """Return the scaling that the training rows call for, and its description."""
     if how == "none":
         return Preparation(), "values as they are"
     if how == "bytes":

@@ -15,7 +15,7 @@ from deepmix.maths import Array
 
 
 class Rows:
-    """Rows of a data set as float32 tensors on a device, picked by number.
+    """Rows of a data set as float32 tensors on a device, chosen by number.
 
     In-memory data is moved to the device once; memory maps and sparse rows are read batch by batch.
     """
@@ -38,11 +38,11 @@ class Rows:
         return torch.from_numpy(dense).to(self.device)
 
     def nearest(self, n_neighbours: int) -> Tensor:
-        """Return the numbers of each row's nearest other rows, (N, n_neighbours or what there are), int64."""
+        """Return the numbers of each row's nearest other rows, (N, n_neighbours) or fewer where rows are few, int64."""
         rows = self._x[self._numbers]
         number = min(n_neighbours, self.n_rows - 1)
-        found = NearestNeighbors(n_neighbors=number).fit(rows).kneighbors(return_distance=False)
-        return torch.from_numpy(found).to(self.device, torch.long)
+        neighbours = NearestNeighbors(n_neighbors=number).fit(rows).kneighbors(return_distance=False)
+        return torch.from_numpy(neighbours).to(self.device, torch.long)
 
     def in_order(self, size: int) -> Iterator[Tensor]:
         """Give all rows in order, `size` at a time."""

@@ -13,14 +13,14 @@ from deepmix.errors import UsageError
 from deepmix.maths import Array
 
 CHECK_ROWS = 65536
-"""Rows checked together, so that checking a memory map needs little memory."""
+"""How many rows are checked at a time, so that checking a memory map needs little memory."""
 
 
 def as_table(x: Any) -> Any:
     """Return real numbers as (N, D): CSR, or an array, (N, ...) flattened.
 
     Raises:
-        UsageError: they are not numbers, or have no rows and columns.
+        UsageError: they are not numbers, have no rows and columns, or are a sparse matrix that is not valid.
 
     """
     if sparse.issparse(x):
@@ -39,7 +39,7 @@ def as_table(x: Any) -> Any:
 
 
 def column_namer(columns: Sequence[str] | None) -> Callable[[int], str]:
-    """Return what names a column in messages: by its name, else by its number from 1."""
+    """Return a function that names a column in messages: by its name if it has one, else by its number from 1."""
     return lambda column: f"'{columns[column]}'" if columns else f"{column + 1}"
 
 
@@ -49,7 +49,7 @@ def _blocks(x: Any) -> Iterator[tuple[int, Any]]:
 
 
 def value_range(x: Any, name: Callable[[int], str], first_row: int = 0) -> tuple[Array, Array]:
-    """Return each column's least and greatest value, (D,) each; refuse NaN and infinity, naming the first.
+    """Return each column's least and greatest value, (D,) each; refuse NaN and infinity, and name the first cell.
 
     Args:
         x: dense or CSR rows.
@@ -88,9 +88,9 @@ def _refuse(row: int, column: str, value: Any) -> None:
 
 
 def check_labels(labels: Array, n_rows: int) -> Array:
-    """Return one label a row, text where they are objects; refuse missing ones."""
+    """Return one label per row, as text where the labels are objects; refuse missing labels."""
     if labels.size != n_rows:
-        raise UsageError(f"there are {n_rows} rows and {labels.size} labels; give one label a row")
+        raise UsageError(f"there are {n_rows} rows and {labels.size} labels; give one label per row")
     labels = labels.reshape(n_rows)
     missing = np.zeros(n_rows, dtype=bool)
     if labels.dtype.kind == "O":

@@ -84,7 +84,7 @@ class CsvFile(TableFile):
         if not self._first:
             raise UsageError(f"'{name}' is empty; give it a row at least")
         self._lines, self._name, self._training = lines, name, label.training
-        self._layout = csv_layout(self._first[0], "".join(self._first[1:]), label.wanted)
+        self._layout = csv_layout(self._first[0], "".join(self._first[1:]), label.name)
         names = self._layout.columns
         self._label = label.position(names if self._layout.header else None, len(names))
         self._numeric = [i for i in range(len(names)) if i != self._label]
@@ -125,16 +125,16 @@ def whole_rows(lines: Iterator[str], n_lines: int) -> list[str]:
     return chunk
 
 
-def csv_numbers(lines: list[str], layout: CsvLayout, left_out: int | None) -> Array:
-    """Return a CSV's rows as numbers, (N, D) float64, without one column.
+def csv_numbers(lines: list[str], layout: CsvLayout, label: int | None) -> Array:
+    """Return a CSV's rows as numbers, (N, D) float64, without the label column.
 
     Raises:
         ValueError: a cell is not a number or a truth value, or a row has more or fewer cells than the layout.
 
     """
     ignored: dict[int | str, Any] = {}
-    if left_out is not None:
-        ignored[left_out] = lambda cell: 0.0  # `usecols` would not notice further cells
+    if label is not None:
+        ignored[label] = lambda cell: 0.0  # `usecols` would not notice further cells
     table: dict[str, Any] = {"delimiter": layout.delimiter, "ndmin": 2, "dtype": np.float64, **CsvLayout.TABLE}
     try:
         x = np.loadtxt(lines, converters=ignored or None, **table)
@@ -143,7 +143,7 @@ def csv_numbers(lines: list[str], layout: CsvLayout, left_out: int | None) -> Ar
         x = np.loadtxt(lines, converters=converters, **table)
     if x.shape[1] != len(layout.columns):
         raise ValueError(f"rows of {x.shape[1]} cells below a first line of {len(layout.columns)}")
-    return x if left_out is None else np.delete(x, left_out, axis=1)
+    return x if label is None else np.delete(x, label, axis=1)
 
 
 def number_of(cell: str) -> float:

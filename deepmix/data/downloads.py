@@ -19,11 +19,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from deepmix.errors import DeepmixError, UsageError, option
 
 CHUNK_BYTES = 1 << 18
-"""Read at a time: large enough for speed, small enough for a moving progress bar."""
+"""How many bytes are read at a time: enough for speed, few enough for a progress bar that moves."""
 
 
 TIMEOUT_SECONDS = 30.0
-"""Without a byte, after which a host is given up."""
+"""A host that sends nothing for this long is given up."""
 
 
 MEGABYTE = 1e6
@@ -34,11 +34,11 @@ class RemoteFile:
     """A published file that never changes."""
 
     name: str
-    """What it is called in the data folder."""
+    """Its name in the data folder."""
     digest: str
-    """`sha256:...` or `md5:...` of its bytes, in hexadecimal."""
+    """The digest of its bytes, as `sha256:...` or `md5:...`, in hexadecimal."""
     urls: tuple[str, ...]
-    """Where it is published; the first that gives it is taken."""
+    """The addresses it is published at, in the order in which they are tried."""
 
 
 @dataclass(frozen=True)
@@ -46,29 +46,29 @@ class Collection:
     """The published files that make a data set."""
 
     name: str
-    """The data set, and the folder its files are kept in, below the data folder."""
+    """The data set's name, which is also the name of its folder below the data folder."""
     files: tuple[RemoteFile, ...]
     n_bytes: int
-    """What they weigh together, as published; to be announced, the digests are what is checked."""
+    """Their total size as published. It is announced before a download; what is checked are the digests."""
 
     @property
     def size(self) -> str:
-        """Their weight in words."""
+        """Their total size in words."""
         return f"{self.n_bytes / MEGABYTE:,.1f} MB"
 
 
 class _RefusedError(Exception):
-    """The file was not to be had; the message says why."""
+    """A file can't be fetched; the message says why."""
 
 
 def obtain(collection: Collection, data_dir: Path, *, download: bool, prepared: str) -> dict[str, Path]:
-    """Return the collection's files by name, verified, fetching those that are missing.
+    """Return the paths of the collection's files by name, verified; fetch the missing ones.
 
     Args:
-        collection: what is wanted; a file is looked for in `data_dir/NAME/`, then in `data_dir`.
+        collection: the files; each is looked for in `data_dir/NAME/`, then in `data_dir`.
         data_dir: the user's data folder; it exists.
         download: whether missing files may be fetched.
-        prepared: the file that would do in place of them all, for the message.
+        prepared: the file that can stand in for all of them, for the message.
 
     Raises:
         UsageError: files are missing and `download` is false, or the folder can't be written or is too full.
@@ -76,17 +76,17 @@ def obtain(collection: Collection, data_dir: Path, *, download: bool, prepared: 
 
     """
     folder = data_dir / collection.name
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for file in collection.files:
         path = next((place / file.name for place in (folder, data_dir) if (place / file.name).is_file()), None)
         if path is not None:
             wrong = _mismatch(path, file.digest)
             if wrong:
                 raise DeepmixError(f"'{path}' is not the published file ({wrong}); remove it, and it is fetched again")
-            found[file.name] = path
-    missing = [file for file in collection.files if file.name not in found]
+            paths[file.name] = path
+    missing = [file for file in collection.files if file.name not in paths]
     if not missing:
-        return found
+        return paths
     if not download:
         raise UsageError(_by_hand(collection, missing, data_dir, prepared, "and is not fetched: download is false"))
     try:
@@ -97,28 +97,28 @@ def obtain(collection: Collection, data_dir: Path, *, download: bool, prepared: 
             f"the data folder '{data_dir}' can't be written ({error.strerror}); "
             f"choose another with {option('data_dir')}"
         ) from error
-    if free < collection.n_bytes - sum(path.stat().st_size for path in found.values()):
+    if free < collection.n_bytes - sum(path.stat().st_size for path in paths.values()):
         raise UsageError(
-            f"data set '{collection.name}' weighs {collection.size} and there are {free / MEGABYTE:,.1f} MB free in "
+            f"data set '{collection.name}' takes {collection.size} and there are {free / MEGABYTE:,.1f} MB free in "
             f"'{data_dir}'; choose another folder with {option('data_dir')}"
         )
     console = Console(stderr=True)
     console.print(
         f"fetching data set '{collection.name}' into '{folder}': {', '.join(file.name for file in missing)} "
-        f"({'of ' if found else ''}{collection.size})",
+        f"({'of ' if paths else ''}{collection.size})",
         markup=False,
         highlight=False,
         soft_wrap=True,
     )
     try:
         for file in missing:
-            found[file.name] = _fetch_from_any(file, folder, console)
+            paths[file.name] = _fetch_from_any(file, folder, console)
     except _RefusedError as refusal:
         raise DeepmixError(_by_hand(collection, missing, data_dir, prepared, f"and {refusal}")) from refusal
     finally:
         if not any(folder.iterdir()):
             folder.rmdir()
-    return found
+    return paths
 
 
 def _fetch_from_any(file: RemoteFile, folder: Path, console: Console) -> Path:
@@ -156,14 +156,14 @@ def _fetch(file: RemoteFile, url: str, folder: Path, console: Console) -> Path:
 
 
 def _stream(url: str, write: Callable[[bytes], Any], console: Console, name: str) -> None:
-    """Pass a response's body on, showing how far it is on a terminal."""
+    """Write the body of a response, with a progress bar where there is a terminal."""
     request = urllib.request.Request(url, headers={"User-Agent": "deepmix"})  # some hosts refuse Python's own name
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response, bar:
-            promised = response.headers.get("Content-Length")
-            total = int(promised) if promised and promised.isdigit() else None
+            length = response.headers.get("Content-Length")
+            total = int(length) if length and length.isdigit() else None
             task, received = bar.add_task(name, total=total), 0
             while chunk := _read(response):
                 write(chunk)
@@ -183,7 +183,7 @@ def _read(response: http.client.HTTPResponse) -> bytes:
     """Return the next bytes of a response."""
     try:
         return response.read(CHUNK_BYTES)
-    except OSError as error:  # here, because writing raises it too
+    except OSError as error:  # caught here and not in `_stream`, where it would also be an error of writing
         raise _RefusedError(_in_words(error)) from error
 
 
@@ -192,7 +192,7 @@ def _in_words(error: Exception) -> str:
 
 
 def _mismatch(path: Path, digest: str) -> str:
-    """Return how a file's digest differs from the published one, or nothing."""
+    """Return how a file's digest differs from the published one; empty if it does not."""
     kind, _, expected = digest.partition(":")
     with path.open("rb") as file:
         actual = hashlib.file_digest(file, kind).hexdigest()

@@ -75,9 +75,9 @@ def open_blocks(
     Args:
         stack: closes the file in the end.
         path: the file; of `text`, what messages call it.
-        n_features: how many columns are wanted.
+        n_features: how many columns the model takes.
         label_column: a column left out where it is there: by name, or by number from 1 if the file has one column
-            more than is wanted.
+            more than that.
         text: CSV to read in place of the file.
 
     Raises:

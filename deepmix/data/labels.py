@@ -17,13 +17,13 @@ UNKNOWN_LABEL = -1
 
 
 def revealed_labels(labels: Array, known: Array, n_revealed: int, seed: int) -> Array:
-    """Return class numbers of some rows and -1 of the others, (N,) int64.
+    """Return the class numbers of some rows and -1 for the others, (N,) int64.
 
     Args:
         labels: (N,) labels of any type.
-        known: (N,) whether each is known.
-        n_revealed: how many to reveal, evenly over the classes as far as they go (Kingma et al. 2014).
-        seed: chooses which.
+        known: (N,) whether each label is known.
+        n_revealed: how many to reveal, spread evenly over the classes (Kingma et al. 2014).
+        seed: decides which labels are revealed.
 
     """
     numbers = np.full(len(labels), -1, dtype=np.int64)
@@ -37,11 +37,11 @@ def revealed_labels(labels: Array, known: Array, n_revealed: int, seed: int) -> 
 
 
 def known_labels(n_labelled: int, labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Return which labels are classes, (N,): all, unless the model learns from labels and takes -1 for unknown."""
+    """Return whether each label is a class, (N,); -1 means unknown where the model learns from labels."""
     if n_labelled == 0:
         return np.ones(len(labels), dtype=bool)
-    values, places = np.unique(labels.astype(str), return_inverse=True)
-    known: npt.NDArray[np.bool_] = np.array([not _is_unknown(value) for value in values])[places]
+    values, positions = np.unique(labels.astype(str), return_inverse=True)
+    known: npt.NDArray[np.bool_] = np.array([not _is_unknown(value) for value in values])[positions]
     return known
 
 

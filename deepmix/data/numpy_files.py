@@ -64,8 +64,8 @@ def read_header(file: IO[bytes], size: int, what: str, kinds: str) -> Header:
         cure = "astype(float)" if kinds == NUMBERS else "astype(str)"
         raise UsageError(f"{what} holds Python objects; save it as an array of one type, with {cure} for instance")
     if header.dtype.kind not in kinds or not header.dtype.itemsize:
-        wanted = "numbers" if kinds == NUMBERS else "numbers or text"
-        raise UsageError(f"{what} must be {wanted}, got an array of type {header.dtype}")
+        needed = "numbers" if kinds == NUMBERS else "numbers or text"
+        raise UsageError(f"{what} must be {needed}, got an array of type {header.dtype}")
     if any(n < 0 for n in header.shape):
         raise ValueError(f"a shape of {header.shape}")
     if math.prod(header.shape) * header.dtype.itemsize > size - file.tell():
@@ -81,7 +81,7 @@ def _check_axes(shape: tuple[int, ...]) -> None:
 
 def _label_position(label: LabelColumn, shape: tuple[int, ...]) -> int | None:
     """Return the position of the label column of rows without names."""
-    if label.wanted is not None and len(shape) != 2:
+    if label.name is not None and len(shape) != 2:
         if label.training:
             raise UsageError(f"the data must have rows and columns, got an array of shape {shape}")
         return None
@@ -137,13 +137,13 @@ class NpzFile(TableFile):
         self._members = {member.filename.removesuffix(".npy"): member for member in self._archive.infolist()}
         keys = list(self._members)
         self._key = rows_key(keys, path.name)
-        self._wanted = label
+        self._label = label
         self._label_key: str | None = None
         if not label.training:
             return
-        if label.wanted is not None and label.wanted not in keys:
-            raise UsageError(f"'{path.name}' has no key '{label.wanted}'; it has: {', '.join(keys)}")
-        self._label_key = label.wanted or ("y" if "y" in keys else None)
+        if label.name is not None and label.name not in keys:
+            raise UsageError(f"'{path.name}' has no key '{label.name}'; it has: {', '.join(keys)}")
+        self._label_key = label.name or ("y" if "y" in keys else None)
         if "n_train" in keys:
             number = self._array("n_train", LABELS)
             if number.size != 1 or number.dtype.kind not in "iu":
@@ -166,20 +166,20 @@ class NpzFile(TableFile):
     def _row_blocks(self) -> Iterator[Any]:
         if self._key is None:
             x = self._sparse().tocsr()
-            position, size = _label_position(self._wanted_of_new_rows, x.shape), block_rows(x.shape[1])
+            position, size = _label_position(self._label_of_new_rows, x.shape), block_rows(x.shape[1])
             for start in range(0, x.shape[0], size):
                 yield without_column(x[start : start + size], position)
             return
         file, header = self._open(self._key, NUMBERS)
         _check_axes(header.shape)
-        position = _label_position(self._wanted_of_new_rows, header.shape)
+        position = _label_position(self._label_of_new_rows, header.shape)
         for rows in _array_blocks(file, header):
             yield without_column(rows, position)
 
     @property
-    def _wanted_of_new_rows(self) -> LabelColumn:
+    def _label_of_new_rows(self) -> LabelColumn:
         """The label column of new rows; labels for training have a key of their own."""
-        return LabelColumn(None) if self._wanted.training else self._wanted
+        return LabelColumn(None) if self._label.training else self._label
 
     def _labels(self) -> Array | None:
         return None if self._label_key is None else self._array(self._label_key, LABELS)

@@ -1,4 +1,4 @@
-"""How raw rows become a model's rows, kept with a run so that new rows are treated as the training rows were."""
+"""How raw rows become a model's rows; saved with a run so that new rows are treated like the training rows."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Scale = Literal["none", "bytes", "standard"]
 
 
 BYTE_RANGE = np.float32(255)
-"""What `bytes` divides by."""
+"""The number by which `bytes` divides."""
 
 
 @dataclass(frozen=True)
 class Preparation:
     """x -> (x / divisor, then: as it is, / 255, or (x - mean) / spread), as float32.
 
-    The default leaves rows as they are: those of a data set whose plugin does not say what it did.
+    The default leaves rows as they are; it stands for data sets whose plugins do not say what they did.
     """
 
     columns: tuple[str, ...] | None = None
@@ -28,7 +28,7 @@ class Preparation:
     row_shape: tuple[int, ...] | None = None
     """Shape of a row before it was flattened, such as (28, 28)."""
     divisor: float = 1.0
-    """What the values were divided by before anything else."""
+    """The number by which the values were divided first."""
     scale: Scale = "none"
     mean: npt.NDArray[np.float64] | None = None
     """Means of the training rows, (D,), in units of x / divisor; None where sparse rows were not centred."""
@@ -36,7 +36,7 @@ class Preparation:
     """Standard deviations of the training rows, (D,), or their root mean square, (), where sparse."""
 
     def apply(self, x: Any) -> Any:
-        """Return rows (N, D), dense or CSR, as the model takes them; sparse rows stay sparse unless centred."""
+        """Return rows (N, D) float32, dense or CSR, as the model takes them; sparse rows stay sparse unless centred."""
         if self.divisor != 1.0:
             x = x / self.divisor
         if self.scale == "none":

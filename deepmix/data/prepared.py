@@ -13,7 +13,7 @@ from deepmix.errors import UsageError, option
 
 
 def find_prepared(name: str, data_dir: Path) -> Path | None:
-    """Return the data folder's NAME.npz; '-' and '_' in the name are alike."""
+    """Return the data folder's NAME.npz; '-' and '_' in the name mean the same."""
     candidates = (data_dir / f"{name.replace('-', '_')}.npz", data_dir / f"{name}.npz")
     return next((path for path in candidates if path.is_file()), None)
 
@@ -28,7 +28,7 @@ def load_prepared(
     """Read NAME.npz (keys x, y, n_train) from the data folder.
 
     Raises:
-        UsageError: no data folder was given, or it is not there or has no such file.
+        UsageError: no data folder was named, it does not exist, or it has no such file.
 
     """
     file_name = name.replace("-", "_") + ".npz"

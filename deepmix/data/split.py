@@ -23,7 +23,7 @@ def fingerprint(split: Split) -> str:
 
 
 AS_THEY_ARE = Preparation()
-"""For rows of which no preparation is known."""
+"""The preparation of rows about which nothing else is known."""
 
 
 @dataclass(frozen=True)

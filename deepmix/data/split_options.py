@@ -15,9 +15,11 @@ class SplitOptions:
 
     test_fraction: float = field(
         default=0.15,
-        metadata={"help": "part of the rows held out where there is no official test split (Digits: 270 rows)"},
+        metadata={"help": "fraction of the rows held out where there is no official test split (Digits: 270 rows)"},
     )
-    split_seed: int = field(default=0, metadata={"help": "which rows those are; apart from --seed"})
+    split_seed: int = field(
+        default=0, metadata={"help": "which rows those are; does not depend on the seed of the run"}
+    )
     scale: Literal["auto", "none", "standard", "bytes"] = field(
         default="auto",
         metadata={

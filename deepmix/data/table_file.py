@@ -23,14 +23,14 @@ class TableRows(NamedTuple):
     rows: Any
     """(n, D) or (n, ...), an array, a memory map or a CSR matrix."""
     labels: Array | None
-    """(n,) of any type; None where the labels are not wanted or there are none."""
+    """(n,) of any type; None for new rows, or where there are none."""
 
 
 @dataclass(frozen=True)
 class LabelColumn:
     """Which column of a file holds labels. In training it must be there; new rows may come with or without it."""
 
-    wanted: str | None
+    name: str | None
     """The column's name, or its number from 1; of a .npz file, the key of an array; None: there are no labels."""
     n_features: int | None = None
     """For new rows, the number of columns the model takes; None in training."""
@@ -48,24 +48,24 @@ class LabelColumn:
             n_columns: how many columns the file has.
 
         Returns:
-            None if no labels were asked for, or if new rows come without them: a name that is not there, or a number
-            where the file has no column more than the model takes.
+            None if there are no labels, or if new rows come without them: the name is not there, or it is a number and
+            the file has no column more than the model takes.
 
         Raises:
             UsageError: the rows are for training and the column is not there.
 
         """
-        if self.wanted is None:
+        if self.name is None:
             return None
-        if names is not None and self.wanted in names:
-            return names.index(self.wanted)
+        if names is not None and self.name in names:
+            return names.index(self.name)
         if not self.training:
-            return int(self.wanted) - 1 if self._is_number(n_columns) and n_columns == self._n_with_labels else None
+            return int(self.name) - 1 if self._is_number(n_columns) and n_columns == self._n_with_labels else None
         if self._is_number(n_columns):
-            return int(self.wanted) - 1
+            return int(self.name) - 1
         listed = list(names) if names is not None else [str(i + 1) for i in range(n_columns)]
         shown = ", ".join(listed[:12]) + (", ..." if len(listed) > 12 else "")
-        raise UsageError(f"there is no label column '{self.wanted}'; the columns are: {shown}")
+        raise UsageError(f"there is no label column '{self.name}'; the columns are: {shown}")
 
     @property
     def _n_with_labels(self) -> int:
@@ -73,12 +73,12 @@ class LabelColumn:
         return self.n_features + 1
 
     def _is_number(self, n_columns: int) -> bool:
-        return is_column_number(self.wanted, n_columns)
+        return is_column_number(self.name, n_columns)
 
 
-def is_column_number(wanted: str | None, n_columns: int) -> bool:
+def is_column_number(text: str | None, n_columns: int) -> bool:
     """Whether a text is the number of a column, from 1."""
-    return wanted is not None and wanted.isascii() and wanted.isdigit() and 1 <= int(wanted) <= n_columns
+    return text is not None and text.isascii() and text.isdigit() and 1 <= int(text) <= n_columns
 
 
 class TableFile(abc.ABC):
@@ -111,13 +111,13 @@ def block_rows(n_columns: int) -> int:
 
 def join_blocks(blocks: Iterator[TableRows], n_columns: int) -> TableRows:
     """Return the rows of all blocks in one array, (N, n_columns); a single block is not copied."""
-    read = list(blocks)
-    if not read:
+    parts = list(blocks)
+    if not parts:
         return TableRows(np.zeros((0, n_columns)), None)
-    if len(read) == 1:
-        return read[0]
-    labels = [block.labels for block in read if block.labels is not None]
-    return TableRows(np.concatenate([block.rows for block in read]), np.concatenate(labels) if labels else None)
+    if len(parts) == 1:
+        return parts[0]
+    labels = [block.labels for block in parts if block.labels is not None]
+    return TableRows(np.concatenate([block.rows for block in parts]), np.concatenate(labels) if labels else None)
 
 
 def without_column(rows: Any, position: int | None) -> Any:
@@ -126,5 +126,5 @@ def without_column(rows: Any, position: int | None) -> Any:
         return rows
     if isinstance(rows, np.ndarray):
         return np.delete(rows, position, axis=1)
-    kept: npt.NDArray[np.int64] = np.delete(np.arange(rows.shape[1]), position)
-    return rows[:, kept]
+    others: npt.NDArray[np.int64] = np.delete(np.arange(rows.shape[1]), position)
+    return rows[:, others]

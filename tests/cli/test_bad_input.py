@@ -11,6 +11,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from tests.cli.conftest import TINY, refuses
 
@@ -230,7 +231,28 @@ def test_full_disk_leaves_whole_files_only(command, tmp_path):
     assert resumed.returncode == 0, resumed.stderr
 
 
+def test_warnings_name_flags_and_are_stored_without(deepmix, tmp_path):
+    np.save(tmp_path / "rows.npy", np.random.default_rng(0).normal(size=(120, 5)))
+    options = ("--beta", 100, "--lr", 0.01, "--set", "encoder.hidden=16", "--set", "decoder.hidden=16")
+    args = ("--dataset", "rows.npy", "--components", 3, "--batch-size", 16, "--latent-dim", 2, *options, *TINY)
+    done = deepmix("train", "--out", "run", *args, "--epochs", 30)
+    assert done.returncode == 0, done.stderr
+    assert "do not vary with the data within a cluster; try a smaller --latent-dim or --beta" in done.stdout
+    stored = json.loads((tmp_path / "run" / "metrics.json").read_text())["warnings"]
+    assert any(text.endswith("try a smaller `latent_dim` or `beta`") for text in stored)
+
+
+def test_sparse_rows_with_wrong_indices(command, tmp_path):
+    """SciPy would follow them out of its memory: a crash, or clusters of somebody else's numbers."""
+    x = sparse.csr_matrix(np.eye(30, 8))
+    parts = {"data": x.data, "indptr": x.indptr, "shape": np.array(x.shape), "format": np.array("csr")}
+    for index in (2_000_000_000, 8, -1_000_000):
+        np.savez(tmp_path / "rows.npz", **parts, indices=np.where(np.arange(8) == 5, index, x.indices))
+        words = f"the sparse matrix is not valid: it has a value in column {index}, counted from 0, of 8 columns"
+        refuses(command("train", "--dataset", "rows.npz", "--components", 2), 2, words)
+
+
 def test_diverged_training_stops_with_advice(deepmix, tmp_path):
     done = deepmix("train", "--out", "run", "--lr", 1e18, *TINY)
-    refuses(done, 1, "training diverged in epoch", "--lr")
+    refuses(done, 1, "training diverged in epoch", "try a smaller --lr, or --set scale=standard for data")
     assert (tmp_path / "run" / "config.json").exists()

@@ -97,7 +97,7 @@ def test_messages_name_the_parameters_of_python(parameters, message):
 
 
 def test_warnings_name_the_parameters_of_python():
-    estimator = small(2, latent_dim=None)
+    estimator = small(beta=100.0, epochs=30, lr=0.01)
     with pytest.warns(ConvergenceWarning) as caught:
         estimator.fit(np.random.default_rng(0).normal(size=(120, 5)))
     spelled = [str(warning.message) for warning in caught if "; try a smaller" in str(warning.message)]

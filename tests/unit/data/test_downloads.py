@@ -146,7 +146,7 @@ def test_nothing_is_fetched_where_that_was_refused(server, tmp_path):
 
 
 def test_a_full_disk_is_seen_before(server, tmp_path):
-    with pytest.raises(UsageError, match=r"weighs 1,000,000,000,000\.0 MB and there are"):
+    with pytest.raises(UsageError, match=r"takes 1,000,000,000,000\.0 MB and there are"):
         obtain(collection(f"{server.url}/good", n_bytes=10**18), tmp_path, download=True, prepared="numbers.npz")
     assert server.asked == []
 
