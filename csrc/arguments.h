@@ -1,4 +1,5 @@
-// What a kernel is called with: sizes and pointers to contiguous arrays, free of torch.
+// The kernels' arguments: sizes and pointers to contiguous arrays, independent of torch. `by_x` is the derivative of
+// the loss with respect to x.
 #pragma once
 
 #include <cstdint>
@@ -10,38 +11,38 @@ template <class T>
 struct MixtureInputs {
   int64_t L, N, H, K, M;
   bool use_posterior;         // divide by q(z|y,x)
-  bool product;               // multiply over samples instead of taking their geometric mean
-  const T* source;            // (L, N, H, M): z, or the noise it is drawn with
-  const T* mean;              // (N, H, M), or null: there is no q(z|y,x)
+  bool product;               // multiply over the samples instead of taking their geometric mean
+  const T* source;            // (L, N, H, M): z, or the noise from which the kernel draws z
+  const T* mean;              // (N, H, M), or null if there is no q(z|y,x)
   const T* log_var;           // (N, H, M), or null
-  const T* prior_mean;        // (K, M), or null: N(0, I)
+  const T* prior_mean;        // (K, M), or null for N(0, I)
   const T* prior_log_var;     // (K, M), or null
   const T* log_weight;        // (K)
   const T* log_likelihood;    // (L, N, K), or null
-  bool is_drawn = false;      // z = mean + exp(log_var / 2) noise, to be computed
+  bool is_drawn = false;      // the kernel draws z = mean + exp(log_var / 2) noise
 };
 
 template <class T>
 struct MixtureOutputs {
   T* log_q;               // (N, K)
   T* log_normalizer;      // (N)
-  T* log_prob = nullptr;  // (N, K), log N(z; mean_k, covariance_k); component_log_prob alone returns it
-  T* z = nullptr;         // (L, N, H, M) where it is drawn
+  T* log_prob = nullptr;  // (N, K): log N(z; mean_k, covariance_k), which only component_log_prob returns
+  T* z = nullptr;         // (L, N, H, M), if the kernel draws it
 };
 
-/// Upstream gradients of the outputs, each null where it is zero, and the saved output log_q.
+/// Upstream gradients of the outputs, each null if it is zero, and the saved output log_q.
 template <class T>
 struct MixtureUpstream {
-  const T* log_prob;
+  const T* by_log_prob;
   const T* by_log_q;
-  const T* log_normalizer;
+  const T* by_log_normalizer;
   const T* log_q;
-  const T* z = nullptr;  // where it is drawn
+  const T* by_z = nullptr;  // if the kernel drew z
 };
 
 template <class T>
 struct MixtureGradients {
-  T* z;               // null where it is drawn: noise has no gradient
+  T* z;               // null if the kernel drew z: noise has no gradient
   T* mean;            // null without q(z|y,x)
   T* log_var;
   T* prior_mean;      // null for N(0, I)
@@ -50,13 +51,13 @@ struct MixtureGradients {
   T* log_likelihood;  // null without a log-likelihood
 };
 
-/// Inputs of log N(z; mean_k, covariance_k) with full covariances.
+/// Inputs of log N(z; mean_k, covariance_k) with full covariances (A A^T)^-1.
 template <class T>
 struct FullInputs {
   int64_t N, K, M;
   const T* z;                   // (N, M)
   const T* mean;                // (K, M)
-  const T* precision_cholesky;  // (K, M, M), lower triangular A with precision = A A^T
+  const T* precision_cholesky;  // (K, M, M): the lower triangular A
   const T* log_weight;          // (K)
 };
 
@@ -74,7 +75,7 @@ struct KlInputs {
   int64_t N, H, K, M;
   const T* mean;           // (N, H, M)
   const T* log_var;        // (N, H, M)
-  const T* prior_mean;     // (K, M), or null: N(0, I)
+  const T* prior_mean;     // (K, M), or null for N(0, I)
   const T* prior_log_var;  // (K, M), or null
 };
 

@@ -1,4 +1,4 @@
-// The text by which the loader knows what a library was built from (deepmix/sources.py).
+// A text in every library that tells the loader which sources the library was built from.
 #pragma once
 
 #define DEEPMIX_TEXT_OF(token) #token

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compile every CUDA source for every architecture, warnings as errors; needs nvcc and torch, no GPU.
+# Compile every CUDA source for every architecture, with warnings as errors. This needs nvcc and torch, but no GPU.
 set -euo pipefail
 cd "$(dirname "$0")"
 python="${PYTHON:-python}"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Run the operators' tests on the kernels for CUDA, compiled for the CPU and under the sanitizers; needs neither nvcc nor a GPU.
-# Leaves out the tests of how libraries are found, which these kernels have no part in.
+# Run the operators' tests under the sanitizers on the CUDA kernels, compiled for the CPU. This needs neither nvcc nor a
+# GPU. The tests of how libraries are found and loaded are left out, because these kernels play no part in them.
 set -euo pipefail
 cd "$(dirname "$0")"
 DEEPMIX_TEST_CUDA_ON_CPU=1 ./sanitize.sh --ignore tests/ops/test_kernels_loader.py \

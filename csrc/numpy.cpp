@@ -1,4 +1,4 @@
-// The module _native, which needs no torch: facts about this build.
+// The Python module _native, which needs no torch. It holds facts about this build.
 #undef TORCH_TARGET_VERSION  // torch's copy of pybind11 rejects sources held to the stable ABI; this one uses no torch
 #include <pybind11/pybind11.h>
 

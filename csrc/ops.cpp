@@ -1,5 +1,5 @@
-// The operators' schemas, through LibTorch's stable ABI: one binary serves every later torch.
-// Fakes, gradients and batching rules are registered in deepmix/operators.py.
+// Defines the operators' schemas through LibTorch's stable ABI, so one binary works with every later torch.
+// The Python package registers the fakes, gradients and batching rules.
 #include <torch/csrc/stable/library.h>
 
 #include "built_from.h"

@@ -1,4 +1,4 @@
-// From torch's tensors to the kernels' arguments: checks what memory safety needs, allocates results and
+// Turns torch's tensors into the kernels' arguments, checks what memory safety requires, allocates the results and
 // calls a device's entry points. `Device` is a type with static functions like those of cpu/run.h.
 #pragma once
 
@@ -24,7 +24,7 @@ using torch::stable::Tensor;
 using MaybeTensor = std::optional<Tensor>;
 using Shape = std::vector<int64_t>;
 
-/// A tensor the kernels can read: contiguous, of the shape, type and device that the first one has.
+/// A tensor that the kernels can read: contiguous, of the expected shape, with the dtype and device of `like`.
 class Input {
  public:
   Input(const char* name, const MaybeTensor& tensor, const Shape& shape, const Tensor& like) {
@@ -32,26 +32,27 @@ class Input {
     const auto sizes = tensor->sizes();
     bool fits = sizes.size() == shape.size();
     for (std::size_t i = 0; fits && i < shape.size(); ++i) fits = sizes[i] == shape[i];
-    STD_TORCH_CHECK(fits, "deepmix: ", name, " has the wrong shape; call it through deepmix.ops, which says which");
+    STD_TORCH_CHECK(fits, "deepmix: ", name,
+                    " has the wrong shape; call the operator through deepmix.kernels.ops, which names the right one");
     STD_TORCH_CHECK(tensor->scalar_type() == like.scalar_type() && tensor->is_cuda() == like.is_cuda() &&
                         tensor->get_device_index() == like.get_device_index(),
                     "deepmix: ", name, " must have the dtype and device of the other inputs; convert it first");
-    held_ = tensor->is_contiguous() ? *tensor : torch::stable::contiguous(*tensor);
+    tensor_ = tensor->is_contiguous() ? *tensor : torch::stable::contiguous(*tensor);
   }
 
   template <class T>
   const T* get() const {
-    return held_.has_value() ? static_cast<const T*>(held_->const_data_ptr()) : nullptr;
+    return tensor_.has_value() ? static_cast<const T*>(tensor_->const_data_ptr()) : nullptr;
   }
 
  private:
-  MaybeTensor held_;
+  MaybeTensor tensor_;
 };
 
-/// A new tensor beside `like`; of no elements unless wanted, since an operator always returns all its outputs.
-/// Not through the dispatcher (torch::stable::new_empty), which takes as long as the kernel of a small batch.
-inline Tensor allocate(const Tensor& like, const Shape& wanted_shape, bool wanted = true) {
-  const Shape shape = wanted ? wanted_shape : Shape{0};
+/// Allocate a tensor with the dtype and device of `like`. An operator returns all its outputs, so one that doesn't
+/// exist has no elements. The dispatcher (torch::stable::new_empty) would take as long as a small batch's kernel.
+inline Tensor allocate(const Tensor& like, const Shape& full_shape, bool exists = true) {
+  const Shape shape = exists ? full_shape : Shape{0};
   Shape strides(shape.size(), 1);
   for (std::size_t i = shape.size(); i-- > 1;) strides[i - 1] = strides[i] * std::max<int64_t>(shape[i], 1);
   int32_t dtype, device_type;
@@ -64,16 +65,16 @@ inline Tensor allocate(const Tensor& like, const Shape& wanted_shape, bool wante
 }
 
 template <class T>
-T* data(const Tensor& tensor, bool wanted = true) {
-  return wanted ? static_cast<T*>(tensor.mutable_data_ptr()) : nullptr;
+T* data(const Tensor& tensor, bool exists = true) {
+  return exists ? static_cast<T*>(tensor.mutable_data_ptr()) : nullptr;
 }
 
-/// Call body with a float or a double, whichever `like` holds.
+/// Call body with a value of the type of `like`'s elements, float or double.
 template <class Body>
 void with_scalar(const Tensor& like, const Body& body) {
   if (like.scalar_type() == ScalarType::Float) return body(float{});
   STD_TORCH_CHECK(like.scalar_type() == ScalarType::Double,
-                  "deepmix: the kernels take float32 and float64; convert the inputs first");
+                  "deepmix: the kernels accept float32 and float64; convert the inputs first");
   body(double{});
 }
 
@@ -86,7 +87,7 @@ struct MixtureTensors {
   bool is_drawn;
   Input source, mean, log_var, prior_mean, prior_log_var, log_weight, log_likelihood;
 
-  /// `source` is z, or the noise to draw it with.
+  /// `source` is z, or the noise from which the kernel draws z.
   MixtureTensors(const Tensor& source_LNHM, const MaybeTensor& mean_NHM, const MaybeTensor& log_var_NHM,
                  const MaybeTensor& prior_mean_KM, const MaybeTensor& prior_log_var_KM, const Tensor& log_weight_K,
                  const MaybeTensor& log_likelihood_LNK, bool is_drawn = false)
@@ -99,10 +100,11 @@ struct MixtureTensors {
         prior_log_var("the prior's log-variance", prior_log_var_KM, {K, M}, source_LNHM),
         log_weight("the log-weight", log_weight_K, {K}, source_LNHM),
         log_likelihood("the log-likelihood", log_likelihood_LNK, {L, N, K}, source_LNHM) {
-    STD_TORCH_CHECK(H == 1 || H == K, "deepmix: z needs one head, or one for each component");
-    STD_TORCH_CHECK(L >= 1 && K >= 1 && M >= 1, "deepmix: samples, components and latent dimensions can't be 0");
+    STD_TORCH_CHECK(H == 1 || H == K, "deepmix: z needs one head, or one head per component");
+    STD_TORCH_CHECK(L >= 1 && K >= 1 && M >= 1,
+                    "deepmix: there must be at least one sample, one component and one latent dimension");
     STD_TORCH_CHECK(prior_mean_KM.has_value() == prior_log_var_KM.has_value(),
-                    "deepmix: the prior needs both mean and log-variance, or neither");
+                    "deepmix: the prior needs both a mean and a log-variance, or neither");
   }
 
   template <class T>
@@ -112,7 +114,7 @@ struct MixtureTensors {
   }
 };
 
-/// New tensors for what both operators of q(y|x) from samples return.
+/// The results that mixture_posterior and sampled_mixture_posterior share.
 struct MixtureResults {
   Tensor log_q, log_normalizer;
 
@@ -125,7 +127,7 @@ struct MixtureResults {
   }
 };
 
-/// And for the gradients that both have.
+/// The gradients that their backward operators share.
 struct MixtureGradientResults {
   bool has_prior;
   Tensor mean, log_var, prior_mean, prior_log_var, log_weight;
@@ -142,6 +144,8 @@ struct MixtureGradientResults {
   }
 };
 
+/// q(y_k|x) is proportional to p(y_k) p(z_k|y_k) p(x|z_k) / q(z_k|y_k,x), where the log-likelihood and q(z_k|y_k,x) are
+/// optional. Returns log q(y|x), (N, K), and the log normaliser, (N).
 template <class Device>
 std::tuple<Tensor, Tensor> mixture_posterior(const Tensor& z, const Tensor& mean, const Tensor& log_var,
                                              const MaybeTensor& prior_mean, const MaybeTensor& prior_log_var,
@@ -158,7 +162,7 @@ std::tuple<Tensor, Tensor> mixture_posterior(const Tensor& z, const Tensor& mean
   return {out.log_q, out.log_normalizer};
 }
 
-/// As mixture_posterior, with z = mean + exp(log_var / 2) noise drawn on the way.
+/// Like mixture_posterior, but the kernel draws z = mean + exp(log_var / 2) noise (VaDE eq. 14) and returns it first.
 template <class Device>
 std::tuple<Tensor, Tensor, Tensor> sampled_mixture_posterior(
     const Tensor& noise, const Tensor& mean, const Tensor& log_var, const MaybeTensor& prior_mean,
@@ -175,20 +179,20 @@ std::tuple<Tensor, Tensor, Tensor> sampled_mixture_posterior(
   return {z, out.log_q, out.log_normalizer};
 }
 
-/// What `mixture_posterior` saved and what flows into it from above.
+/// The output log_q, which the forward operator saved, and the upstream gradients.
 struct UpstreamTensors {
-  Input log_prob, by_log_q, log_normalizer, log_q;
+  Input by_log_prob, by_log_q, by_log_normalizer, log_q;
 
   UpstreamTensors(const Tensor& like, int64_t N, int64_t K, const Tensor& log_q_NK, const MaybeTensor& by_log_q_NK,
-                  const MaybeTensor& by_log_normalizer, const MaybeTensor& by_log_prob = std::nullopt)
-      : log_prob("the gradient of log p(z|y)", by_log_prob, {N, K}, like),
+                  const MaybeTensor& by_log_normalizer_N, const MaybeTensor& by_log_prob_NK = std::nullopt)
+      : by_log_prob("the gradient of log p(z|y)", by_log_prob_NK, {N, K}, like),
         by_log_q("the gradient of log q(y|x)", by_log_q_NK, {N, K}, like),
-        log_normalizer("the gradient of the normaliser", by_log_normalizer, {N}, like),
+        by_log_normalizer("the gradient of the normaliser", by_log_normalizer_N, {N}, like),
         log_q("log q(y|x)", log_q_NK, {N, K}, like) {}
 
   template <class T>
-  MixtureUpstream<T> get(const T* z = nullptr) const {
-    return {log_prob.get<T>(), by_log_q.get<T>(), log_normalizer.get<T>(), log_q.get<T>(), z};
+  MixtureUpstream<T> get(const T* by_z = nullptr) const {
+    return {by_log_prob.get<T>(), by_log_q.get<T>(), by_log_normalizer.get<T>(), log_q.get<T>(), by_z};
   }
 };
 
@@ -232,7 +236,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> sampled_mixture_posterior_bac
   return {d.mean, d.log_var, d.prior_mean, d.prior_log_var, d.log_weight};
 }
 
-/// component_log_prob with diagonal covariances is mixture_posterior with one shared latent and no q(z|y,x).
+/// Returns log N(z; mean_k, exp(log_var_k)), the log responsibilities log p(y_k|z), and log p(z) (VaDE eq. 16). This is
+/// mixture_posterior with one shared latent and no q(z|y,x).
 template <class Device>
 std::tuple<Tensor, Tensor, Tensor> component_log_prob(const Tensor& z_NM, const Tensor& mean, const Tensor& log_var,
                                                       const Tensor& log_weight) {
@@ -281,7 +286,7 @@ struct FullTensors {
         mean("the mean", mean_KM, {K, M}, z_NM),
         precision_cholesky("the precision's Cholesky factor", precision_cholesky_KMM, {K, M, M}, z_NM),
         log_weight("the log-weight", log_weight_K, {K}, z_NM) {
-    STD_TORCH_CHECK(K >= 1 && M >= 1, "deepmix: components and latent dimensions can't be 0");
+    STD_TORCH_CHECK(K >= 1 && M >= 1, "deepmix: there must be at least one component and one latent dimension");
   }
 
   template <class T>
@@ -290,6 +295,7 @@ struct FullTensors {
   }
 };
 
+/// Like component_log_prob, but component k has the covariance (A_k A_k^T)^-1.
 template <class Device>
 std::tuple<Tensor, Tensor, Tensor> component_log_prob_full(const Tensor& z, const Tensor& mean,
                                                            const Tensor& precision_cholesky,
@@ -337,10 +343,10 @@ struct KlTensors {
         log_var("the posterior's log-variance", log_var_NHM, {N, H, M}, mean_NHM),
         prior_mean("the prior's mean", prior_mean_KM, {K, M}, mean_NHM),
         prior_log_var("the prior's log-variance", prior_log_var_KM, {K, M}, mean_NHM) {
-    STD_TORCH_CHECK(H == 1 || H == K, "deepmix: the posterior needs one head, or one for each component");
-    STD_TORCH_CHECK(K >= 1 && M >= 1, "deepmix: components and latent dimensions can't be 0");
+    STD_TORCH_CHECK(H == 1 || H == K, "deepmix: the posterior needs one head, or one head per component");
+    STD_TORCH_CHECK(K >= 1 && M >= 1, "deepmix: there must be at least one component and one latent dimension");
     STD_TORCH_CHECK(prior_mean_KM.has_value() == prior_log_var_KM.has_value(),
-                    "deepmix: the prior needs both mean and log-variance, or neither");
+                    "deepmix: the prior needs both a mean and a log-variance, or neither");
   }
 
   template <class T>
@@ -349,6 +355,7 @@ struct KlTensors {
   }
 };
 
+/// KL(q(z|y_k,x) || p(z|y_k)) = 1/2 sum_m [log s_p - log s_q + (s_q + (mu_q - mu_p)^2) / s_p - 1], (N, K).
 template <class Device>
 Tensor component_kl(const Tensor& mean, const Tensor& log_var, const MaybeTensor& prior_mean,
                     const MaybeTensor& prior_log_var) {

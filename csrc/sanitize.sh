@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Run the CPU operator tests under AddressSanitizer and UndefinedBehaviorSanitizer.
-# Takes pytest's arguments; leaves out what only repeats the same code: large shapes, checks of registration, and the peak of memory, which the sanitizer itself fills.
+# The arguments go to pytest. Large shapes and registration checks are left out, because they only repeat the same code,
+# and so is the peak-memory test, because the sanitizers use a lot of memory themselves.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python="${PYTHON:-python}"
@@ -8,7 +9,7 @@ compiler="${CXX:-c++}"
 cache=$(mktemp -d)
 trap 'rm -rf "$cache"' EXIT
 checks="-O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -Werror"
-# A compiler of that name is what torch's builder calls, so the flags reach compiling and linking alike.
+# torch's builder calls this script as its compiler, so the flags reach both compiling and linking.
 printf '#!/bin/sh\nexec %s "$@" %s\n' "$compiler" "$checks" > "$cache/sanitizing-c++"
 chmod +x "$cache/sanitizing-c++"
 export CXX="$cache/sanitizing-c++" TORCH_EXTENSIONS_DIR="$cache" DEEPMIX_BUILD=cpu

@@ -1,16 +1,16 @@
-// Blocks of rows with one row a SIMD lane: for latents that all components share, where the work is
-// N x K x M but the arrays are only (N, M). A block holds V vectors, B = V * LANES rows.
+// Blocks of rows, with one row per SIMD lane. They serve latents that all components share: the work there is
+// N x K x M, but the arrays are only (N, M). A block holds V vectors, that is B = V * LANES rows.
 
 template <class T, int V>
 constexpr int64_t ROWS = V * LANES<T>;
 
-/// Rows that exist of a block starting at `row`.
+/// Number of rows in the block that starts at `row`; the last block can be incomplete.
 template <class T, int V>
 DEEPMIX_INLINE int64_t block_rows(int64_t row, int64_t end) {
   return std::min(ROWS<T, V>, end - row);
 }
 
-/// Swap the upper of two halves of `a` with the lower of `b`, in every run of 2 D lanes.
+/// In every run of 2 D lanes, swap the upper half of `a` with the lower half of `b`.
 template <std::size_t D, class V, std::size_t... I>
 DEEPMIX_INLINE void swap_lanes(V& a, V& b, std::index_sequence<I...>) {
   constexpr std::size_t S = sizeof...(I);
@@ -19,7 +19,7 @@ DEEPMIX_INLINE void swap_lanes(V& a, V& b, std::index_sequence<I...>) {
   a = first;
 }
 
-/// Swap halves of a square of vectors, then halves of those: its transpose. Unrolled, so that it stays in registers.
+/// Transpose a square of vectors: swap its halves, then the halves of those. It is unrolled to stay in registers.
 template <std::size_t D, std::size_t S, class V, std::size_t... I>
 DEEPMIX_INLINE void swap_halves(V (&square)[S], std::index_sequence<I...> all) {
   if constexpr (D > 0) {
@@ -39,7 +39,7 @@ DEEPMIX_INLINE void transpose_square(const T* from, int64_t from_stride, T* to, 
   ((*reinterpret_cast<Unaligned*>(to + I * to_stride) = square[I]), ...);
 }
 
-/// (rows, columns) to (columns, rows), by squares of S elements a side; the last one of a side overlaps the one before.
+/// Transpose (rows, columns) into (columns, rows) by S x S squares; the last square of a side overlaps the one before.
 template <class T, int64_t S = LANES<T>>
 void transpose(const T* from, int64_t from_stride, int64_t rows, int64_t columns, T* to, int64_t to_stride) {
   if constexpr (S == 1) {
@@ -59,7 +59,7 @@ void transpose(const T* from, int64_t from_stride, int64_t rows, int64_t columns
   }
 }
 
-/// (count, width) in memory to (width, B); rows that don't exist become 0.
+/// Read (count, width) from memory into a (width, B) block; missing rows become 0.
 template <class T, int V>
 void transpose_in(const T* rows, int64_t count, int64_t width, T* block) {
   constexpr int64_t B = ROWS<T, V>;
@@ -67,25 +67,25 @@ void transpose_in(const T* rows, int64_t count, int64_t width, T* block) {
   transpose(rows, width, count, width, block, B);
 }
 
-/// (width, B) to (count, width) in memory.
+/// Write a (width, B) block to memory as (count, width).
 template <class T, int V>
 void transpose_out(const T* block, int64_t count, int64_t width, T* rows) {
   transpose(block, ROWS<T, V>, width, count, rows, width);
 }
 
-/// How many terms are summed before they join a sum of n: two short sums round less than one long one.
+/// Length of the partial sums in a sum of n terms: two short sums round less than one long sum.
 inline int64_t group_size(int64_t n) {
   return std::max<int64_t>(16, static_cast<int64_t>(std::sqrt(static_cast<double>(n))));
 }
 
-constexpr int64_t DIMENSIONS_GROUP = 16;  // the same for a sum over M
+constexpr int64_t DIMENSIONS_GROUP = 16;  // length of the partial sums in a sum over M
 
-/// Where the group of dimension m ends.
+/// End of the group that contains dimension m.
 DEEPMIX_INLINE int64_t group_end(int64_t m, int64_t M) {
   return std::min(M, (m / DIMENSIONS_GROUP + 1) * DIMENSIONS_GROUP);
 }
 
-/// Add some vectors to others and make them 0.
+/// Add vectors to others, then set them to 0.
 template <class V>
 DEEPMIX_INLINE void move_vectors(V* from, int count, V* to) {
   for (int v = 0; v < count; ++v) {
@@ -94,8 +94,7 @@ DEEPMIX_INLINE void move_vectors(V* from, int count, V* to) {
   }
 }
 
-/// Sums of many arrays, added one after another: 16 at a time, then 16 of those sums, and so on, so that
-/// no sum is long.
+/// Sums many arrays one after another: 16 arrays, then 16 of those sums, and so on, so that no sum is long.
 template <class T>
 class Cascade {
  public:
@@ -105,7 +104,7 @@ class Cascade {
     std::fill_n(sums_.get(), levels_ * size, T(0));
   }
 
-  /// Where the next array is to be added.
+  /// The caller adds the next array to this one, then calls `end_term`.
   T* part() const { return sums_.get(); }
 
   void end_term() {
@@ -114,7 +113,7 @@ class Cascade {
     for (int level = 0; level + 1 < levels_ && full % FAN == 0; ++level, full /= FAN) carry(level);
   }
 
-  /// Write the sums and start again from 0.
+  /// Write the total and start again from 0.
   void finish(T* total) {
     for (int level = 0; level + 1 < levels_; ++level) carry(level);
     T* top = sums_.get() + (levels_ - 1) * size_;
@@ -139,7 +138,7 @@ class Cascade {
   Buffer<T> sums_;
 };
 
-/// Sum of a row of a block over its B lanes.
+/// Sum one row of a block over its B lanes.
 template <class T, int V>
 DEEPMIX_INLINE T sum_rows(const T* block) {
   Vec<T> sum = load(block);
@@ -147,7 +146,8 @@ DEEPMIX_INLINE T sum_rows(const T* block) {
   return sum_lanes<T>(sum);
 }
 
-/// Turn (K, B) unnormalised log-probabilities into log_q in place and write the log normaliser of each row, (B).
+/// Normalise (K, B) log-probabilities u in place: log_normalizer = log sum_k exp(u_k), (B), and
+/// log_q_k = u_k - log_normalizer.
 template <class T, int V>
 void normalize_block(T* log_q, int64_t K, T* log_normalizer) {
   constexpr int64_t B = ROWS<T, V>;
@@ -157,7 +157,7 @@ void normalize_block(T* log_q, int64_t K, T* log_normalizer) {
     Vec<T> highest = load(lane);
     for (int64_t k = 1; k < K; ++k) highest = larger<T>(load(lane + k * B), highest);
     const Vec<T> infinity = broadcast(std::numeric_limits<T>::infinity());
-    highest = highest == infinity ? Vec<T>{} : highest;  // as torch.logsumexp: all -inf stays -inf
+    highest = highest == infinity ? Vec<T>{} : highest;  // like torch.logsumexp: if all u_k are -inf, so is the result
     highest = highest == -infinity ? Vec<T>{} : highest;
     Vec<T> sum{};
     for (int64_t first = 0; first < K; first += group) {
@@ -171,25 +171,25 @@ void normalize_block(T* log_q, int64_t K, T* log_normalizer) {
   }
 }
 
-/// What a block's pairs get from upstream, (K, B): its log-ratios, and each sample's log p(z|y).
+/// Gradients of a block, each (K, B): of the log-ratios u_k, of each sample's log p(z|y_k) and of log_q.
 template <class T>
 struct BlockWeights {
-  Buffer<T> ratio, prior, upstream;
+  Buffer<T> ratio, prior, by_log_q;
 
-  explicit BlockWeights(int64_t size) : ratio(size), prior(size), upstream(size) {}
+  explicit BlockWeights(int64_t size) : ratio(size), prior(size), by_log_q(size) {}
 };
 
-/// Fill a block's weights. `ratio_sum` (B) becomes the sum of `ratio` over components: what the normaliser gets,
-/// since a gradient through log_q sums to 0.
+/// Fill a block's weights (see `normalizer_gradient`). `ratio_sum`, (B), becomes the sum of `ratio` over components,
+/// which is the normaliser's gradient: the gradients through log_q sum to 0.
 template <class T, int V>
 void block_weights(const MixtureUpstream<T> up, int64_t row, int64_t count, int64_t K, T sample_weight,
                    const BlockWeights<T>& weights, T* ratio_sum) {
   constexpr int64_t B = ROWS<T, V>;
   const int64_t at = row * K;
-  T *ratio = weights.ratio.get(), *prior = weights.prior.get(), *by_log_q = weights.upstream.get();
+  T *ratio = weights.ratio.get(), *prior = weights.prior.get(), *by_log_q = weights.by_log_q.get();
   T by_normalizer[B] = {}, row_sum[B] = {}, correction[B];
   Cascade<T> sums(B, K);
-  if (up.log_normalizer != nullptr) std::copy_n(up.log_normalizer + row, count, by_normalizer);
+  if (up.by_log_normalizer != nullptr) std::copy_n(up.by_log_normalizer + row, count, by_normalizer);
   if (up.by_log_q != nullptr) {
     transpose_in<T, V>(up.by_log_q + at, count, K, by_log_q);
     for (int64_t k = 0; k < K; ++k) {
@@ -201,8 +201,8 @@ void block_weights(const MixtureUpstream<T> up, int64_t row, int64_t count, int6
     std::fill_n(by_log_q, K * B, T(0));
   }
   transpose_in<T, V>(up.log_q + at, count, K, ratio);
-  if (up.log_prob != nullptr)
-    transpose_in<T, V>(up.log_prob + at, count, K, prior);
+  if (up.by_log_prob != nullptr)
+    transpose_in<T, V>(up.by_log_prob + at, count, K, prior);
   else
     std::fill_n(prior, K * B, T(0));
   for (int64_t k = 0; k < K; ++k) {
@@ -213,7 +213,7 @@ void block_weights(const MixtureUpstream<T> up, int64_t row, int64_t count, int6
     }
     sums.end_term();
   }
-  sums.finish(correction);  // 1 but for the rounding of log_q
+  sums.finish(correction);  // 1, apart from the rounding of log_q
   for (T& sum : correction) sum = T(1) / sum;
   for (int64_t k = 0; k < K; ++k) {
     for (int64_t r = 0; r < B; r += LANES<T>) {
@@ -224,5 +224,5 @@ void block_weights(const MixtureUpstream<T> up, int64_t row, int64_t count, int6
       store(prior + i, load(prior + i) + sample_weight * value);
     }
   }
-  for (int64_t r = 0; r < B; ++r) ratio_sum[r] = by_normalizer[r] + T(0) * correction[r];  // NaN stays NaN
+  for (int64_t r = 0; r < B; ++r) ratio_sum[r] = by_normalizer[r] + T(0) * correction[r];  // NaN if the row has NaN
 }

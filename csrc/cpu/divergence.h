@@ -1,4 +1,5 @@
-// KL(q(z|y_k,x) || p(z|y_k)) in closed form, for one head per component and for one shared head.
+// KL(q(z|y_k,x) || p(z|y_k)) = 1/2 sum_m [log s_p - log s_q + (s_q + (mu_q - mu_p)^2) / s_p - 1], for one head per
+// component (heads_*) and for one shared head (shared_*).
 
 template <class T>
 void heads_kl(const KlInputs<T> in, const PriorTable<T>& prior, T* kl, int64_t begin, int64_t end) {

@@ -1,5 +1,7 @@
-// Gaussians with full covariances, one latent for all components: y = A^T (z - mean), log p = log |A| - |y|^2 / 2.
+// Gaussians with full covariances (A A^T)^-1 and one latent for all components:
+// log N(z; mu, (A A^T)^-1) = sum_j log A_jj - M/2 log 2 pi - 1/2 |y|^2 with y = A^T (z - mu).
 
+/// sum_j log A_jj - M/2 log 2 pi.
 template <class T>
 T full_constant(const T* cholesky, int64_t M) {
   double sum = 0;
@@ -7,7 +9,7 @@ T full_constant(const T* cholesky, int64_t M) {
   return static_cast<T>(sum - 0.5 * static_cast<double>(M) * LOG_2PI);
 }
 
-/// One block's z less a mean, (M, B).
+/// z - mu for one block, (M, B).
 template <class T, int V>
 DEEPMIX_INLINE void center_block(const T* z, const T* mean, int64_t M, T* difference) {
   constexpr int64_t B = ROWS<T, V>;
@@ -15,7 +17,7 @@ DEEPMIX_INLINE void center_block(const T* z, const T* mean, int64_t M, T* differ
     for (int64_t r = 0; r < B; r += LANES<T>) store(difference + m * B + r, load(z + m * B + r) - mean[m]);
 }
 
-/// Column j of A times a block's differences: y_j, V vectors.
+/// y_j = sum_{i >= j} A_ij (z_i - mu_i) for one block, as V vectors.
 template <class T, int V>
 DEEPMIX_INLINE void project_block(const T* difference, const T* cholesky, int64_t j, int64_t M, Vec<T>* y) {
   Vec<T> part[V] = {};
@@ -61,6 +63,8 @@ void full_forward_blocks(const FullInputs<T> in, const MixtureOutputs<T> out, in
   }
 }
 
+/// With the weight w = by_log_prob + ratio of each pair, the derivatives are -w A y with respect to z, w A y to mu, and
+/// -w y_j (z_i - mu_i) + [i = j] w / A_jj to A_ij.
 template <class T, int V>
 void full_backward_blocks(const FullInputs<T> in, const MixtureUpstream<T> up, const FullGradients<T> out,
                           const Partial& partial, int64_t begin, int64_t end) {

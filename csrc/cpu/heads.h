@@ -1,9 +1,9 @@
-// One encoder head per component: the arrays are (N, K, M), read once in the order they lie in memory.
-// Terms of a tile go to a scratch that stays in cache, whose M-long segments are then summed.
+// Kernels for one encoder head per component. The arrays are (N, K, M) and are read once, in memory order.
+// The terms of a tile go to scratch arrays that stay in cache; their segments of length M are then summed.
 
-constexpr int64_t PADDING = 64;  // elements kernels may read or write past the end of a scratch array
+constexpr int64_t PADDING = 64;  // kernels may read or write this many elements past the end of a scratch array
 
-/// Whether a pass writes so much that its results would only push other data out of the caches.
+/// A pass that writes more than this bypasses the caches, because its results would only evict other data.
 constexpr int64_t STREAMING_BYTES = int64_t{8} << 20;
 
 template <class T>
@@ -16,16 +16,16 @@ bool can_stream(const T* to) {
   return reinterpret_cast<std::uintptr_t>(to) % DEEPMIX_VECTOR_BYTES == 0;
 }
 
-/// Call body for every vector of results, which are stored past the caches where `streamed`.
+/// Call body for every vector of results, which bypass the caches if `streaming`.
 template <class T, class Body>
-DEEPMIX_INLINE void over_vectors_to(int64_t n, bool streamed, const Body& body) {
-  if (streamed)
+DEEPMIX_INLINE void over_vectors_to(int64_t n, bool streaming, const Body& body) {
+  if (streaming)
     over_vectors<T, Streaming>(n, body);
   else
     over_vectors<T>(n, body);
 }
 
-/// Sums of n consecutive segments of M elements each, for a short M the compiler knows: two sums side by side.
+/// Sum n consecutive segments of M elements each, for a short M that the compiler knows; each uses two running sums.
 template <int M, class T>
 DEEPMIX_INLINE void sum_short_segments(const T* terms, int64_t n, T* sums) {
   for (int64_t segment = 0; segment < n; ++segment, terms += M) {
@@ -36,11 +36,11 @@ DEEPMIX_INLINE void sum_short_segments(const T* terms, int64_t n, T* sums) {
   }
 }
 
-/// Sums of n consecutive segments of M elements each; `sums` may be `terms`. Where these are a scratch array, it is
-/// padded; elsewhere nothing past the end may be read.
+/// Sum n consecutive segments of M elements each; `sums` may be `terms`. If `Padded`, `terms` is a padded scratch
+/// array; otherwise this reads nothing past its end.
 template <class T, bool Padded = true>
 void sum_segments(const T* terms, int64_t n, int64_t M, T* sums) {
-  switch (M) {  // the usual ones; LANES of them at a time, as below, is slower there
+  switch (M) {  // the usual sizes; for these, LANES segments at a time (below) would be slower
     case 1: return sum_short_segments<1>(terms, n, sums);
     case 2: return sum_short_segments<2>(terms, n, sums);
     case 4: return sum_short_segments<4>(terms, n, sums);
@@ -65,23 +65,24 @@ void sum_segments(const T* terms, int64_t n, int64_t M, T* sums) {
   for (; segment < n; ++segment, terms += M) sums[segment] = sum_lanes<T>(lanes_of(terms));
 }
 
-/// Each of n values M times over; may write up to PADDING elements too many.
+/// Write each of n values M times; this can write up to PADDING elements past the end.
 template <class T>
-DEEPMIX_INLINE void repeat_each(const T* values, int64_t n, int64_t M, T* repeated) {
-  for (int64_t i = 0; i < n; ++i, repeated += M) {
+DEEPMIX_INLINE void repeat_each(const T* values, int64_t n, int64_t M, T* to) {
+  for (int64_t i = 0; i < n; ++i, to += M) {
     const Vec<T> value = broadcast(values[i]);
-    for (int64_t m = 0; m < M; m += LANES<T>) store(repeated + m, value);
+    for (int64_t m = 0; m < M; m += LANES<T>) store(to + m, value);
   }
 }
 
-/// Turn rows of K unnormalised log-probabilities into log_q and its normaliser, in place.
+/// Normalise rows of K log-probabilities u in place: log_normalizer = log sum_k exp(u_k) and
+/// log_q_k = u_k - log_normalizer.
 template <class T>
 void normalize_rows(T* log_q, T* log_normalizer, int64_t rows, int64_t K, T* scratch) {
   for (int64_t row = 0; row < rows; ++row) {
     const T* ratio = log_q + row * K;
     T highest = ratio[0];
     for (int64_t k = 1; k < K; ++k) highest = ratio[k] > highest ? ratio[k] : highest;
-    if (std::isinf(highest)) highest = 0;  // as torch.logsumexp: all -inf stays -inf
+    if (std::isinf(highest)) highest = 0;  // like torch.logsumexp: if all u_k are -inf, so is the result
     log_normalizer[row] = highest;
     for (int64_t k = 0; k < K; ++k) log_q[row * K + k] -= highest;
   }
@@ -98,7 +99,8 @@ void normalize_rows(T* log_q, T* log_normalizer, int64_t rows, int64_t K, T* scr
     for (int64_t k = 0; k < K; ++k) log_q[row * K + k] -= scratch[row];
 }
 
-/// L is FIXED_L where that is not 0, so that the usual loop over one sample is none.
+/// log_q is normalised from u_k = log p(y_k) + 1/L sum_l [log p(z_lk|y_k) - log q(z_lk|y_k,x) + log p(x|z_lk)], or from
+/// L u_k if `product`. FIXED_L is L, so that the usual loop over one sample disappears, or 0.
 template <class Origin, int FIXED_L, class T>
 void heads_forward(const MixtureInputs<T> in, const PriorTable<T>& prior, const MixtureOutputs<T> out, int64_t begin,
                    int64_t end) {
@@ -118,16 +120,16 @@ void heads_forward(const MixtureInputs<T> in, const PriorTable<T>& prior, const 
         const Vec<T> mean = access.load(in.mean + at + i), log_var = access.load(in.log_var + at + i);
         const Vec<T> spread = exponential<T>(Origin::exponent(log_var)), p_mean = load(prior_mean + i);
         const Vec<T> p_precision = load(prior_precision + i);
-        Vec<T> by_prior{}, by_posterior{};
+        Vec<T> prior_distance{}, posterior_distance{};
         for (int64_t l = 0; l < L; ++l) {
           const int64_t sample = l * sample_stride + at + i;
           const Vec<T> source = access.load(in.source + sample), z = Origin::z(source, mean, spread);
           if constexpr (Origin::IS_DRAWN) access.store(out.z + sample, z);
-          by_prior += scaled_distance(z, p_mean, p_precision);
-          by_posterior += Origin::distance(source, mean, spread);
+          prior_distance += scaled_distance(z, p_mean, p_precision);
+          posterior_distance += Origin::distance(source, mean, spread);
         }
-        store(prior_terms.get() + i, by_prior);
-        store(posterior_terms.get() + i, by_posterior * mean_weight + log_var);
+        store(prior_terms.get() + i, prior_distance);
+        store(posterior_terms.get() + i, posterior_distance * mean_weight + log_var);
       };
       over_vectors_to<T>(pairs * M, large && can_stream(out.z + at), element);
       sum_segments(prior_terms.get(), pairs, M, prior_terms.get());
@@ -152,7 +154,7 @@ void heads_forward(const MixtureInputs<T> in, const PriorTable<T>& prior, const 
   if (large) finish_streaming();
 }
 
-/// Upstream gradients carried back through the normalisation: what each pair's log-ratio gets.
+/// Carry the upstream gradients back through the normalisation, to each pair's log-ratio (see `normalizer_gradient`).
 template <class T>
 void pair_weights(const MixtureUpstream<T> up, int64_t row, int64_t rows, int64_t K, T* ratio) {
   const int64_t at = row * K;
@@ -162,9 +164,9 @@ void pair_weights(const MixtureUpstream<T> up, int64_t row, int64_t rows, int64_
   for (int64_t r = 0; r < rows; ++r) {
     T sum = 0, q_sum = 0;
     if (up.by_log_q != nullptr) sum_segments<T, false>(up.by_log_q + at + r * K, 1, K, &sum);
-    sum_segments(ratio + r * K, 1, K, &q_sum);  // 1 but for the rounding of log_q
+    sum_segments(ratio + r * K, 1, K, &q_sum);  // 1, apart from the rounding of log_q
     const T correction = T(1) / q_sum;
-    const T by_normalizer = up.log_normalizer != nullptr ? up.log_normalizer[row + r] : T(0);
+    const T by_normalizer = up.by_log_normalizer != nullptr ? up.by_log_normalizer[row + r] : T(0);
     for (int64_t p = r * K; p < (r + 1) * K; ++p) {
       const T by_log_q = up.by_log_q != nullptr ? up.by_log_q[at + p] : T(0);
       ratio[p] = normalizer_gradient(by_log_q, ratio[p] * correction, by_normalizer, sum);
@@ -172,15 +174,15 @@ void pair_weights(const MixtureUpstream<T> up, int64_t row, int64_t rows, int64_
   }
 }
 
-/// Add rows of an array, one after another, to sums in double.
+/// Add the rows of an array, one after another, to sums in double.
 template <class T>
 void fold_rows(const T* values, int64_t rows, int64_t size, double* total) {
   for (int64_t row = 0; row < rows; ++row)
     for (int64_t i = 0; i < size; ++i) total[i] += values[row * size + i];
 }
 
-/// The prior's gradients while tiles are walked: one sum for every element of a tile, moved to the task's
-/// sums now and then, so that no sum in single precision is long.
+/// The prior's gradients, summed tile by tile: one sum per element of a tile. After TILES_BETWEEN tiles they are added
+/// to the task's sums, so that no sum in single precision is long.
 template <class T>
 class TileSums {
  public:
@@ -216,6 +218,7 @@ class TileSums {
   int tiles_ = 0;
 };
 
+/// Each of the L samples receives the gradient of its pair's log-ratio, divided by L unless `product`.
 template <class Origin, int FIXED_L, class T>
 void heads_backward(const MixtureInputs<T> in, const PriorTable<T>& prior, const MixtureUpstream<T> up,
                     const MixtureGradients<T> out, const Partial& partial, int64_t begin, int64_t end) {
@@ -252,7 +255,7 @@ void heads_backward(const MixtureInputs<T> in, const PriorTable<T>& prior, const
           const auto of_prior = log_density_gradient<T>(by_prior, z, p_mean, p_precision);
           Vec<T> by_z = -of_prior.mean;
           if constexpr (Origin::IS_DRAWN) {
-            if (up.z != nullptr) by_z += access.load(up.z + sample);
+            if (up.by_z != nullptr) by_z += access.load(up.by_z + sample);
           }
           const auto gradient = Origin::gradient(by_posterior, source, mean, spread, by_z);
           if constexpr (!Origin::IS_DRAWN) access.store(out.z + sample, gradient.z);

@@ -1,5 +1,5 @@
-// The CPU kernels behind one table a precision: the same code compiled for several instruction sets.
-// Every function works on rows [begin, end), on the calling thread.
+// Tables of the CPU kernels, one per precision and instruction set, all compiled from the same code.
+// Every kernel works on rows [begin, end) and runs on the calling thread.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 
 namespace deepmix::cpu {
 
-/// Uninitialised numbers, aligned to a cache line.
+/// An uninitialised array, aligned to a cache line.
 template <class T>
 class Buffer {
  public:
@@ -36,22 +36,22 @@ class Buffer {
   std::unique_ptr<T, Free> data_;
 };
 
-/// How a kernel with one head per component walks its (row, component) pairs: `rows` at a time, and within
-/// them `pairs` at a time, so that what it reuses stays in the first-level cache.
+/// How a kernel with one head per component visits the (row, component) pairs: `rows` rows at a time and, within these,
+/// `pairs` pairs at a time, so that the data it reuses stays in the first-level cache.
 struct Tile {
   int64_t rows, pairs;
 };
 
-/// The prior as the kernels read it: repeated for every row of a tile and padded by one vector.
+/// The prior in the form that the kernels read: repeated for every row of a tile and padded at the end.
 template <class T>
 struct PriorTable {
   Tile tile;
   Buffer<T> mean, log_var, precision;  // (tile.rows, K, M)
-  Buffer<T> constant;                  // (K): log N(z; ...) where z is the mean
+  Buffer<T> constant;                  // (K): log N(z; mean_k, variance_k) at z = mean_k
 };
 
-/// Where a task sums the parameters' gradients, in double for the many rows: (K, M), (K, M) and (K), or with
-/// full covariances (K, M), (K, M, M) and (K).
+/// One task's sums of the parameters' gradients, in double because a task has many rows. The shapes are (K, M), (K, M)
+/// and (K); with full covariances they are (K, M), (K, M, M) and (K).
 struct Partial {
   double *mean, *spread, *log_weight;
 };
@@ -73,8 +73,8 @@ struct Kernels {
 /// One instruction set's kernels.
 struct Level {
   const char* name;
-  Kernels<float> single;
-  Kernels<double> twice;
+  Kernels<float> single_precision;
+  Kernels<double> double_precision;
 };
 
 extern const Level BASELINE, AVX2, AVX512;

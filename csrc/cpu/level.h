@@ -1,6 +1,6 @@
-// All CPU kernels for one instruction set: included by level_*.cpp, which set DEEPMIX_LEVEL (a namespace),
-// DEEPMIX_VECTOR_BYTES and the compiler's target. Standard headers come first, so that no inline function
-// of theirs is compiled for an instruction set this machine may lack.
+// All CPU kernels for one instruction set. Each level_*.cpp sets DEEPMIX_LEVEL (a namespace), DEEPMIX_VECTOR_BYTES and
+// the compiler's target, then includes this file. It includes the standard headers before that; otherwise their inline
+// functions would be compiled for an instruction set that the machine may lack.
 
 namespace deepmix::cpu::DEEPMIX_LEVEL {
 
@@ -12,8 +12,8 @@ namespace deepmix::cpu::DEEPMIX_LEVEL {
 #include "full.h"
 #include "divergence.h"
 
-/// Vectors a block of rows takes: several, so that the prior is read less often, unless the block's
-/// (K, B) scratch would outgrow the second-level cache or there are few rows.
+/// Vectors per wide block. Wide blocks read the prior less often; narrow ones serve few rows, or a K for which the wide
+/// (K, B) scratch would outgrow the second-level cache.
 constexpr int WIDE = 4;
 constexpr int64_t SCRATCH_ELEMENTS = 1 << 16;
 
@@ -27,13 +27,14 @@ bool is_shared(const MixtureInputs<T>& in) {
   return in.mean == nullptr || in.H < in.K;
 }
 
-/// Call body with where latents come from, as a type.
+/// Call body with a value whose type says where z comes from.
 template <class T, class Body>
 void with_origin(bool is_drawn, const Body& body) {
-  if (is_drawn) return body(Drawn<T>{});
-  body(Given<T>{});
+  if (is_drawn) return body(NoiseOrigin<T>{});
+  body(SampleOrigin<T>{});
 }
 
+/// Tabulate the prior; null pointers stand for N(0, I).
 template <class T>
 PriorTable<T> prepare(const T* mean, const T* log_var, int64_t K, int64_t M, Tile tile) {
   const int64_t size = K * M, total = tile.rows * size + PADDING;
@@ -45,7 +46,7 @@ PriorTable<T> prepare(const T* mean, const T* log_var, int64_t K, int64_t M, Til
     std::fill_n(table.constant.get(), K, T(-0.5) * T(M) * T(LOG_2PI));
     return table;
   }
-  for (int64_t i = 0; i < size; ++i)  // in double: every row sees these errors
+  for (int64_t i = 0; i < size; ++i)  // in double, because its errors affect every row
     table.precision[i] = static_cast<T>(std::exp(-static_cast<double>(log_var[i])));
   std::copy_n(mean, size, table.mean.get());
   std::copy_n(log_var, size, table.log_var.get());

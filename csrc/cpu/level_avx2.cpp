@@ -1,4 +1,4 @@
-// Vectors of 32 bytes.
+// The kernels for AVX2: vectors of 32 bytes.
 #include "standard.h"
 
 #if defined(__x86_64__)

@@ -1,4 +1,4 @@
-// Vectors of 64 bytes.
+// The kernels for AVX-512: vectors of 64 bytes.
 #include "standard.h"
 
 #if defined(__x86_64__)

@@ -1,4 +1,4 @@
-// Vectors of 16 bytes, which every supported processor has (SSE2, NEON).
+// The kernels for vectors of 16 bytes, which every supported processor has (SSE2, NEON).
 #include "standard.h"
 
 #define DEEPMIX_LEVEL baseline

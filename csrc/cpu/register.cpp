@@ -1,4 +1,4 @@
-// The operators on the CPU, on torch's own threads.
+// Registers the operators for the CPU, where they run on torch's own threads.
 #include "../ops.h"
 #include "run.h"
 

@@ -12,35 +12,35 @@
 namespace deepmix::cpu {
 namespace {
 
-constexpr int64_t TILE_ELEMENTS = 1024;   // a tile's streams and scratch fit the first-level cache
-constexpr int64_t LINE_ELEMENTS = 16;     // tiles of whole cache lines can be stored past the caches
-constexpr int64_t TASK_WORK = 8192;       // element visits worth a task of their own
-constexpr int64_t ROWS_PER_PARTIAL = 64;  // keeps partial gradients small beside the inputs
+constexpr int64_t TILE_ELEMENTS = 1024;   // a tile's streams and scratch fit in the first-level cache
+constexpr int64_t LINE_ELEMENTS = 16;     // only stores of whole cache lines can bypass the caches
+constexpr int64_t TASK_WORK = 8192;       // element visits that justify a separate task
+constexpr int64_t ROWS_PER_PARTIAL = 64;  // keeps the partial gradients small compared with the inputs
 constexpr int64_t MAX_TASKS = 64;
 
 const Level& choose_level() {
 #if defined(__x86_64__)
-  const char* wanted = std::getenv("DEEPMIX_SIMD");
-  const auto allowed = [&](const Level& level) { return wanted == nullptr || std::strcmp(wanted, level.name) == 0; };
-  if (allowed(AVX512) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+  const char* name = std::getenv("DEEPMIX_SIMD");
+  const auto may_use = [&](const Level& level) { return name == nullptr || std::strcmp(name, level.name) == 0; };
+  if (may_use(AVX512) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
     return AVX512;
-  if (allowed(AVX2) && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return AVX2;
+  if (may_use(AVX2) && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return AVX2;
 #endif
   return BASELINE;
 }
 
 const Level& level() {
-  static const Level& chosen = choose_level();
-  return chosen;
+  static const Level& level = choose_level();
+  return level;
 }
 
 template <class T>
 const Kernels<T>& kernels() {
   if constexpr (std::is_same_v<T, float>)
-    return level().single;
+    return level().single_precision;
   else
-    return level().twice;
+    return level().double_precision;
 }
 
 Tile choose_tile(int64_t N, int64_t K, int64_t M) {
@@ -53,20 +53,20 @@ Tile choose_tile(int64_t N, int64_t K, int64_t M) {
   return {rows, rows * K};
 }
 
-/// Split N rows into tasks of whole multiples of `unit` rows; `work` is the cost of a row in element visits.
+/// A division of N rows into tasks, each a multiple of `unit` rows; `work` is a row's cost in element visits.
 struct Tasks {
   int64_t count, rows;
 
-  Tasks(int64_t N, int64_t unit, int64_t work, int64_t rows_at_least) {
+  Tasks(int64_t N, int64_t unit, int64_t work, int64_t min_rows) {
     const int64_t by_work = std::max<int64_t>(1, N * work / TASK_WORK);
-    const int64_t by_rows = std::max<int64_t>(1, N / rows_at_least);
-    const int64_t wanted = std::min({by_work, by_rows, MAX_TASKS});
-    rows = (N + wanted - 1) / wanted;
+    const int64_t by_rows = std::max<int64_t>(1, N / min_rows);
+    const int64_t n_tasks = std::min({by_work, by_rows, MAX_TASKS});
+    rows = (N + n_tasks - 1) / n_tasks;
     rows = std::max<int64_t>(1, (rows + unit - 1) / unit) * unit;
     count = (N + rows - 1) / rows;
   }
 
-  /// Every thread takes the next task as it ends one: where cores are shared or unlike, none waits for the slowest.
+  /// A thread that finishes a task takes the next one, so that no thread waits for a slower or busier core.
   template <class F>
   void run(int64_t N, Parallel parallel, const F& kernel) const {
     std::atomic<int64_t> next{0};
@@ -77,7 +77,7 @@ struct Tasks {
   }
 };
 
-/// One set of partial sums a task, zeroed, and their sum over tasks.
+/// One set of partial sums per task, which start at 0, and their total over the tasks.
 class Partials {
  public:
   Partials(int64_t tasks, int64_t mean, int64_t spread, int64_t weight)
@@ -90,7 +90,7 @@ class Partials {
     return {start, start + mean_, start + mean_ + spread_};
   }
 
-  /// Write the sums; an array that is null is not wanted.
+  /// Write the totals, except to arrays that are null.
   template <class T>
   void sum(T* mean, T* spread, T* weight) const {
     sum_one(0, mean_, mean);
@@ -115,7 +115,7 @@ class Partials {
   Buffer<double> data_;
 };
 
-constexpr int64_t BLOCK = 64;  // rows a task is a multiple of where lanes are rows
+constexpr int64_t BLOCK = 64;  // unit of the tasks in kernels with one row per lane
 
 bool per_head(const int64_t H, const int64_t K, bool has_posterior) { return has_posterior && H == K; }
 

@@ -1,5 +1,5 @@
-// The CPU entry points: choose the instruction set, split the rows into tasks, sum the tasks' partial
-// parameter gradients in a fixed order. Tasks depend on the shape alone, so results do not depend on threads.
+// The CPU entry points. They choose the instruction set, split the rows into tasks and add the tasks' parameter
+// gradients in a fixed order. The tasks depend on the shape alone, so the number of threads doesn't change the results.
 #pragma once
 
 #include <cstdint>
@@ -9,11 +9,11 @@
 
 namespace deepmix::cpu {
 
-/// Who runs tasks: calls body(begin, end) so that [0, n) is covered, on one or more threads.
+/// A function that calls body(begin, end), on one or more threads, until the calls cover [0, n).
 using Body = std::function<void(int64_t, int64_t)>;
 using Parallel = void (*)(int64_t n, const Body& body);
 
-/// Name of the instruction set in use: the best this processor has, or the one DEEPMIX_SIMD names.
+/// Name of the instruction set in use: the best one that this processor has, or the one that DEEPMIX_SIMD names.
 const char* level_name();
 
 template <class T>

@@ -1,4 +1,5 @@
-// One latent shared by all components (VaDE, and the Gaussian mixture's E-step with diagonal covariances).
+// Kernels for one latent that all components share: VaDE, and the E-step of a Gaussian mixture with diagonal
+// covariances. The formulas are those of heads.h.
 
 template <class Origin, class T, int V>
 void shared_forward_blocks(const MixtureInputs<T> in, const PriorTable<T>& prior, const MixtureOutputs<T> out,
@@ -22,7 +23,8 @@ void shared_forward_blocks(const MixtureInputs<T> in, const PriorTable<T>& prior
         Vec<T> sum{};
         for (int64_t i = r; i < M * B; i += B) {
           Vec<T> distance{};
-          const Vec<T> spread = exponential<T>(Origin::exponent(load(log_var.get() + i))), center = load(mean.get() + i);
+          const Vec<T> spread = exponential<T>(Origin::exponent(load(log_var.get() + i)));
+          const Vec<T> center = load(mean.get() + i);
           for (int64_t l = 0; l < L; ++l) {
             T* const latent = z + l * M * B + i;
             const Vec<T> source = load(latent);
@@ -75,9 +77,9 @@ void shared_backward_blocks(const MixtureInputs<T> in, const PriorTable<T>& prio
   const int64_t L = in.L, K = in.K, M = in.M;
   const bool has_posterior = in.mean != nullptr;
   const BlockWeights<T> weights(K * B);
-  const Buffer<T> source(M * B), drawn(Origin::IS_DRAWN ? M * B : 0), d_z(M * B);
+  const Buffer<T> source(M * B), sample(Origin::IS_DRAWN ? M * B : 0), d_z(M * B);
   const Buffer<T> mean(M * B), spread(M * B), d_mean(M * B), d_log_var(M * B);
-  const T* const z = Origin::IS_DRAWN ? drawn.get() : source.get();
+  const T* const z = Origin::IS_DRAWN ? sample.get() : source.get();
   Cascade<T> z_sums(M * B, K);
   const T sample_weight = in.product ? T(1) : T(1) / T(L);
 
@@ -106,9 +108,9 @@ void shared_backward_blocks(const MixtureInputs<T> in, const PriorTable<T>& prio
       transpose_in<T, V>(in.source + at, count, M, source.get());
       if constexpr (Origin::IS_DRAWN) {
         for (int64_t i = 0; i < M * B; i += LANES<T>)
-          store(drawn.get() + i,
+          store(sample.get() + i,
                 Origin::z(load(source.get() + i), load(mean.get() + i), load(spread.get() + i)));
-        if (up.z != nullptr) transpose_in<T, V>(up.z + at, count, M, z_sums.part());
+        if (up.by_z != nullptr) transpose_in<T, V>(up.by_z + at, count, M, z_sums.part());
       }
       for (int64_t k = 0; k < K; ++k) {
         for (int64_t m = 0; m < M; ++m) {

@@ -1,5 +1,5 @@
-// Vectors of one instruction set: arithmetic by the compiler's vector types, the rest here.
-// Included once per instruction set, inside its namespace; DEEPMIX_VECTOR_BYTES is its register width.
+// Vectors of one instruction set. The compiler's vector types do the arithmetic, and this file adds the rest.
+// Each instruction set includes it inside its own namespace; DEEPMIX_VECTOR_BYTES is the width of its registers.
 
 template <class T>
 struct VectorOf;
@@ -24,7 +24,7 @@ constexpr int64_t LANES = DEEPMIX_VECTOR_BYTES / static_cast<int64_t>(sizeof(T))
 
 template <class T>
 DEEPMIX_INLINE Vec<T> broadcast(T value) {
-  return value - Vec<T>{};  // less 0 and not plus 0, which would turn -0 into 0 and so be computed
+  return value - Vec<T>{};  // the compiler must compute value + 0, which turns -0 into 0, but can skip value - 0
 }
 
 template <class T>
@@ -39,7 +39,7 @@ DEEPMIX_INLINE void store(T* to, Vec<T> value) {
   std::memcpy(to, &value, sizeof(value));
 }
 
-/// The first `count` lanes, zero in the others.
+/// Load the first `count` lanes and set the others to 0.
 template <class T>
 DEEPMIX_INLINE Vec<T> load_some(const T* from, int64_t count) {
   if (count >= LANES<T>) return load(from);
@@ -56,7 +56,7 @@ DEEPMIX_INLINE void store_some(T* to, Vec<T> value, int64_t count) {
   for (int64_t i = 0; i < count; ++i) to[i] = lanes[i];
 }
 
-/// Store past the caches where the instruction set can; `to` is aligned to a whole vector.
+/// Store a vector and bypass the caches, if the instruction set can; `to` must be aligned to a whole vector.
 template <class T>
 DEEPMIX_INLINE void stream(T* to, Vec<T> value) {
 #if DEEPMIX_VECTOR_BYTES == 64
@@ -84,7 +84,7 @@ DEEPMIX_INLINE T sum_lanes(Vec<T> value) {
   return lanes[0];
 }
 
-/// Every bit of the first `count` lanes, none of the others.
+/// A mask with every bit of the first `count` lanes and none of the others.
 template <class T>
 DEEPMIX_INLINE typename VectorOf<T>::Bits first_lanes(int64_t count) {
   typename VectorOf<T>::Bits bits{};
@@ -92,30 +92,30 @@ DEEPMIX_INLINE typename VectorOf<T>::Bits first_lanes(int64_t count) {
   return bits;
 }
 
-/// The lanes of a mask, whatever is in the others.
+/// Keep the lanes of a mask and set the others to 0, even if they hold NaN.
 template <class T>
 DEEPMIX_INLINE Vec<T> keep(Vec<T> value, typename VectorOf<T>::Bits mask) {
   return reinterpret_cast<Vec<T>>(reinterpret_cast<typename VectorOf<T>::Bits>(value) & mask);
 }
 
-/// The lanes of a and then those of b, numbered through: those numbered I.
+/// Pick the lanes numbered I, where the lanes of b are numbered after those of a.
 template <std::size_t... I, class V>
 DEEPMIX_INLINE V pick_lanes(V a, V b) {
 #if defined(__clang__)
   return __builtin_shufflevector(a, b, I...);
-#else  // gcc has that one only from version 12 on
+#else  // gcc has __builtin_shufflevector only since version 12
   using Bits = decltype(a < b);
   return __builtin_shuffle(a, b, Bits{I...});
 #endif
 }
 
-/// Sums of the pairs of neighbours of two vectors, the first vector's in the lower half.
+/// Sum each pair of neighbouring lanes; the sums of a fill the lower half of the result, those of b the upper half.
 template <class T, std::size_t... I>
 DEEPMIX_INLINE Vec<T> sum_pairs(Vec<T> a, Vec<T> b, std::index_sequence<I...>) {
   return pick_lanes<(2 * I)...>(a, b) + pick_lanes<(2 * I + 1)...>(a, b);
 }
 
-/// Lane s is the sum of the lanes of vectors[s], of which there are LANES: pairs of lanes, then pairs of those.
+/// Sum the lanes of each of LANES vectors, pair by pair: lane s of the result is the sum of vectors[s].
 template <class T>
 DEEPMIX_INLINE Vec<T> sum_each(Vec<T>* vectors) {
   for (int64_t n = LANES<T>; n > 1; n /= 2)
@@ -134,7 +134,7 @@ struct Exponential;
 
 template <>
 struct Exponential<float> {
-  static constexpr float HIGHEST = 88.7228394f, LOWEST = -86.9f;  // above: infinity; below: 0
+  static constexpr float HIGHEST = 88.7228394f, LOWEST = -86.9f;  // e^x is infinite above HIGHEST, 0 below LOWEST
   static constexpr float ROUND = 12582912.0f;                     // 1.5 * 2^23: adding it rounds to an integer
   static constexpr float LN2_HIGH = 0.693359375f, LN2_LOW = -2.12194440e-4f;
   static constexpr int MANTISSA = 23, BIAS = 127;
@@ -153,22 +153,22 @@ struct Exponential<double> {
                                       1.0 / 120,        1.0 / 24,        1.0 / 6,        0.5};
 };
 
-/// e^x to about one unit in the last place; NaN stays NaN, results below the normal range are 0.
-/// x = n ln 2 + r with |r| <= ln 2 / 2, e^r by a polynomial, 2^n by its exponent bits.
+/// e^x to about one unit in the last place. NaN stays NaN, and results below the normal range become 0.
+/// With x = n ln 2 + r and |r| <= ln 2 / 2, e^x = 2^n e^r: a polynomial gives e^r, and the exponent bits give 2^n.
 template <class T>
 DEEPMIX_INLINE Vec<T> exponential(Vec<T> x) {
   using E = Exponential<T>;
   using Bits = typename VectorOf<T>::Bits;
-  const Vec<T> shifted = x * T(1.44269504088896340736) + E::ROUND;
-  const Vec<T> n = shifted - E::ROUND;
+  const Vec<T> n_plus_round = x * T(1.44269504088896340736) + E::ROUND;
+  const Vec<T> n = n_plus_round - E::ROUND;
   const Vec<T> r = x - n * E::LN2_HIGH - n * E::LN2_LOW;
   Vec<T> series = broadcast<T>(E::SERIES[0]);
   for (std::size_t i = 1; i < std::size(E::SERIES); ++i) series = series * r + E::SERIES[i];
   const Vec<T> mantissa = series * r * r + r + T(1);
-  const Bits exponent = (reinterpret_cast<Bits>(shifted) + (E::BIAS - 1)) << E::MANTISSA;  // 2^(n - 1)
+  const Bits exponent = (reinterpret_cast<Bits>(n_plus_round) + (E::BIAS - 1)) << E::MANTISSA;  // 2^(n - 1)
   const Vec<T> value = mantissa * reinterpret_cast<Vec<T>>(exponent) * T(2);
-  const Vec<T> bounded = x < broadcast<T>(E::LOWEST) ? Vec<T>{} : value;
-  return x > broadcast<T>(E::HIGHEST) ? broadcast<T>(std::numeric_limits<T>::infinity()) : bounded;
+  const Vec<T> value_or_zero = x < broadcast<T>(E::LOWEST) ? Vec<T>{} : value;
+  return x > broadcast<T>(E::HIGHEST) ? broadcast<T>(std::numeric_limits<T>::infinity()) : value_or_zero;
 }
 
 template <class T>
@@ -176,18 +176,18 @@ struct Logarithm;
 
 template <>
 struct Logarithm<float> {
-  static constexpr uint32_t ROOT_HALF = 0x3f3504f3, INTEGERS = 0x4b000000;  // bits of sqrt(1/2) and of 2^23
+  static constexpr uint32_t ROOT_HALF = 0x3f3504f3, INTEGERS = 0x4b000000;  // bits of sqrt(1/2), 2^23
   static constexpr int TERMS = 5;
 };
 
 template <>
 struct Logarithm<double> {
-  static constexpr uint64_t ROOT_HALF = 0x3fe6a09e667f3bcd, INTEGERS = 0x4330000000000000;  // and of 2^52
+  static constexpr uint64_t ROOT_HALF = 0x3fe6a09e667f3bcd, INTEGERS = 0x4330000000000000;  // bits of sqrt(1/2), 2^52
   static constexpr int TERMS = 11;
 };
 
-/// log x to about two units in the last place, of what is not negative and not below the normal range.
-/// x = 2^n m with sqrt(1/2) <= m < sqrt(2); log m = 2 artanh s with s = (m - 1) / (m + 1), by its series.
+/// log x to about two units in the last place, for x = 0 and for positive x not below the normal range.
+/// With x = 2^n m, sqrt(1/2) <= m < sqrt(2) and s = (m - 1) / (m + 1), log x = n log 2 + 2 artanh s, a series in s.
 template <class T>
 DEEPMIX_INLINE Vec<T> logarithm(Vec<T> x) {
   using E = Exponential<T>;
@@ -195,9 +195,9 @@ DEEPMIX_INLINE Vec<T> logarithm(Vec<T> x) {
   using Bits = typename VectorOf<T>::Bits;
   using Bit = decltype(L::ROOT_HALF);
   const Bits bits = reinterpret_cast<Bits>(x);
-  const Bits biased = (bits + ((Bit{E::BIAS} << E::MANTISSA) - L::ROOT_HALF)) >> E::MANTISSA;  // n + BIAS
-  const Vec<T> n = reinterpret_cast<Vec<T>>(biased | L::INTEGERS) - (T(Bit{1} << E::MANTISSA) + E::BIAS);
-  const Vec<T> m = reinterpret_cast<Vec<T>>(bits - ((biased - E::BIAS) << E::MANTISSA));
+  const Bits exponent = (bits + ((Bit{E::BIAS} << E::MANTISSA) - L::ROOT_HALF)) >> E::MANTISSA;  // n + BIAS
+  const Vec<T> n = reinterpret_cast<Vec<T>>(exponent | L::INTEGERS) - (T(Bit{1} << E::MANTISSA) + E::BIAS);
+  const Vec<T> m = reinterpret_cast<Vec<T>>(bits - ((exponent - E::BIAS) << E::MANTISSA));
   const Vec<T> s = (m - T(1)) / (m + T(1)), square = s * s;
   Vec<T> series = broadcast<T>(T(2) / (2 * L::TERMS + 1));
   for (int i = L::TERMS - 1; i > 0; --i) series = series * square + T(2) / (2 * i + 1);
@@ -207,7 +207,7 @@ DEEPMIX_INLINE Vec<T> logarithm(Vec<T> x) {
   return x < infinity ? of_zero : x;  // NaN stays NaN
 }
 
-/// How `over_vectors` reads and writes: whole vectors, and one part of a vector at the end.
+/// Access to whole vectors, for `over_vectors`.
 struct Whole {
   template <class T>
   DEEPMIX_INLINE Vec<T> load(const T* from) const { return DEEPMIX_LEVEL::load(from); }
@@ -215,7 +215,7 @@ struct Whole {
   DEEPMIX_INLINE void store(T* to, Vec<T> value) const { DEEPMIX_LEVEL::store(to, value); }
 };
 
-/// As Whole, storing past the caches.
+/// Access to whole vectors that stores past the caches.
 struct Streaming {
   template <class T>
   DEEPMIX_INLINE Vec<T> load(const T* from) const { return DEEPMIX_LEVEL::load(from); }
@@ -223,6 +223,7 @@ struct Streaming {
   DEEPMIX_INLINE void store(T* to, Vec<T> value) const { stream(to, value); }
 };
 
+/// Access to the part of a vector that remains at the end of an array.
 struct Part {
   int64_t count;
   template <class T>
@@ -239,7 +240,7 @@ DEEPMIX_INLINE void over_vectors(int64_t n, const Body& body) {
   if (i < n) body(i, Part{n - i});
 }
 
-/// The access for arrays that stay in cache, whatever the one for results.
+/// The same access for arrays that stay in cache: it never bypasses them.
 DEEPMIX_INLINE Whole in_cache(Whole) { return {}; }
 DEEPMIX_INLINE Whole in_cache(Streaming) { return {}; }
 DEEPMIX_INLINE Part in_cache(Part part) { return part; }

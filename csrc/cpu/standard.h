@@ -1,4 +1,4 @@
-// What level.h needs of the standard library, included before the compiler's target is changed.
+// The standard headers that level.h needs. Include this file before the compiler's target changes.
 #pragma once
 
 #include <algorithm>

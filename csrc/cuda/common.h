@@ -1,8 +1,8 @@
-// What every CUDA kernel here shares: the formulas, launches on the current stream, sums in a fixed order.
+// Code that all CUDA kernels share: the formulas, launches on the current stream and sums in a fixed order.
 //
-// Kernels walk their work in grid-stride loops and are launched from template functions. Nothing waits for
-// the device. Parameter gradients are summed by tasks of rows into partial sums, and those in order, so
-// results do not depend on how blocks are scheduled.
+// Kernels use grid-stride loops and are launched from template functions. Nothing waits for the device. Each task sums
+// the parameters' gradients over its rows, and these sums are added in order, so the results don't depend on how blocks
+// are scheduled.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -21,13 +21,13 @@ constexpr int THREADS = 128;
 constexpr int WARP = 32;
 constexpr int64_t MAX_BLOCKS = 1 << 16;
 
-/// Rows each task of a backward pass sums; tasks depend on the shape alone.
+/// A backward pass has one task per ROWS_PER_PARTIAL rows, but at most MAX_TASKS. They depend on the shape alone.
 constexpr int64_t MAX_TASKS = 256;
 constexpr int64_t ROWS_PER_PARTIAL = 64;
 
 __host__ inline int64_t tasks_for(int64_t N) {
-  const int64_t wanted = N / ROWS_PER_PARTIAL;
-  return wanted < 1 ? 1 : (wanted > MAX_TASKS ? MAX_TASKS : wanted);
+  const int64_t tasks = N / ROWS_PER_PARTIAL;
+  return tasks < 1 ? 1 : (tasks > MAX_TASKS ? MAX_TASKS : tasks);
 }
 
 __host__ inline unsigned blocks_for(int64_t work, int64_t per_block) {
@@ -35,7 +35,7 @@ __host__ inline unsigned blocks_for(int64_t work, int64_t per_block) {
   return static_cast<unsigned>(blocks < 1 ? 1 : (blocks > MAX_BLOCKS ? MAX_BLOCKS : blocks));
 }
 
-/// Launch a kernel over `work` items, `per_block` a block.
+/// Launch a kernel over `work` items, with `per_block` items per block.
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), int64_t work, int64_t per_block, cudaStream_t stream,
             Arguments... arguments) {
@@ -50,7 +50,7 @@ void launch(void (*kernel)(Parameters...), int64_t work, int64_t per_block, cuda
 __device__ inline int64_t first_item() { return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; }
 __device__ inline int64_t item_stride() { return static_cast<int64_t>(gridDim.x) * blockDim.x; }
 
-/// A sum of one term after another that stays as exact as a short one: 16 terms, then 16 of those sums, then theirs.
+/// A long sum that stays as exact as a short one: it adds 16 terms, then 16 of those sums, then the sums of these.
 template <class T>
 class Sum {
  public:
@@ -91,13 +91,13 @@ __device__ inline double precise_exp(double x) { return exp(x); }
 __device__ inline float precise_log(float x) { return logf(x); }
 __device__ inline double precise_log(double x) { return log(x); }
 
-/// The prior's mean or log-variance at an index, N(0, I) where there is none.
+/// The value at an index, or 0 if the array is null: a missing prior is N(0, I), and a missing gradient is 0.
 template <class T>
-__device__ T prior_value(const T* values, int64_t i) {
+__device__ T value_or_zero(const T* values, int64_t i) {
   return values == nullptr ? T(0) : values[i];
 }
 
-/// Add partial sums (tasks, size) over tasks, in order.
+/// Add the partial sums, (tasks, size), over the tasks, in order, and multiply the total by `scale`.
 template <class T>
 __global__ void sum_partials(const T* partial, int64_t tasks, int64_t size, T scale, T* total) {
   for (int64_t i = first_item(); i < size; i += item_stride()) {
@@ -107,7 +107,8 @@ __global__ void sum_partials(const T* partial, int64_t tasks, int64_t size, T sc
   }
 }
 
-/// Turn (N, K) unnormalised log-probabilities into log_q, in place, and its normaliser; one warp a row.
+/// Normalise (N, K) log-probabilities u in place: log_normalizer = log sum_k exp(u_k), log_q_k = u_k - log_normalizer.
+/// One warp per row.
 template <class T>
 __global__ void normalize_rows(T* log_q, T* log_normalizer, int64_t N, int64_t K) {
   const int lane = threadIdx.x % WARP;
@@ -116,7 +117,7 @@ __global__ void normalize_rows(T* log_q, T* log_normalizer, int64_t N, int64_t K
     T highest = -std::numeric_limits<T>::infinity();
     for (int64_t k = lane; k < K; k += WARP) highest = ratio[k] > highest ? ratio[k] : highest;
     highest = warp_max(highest);
-    if (isinf(highest)) highest = 0;  // as torch.logsumexp: all -inf stays -inf
+    if (isinf(highest)) highest = 0;  // like torch.logsumexp: if all u_k are -inf, so is the result
     Sum<T> sum;
     for (int64_t k = lane; k < K; k += WARP) sum.add(precise_exp(ratio[k] - highest));
     const T log_sum = precise_log(warp_sum(sum.value()));
@@ -125,7 +126,8 @@ __global__ void normalize_rows(T* log_q, T* log_normalizer, int64_t N, int64_t K
   }
 }
 
-/// What flows back into each log-ratio, (N, K), and into log p(z|y) and log q(z|y,x) of each sample; one warp a row.
+/// Gradients of the log-ratios u_k (see `normalizer_gradient`) and of each sample's log p(z|y_k), both (N, K); one warp
+/// per row.
 template <class T>
 __global__ void pair_weights(MixtureUpstream<T> up, int64_t N, int64_t K, T sample_weight, T* ratio, T* prior) {
   const int lane = threadIdx.x % WARP;
@@ -137,17 +139,17 @@ __global__ void pair_weights(MixtureUpstream<T> up, int64_t N, int64_t K, T samp
       q_sum.add(precise_exp(up.log_q[at + k]));
     }
     const T row_sum = warp_sum(by_log_q.value()), correction = T(1) / warp_sum(q_sum.value());
-    const T by_normalizer = prior_value(up.log_normalizer, row);
+    const T by_normalizer = value_or_zero(up.by_log_normalizer, row);
     for (int64_t k = lane; k < K; k += WARP) {
       const T q = precise_exp(up.log_q[at + k]) * correction;
-      const T value = normalizer_gradient(prior_value(up.by_log_q, at + k), q, by_normalizer, row_sum);
+      const T value = normalizer_gradient(value_or_zero(up.by_log_q, at + k), q, by_normalizer, row_sum);
       ratio[at + k] = value;
-      prior[at + k] = prior_value(up.log_prob, at + k) + sample_weight * value;
+      prior[at + k] = value_or_zero(up.by_log_prob, at + k) + sample_weight * value;
     }
   }
 }
 
-/// Sums over a task's rows of an (N, K) array, (tasks, K).
+/// Sum an (N, K) array over each task's rows, (tasks, K).
 template <class T>
 __global__ void sum_columns(const T* values, int64_t N, int64_t K, int64_t tasks, T* partial) {
   const int64_t rows = (N + tasks - 1) / tasks;

@@ -1,4 +1,4 @@
-// From the kernels' arguments to kernels queued on a stream, with scratch from torch's allocator.
+// Queues the kernels on a stream, with scratch from torch's allocator.
 #pragma once
 
 #include "../ops.h"
@@ -6,7 +6,7 @@
 
 namespace deepmix {
 
-/// `Queue` is made of a tensor, has a stream to `get` and can `check` what was queued there.
+/// `Queue` is constructed from a tensor; `get` returns its stream, and `check` reports a launch that failed.
 template <class Queue>
 struct Cuda {
   template <class T>

@@ -1,10 +1,12 @@
-// KL(q(z|y_k,x) || p(z|y_k)) in closed form, for one head per component and for one shared head.
+// KL(q(z|y_k,x) || p(z|y_k)) = 1/2 sum_m [log s_p - log s_q + (s_q + (mu_q - mu_p)^2) / s_p - 1], for one head per
+// component and for one shared head.
 #include "common.h"
 #include "run.h"
 
 namespace deepmix::cuda {
 namespace {
 
+/// One thread per (row, component) pair.
 template <class T>
 __global__ void kl_pairs(KlInputs<T> in, T* result) {
   const int64_t M = in.M;
@@ -12,7 +14,7 @@ __global__ void kl_pairs(KlInputs<T> in, T* result) {
     const int64_t row = pair / in.K, k = pair % in.K, head = row * in.H + (in.H == in.K ? k : 0);
     Sum<T> sum;
     for (int64_t m = 0; m < M; ++m) {
-      const T p_mean = prior_value(in.prior_mean, k * M + m), p_log_var = prior_value(in.prior_log_var, k * M + m);
+      const T p_mean = value_or_zero(in.prior_mean, k * M + m), p_log_var = value_or_zero(in.prior_log_var, k * M + m);
       const T log_ratio = in.log_var[head * M + m] - p_log_var;
       sum.add(
           twice_kl<T>(log_ratio, precise_exp(log_ratio), in.mean[head * M + m], p_mean, precise_exp(-p_log_var)));
@@ -21,6 +23,7 @@ __global__ void kl_pairs(KlInputs<T> in, T* result) {
   }
 }
 
+/// Gradients of mu_q and log s_q; one thread per (row, head, dimension).
 template <class T>
 __global__ void latent_gradient(KlInputs<T> in, const T* by_kl, KlGradients<T> out) {
   const int64_t M = in.M;
@@ -29,7 +32,7 @@ __global__ void latent_gradient(KlInputs<T> in, const T* by_kl, KlGradients<T> o
     const int64_t first = in.H == in.K ? h : 0, last = in.H == in.K ? h + 1 : in.K;
     Sum<T> d_mean, d_log_var;
     for (int64_t k = first; k < last; ++k) {
-      const T p_mean = prior_value(in.prior_mean, k * M + m), p_log_var = prior_value(in.prior_log_var, k * M + m);
+      const T p_mean = value_or_zero(in.prior_mean, k * M + m), p_log_var = value_or_zero(in.prior_log_var, k * M + m);
       const auto gradient = kl_gradient<T>(by_kl[row * in.K + k], precise_exp(in.log_var[i] - p_log_var), in.mean[i],
                                            p_mean, precise_exp(-p_log_var));
       d_mean.add(gradient.mean);
@@ -40,6 +43,7 @@ __global__ void latent_gradient(KlInputs<T> in, const T* by_kl, KlGradients<T> o
   }
 }
 
+/// Gradients of mu_p and log s_p, summed over a task's rows; one thread per (task, component, dimension).
 template <class T>
 __global__ void prior_gradient(KlInputs<T> in, const T* by_kl, int64_t tasks, T* mean_partial, T* log_var_partial) {
   const int64_t M = in.M, size = in.K * M, rows = (in.N + tasks - 1) / tasks;

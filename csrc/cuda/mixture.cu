@@ -1,11 +1,12 @@
-// q(y|x) from samples, and component_log_prob with diagonal covariances (H = 1 and no q(z|y,x)).
+// q(y|x) from samples, and component_log_prob with diagonal covariances (H = 1 and no q(z|y,x)). log_q is normalised
+// from u_k = log p(y_k) + 1/L sum_l [log p(z_lk|y_k) - log q(z_lk|y_k,x) + log p(x|z_lk)], or from L u_k if `product`.
 #include "common.h"
 #include "run.h"
 
 namespace deepmix::cuda {
 namespace {
 
-/// One thread a (row, component) pair; M is FIXED_M where that is not 0, so that short loops unroll.
+/// Write u_k or L u_k to log_q; one thread per (row, component) pair. FIXED_M is M, so that short loops unroll, or 0.
 template <class Origin, int FIXED_M, class T>
 __global__ void pair_terms(MixtureInputs<T> in, MixtureOutputs<T> out) {
   const int64_t M = FIXED_M > 0 ? FIXED_M : in.M;
@@ -14,9 +15,9 @@ __global__ void pair_terms(MixtureInputs<T> in, MixtureOutputs<T> out) {
     const int64_t row = pair / in.K, k = pair % in.K, head = row * in.H + (in.H == in.K ? k : 0);
     Sum<T> prior_sum, posterior_sum;
     for (int64_t m = 0; m < M; ++m) {
-      const T p_mean = prior_value(in.prior_mean, k * M + m), p_log_var = prior_value(in.prior_log_var, k * M + m);
+      const T p_mean = value_or_zero(in.prior_mean, k * M + m), p_log_var = value_or_zero(in.prior_log_var, k * M + m);
       const T p_precision = precise_exp(-p_log_var);
-      T mean = 0, log_var = 0, by_prior = 0, by_posterior = 0;
+      T mean = 0, log_var = 0, prior_distance = 0, posterior_distance = 0;
       if (in.mean != nullptr) {
         mean = in.mean[head * M + m];
         log_var = in.log_var[head * M + m];
@@ -28,11 +29,11 @@ __global__ void pair_terms(MixtureInputs<T> in, MixtureOutputs<T> out) {
         if constexpr (Origin::IS_DRAWN) {
           if (in.H == in.K || k == 0) out.z[sample] = z;
         }
-        by_prior += scaled_distance(z, p_mean, p_precision);
-        by_posterior += Origin::distance(source, mean, spread);
+        prior_distance += scaled_distance(z, p_mean, p_precision);
+        posterior_distance += Origin::distance(source, mean, spread);
       }
-      prior_sum.add(mean_weight * by_prior + p_log_var);
-      posterior_sum.add(mean_weight * by_posterior + log_var);
+      prior_sum.add(mean_weight * prior_distance + p_log_var);
+      posterior_sum.add(mean_weight * posterior_distance + log_var);
     }
     const T log_prior = log_density<T>(prior_sum.value(), T(M));
     T ratio = in.log_weight[k] + log_prior;
@@ -44,7 +45,7 @@ __global__ void pair_terms(MixtureInputs<T> in, MixtureOutputs<T> out) {
   }
 }
 
-/// One thread a latent (row, head, dimension): the gradients by z, mean and log-variance.
+/// Gradients of z, mu_q and log s_q; one thread per latent (row, head, dimension).
 template <class Origin, class T>
 __global__ void latent_gradient(MixtureInputs<T> in, MixtureUpstream<T> up, MixtureGradients<T> out,
                                 const T* ratio_weight, const T* prior_weight) {
@@ -65,10 +66,10 @@ __global__ void latent_gradient(MixtureInputs<T> in, MixtureUpstream<T> up, Mixt
     for (int64_t l = 0; l < in.L; ++l) {
       const T source = in.source[l * total + i], z = Origin::z(source, mean, spread);
       Sum<T> by_z;
-      by_z.add(prior_value(up.z, l * total + i));
+      by_z.add(value_or_zero(up.by_z, l * total + i));
       for (int64_t k = first; k < last; ++k) {
-        const T p_mean = prior_value(in.prior_mean, k * M + m);
-        const T p_precision = precise_exp(-prior_value(in.prior_log_var, k * M + m));
+        const T p_mean = value_or_zero(in.prior_mean, k * M + m);
+        const T p_precision = precise_exp(-value_or_zero(in.prior_log_var, k * M + m));
         by_z.add(-log_density_gradient<T>(prior_weight[row * in.K + k], z, p_mean, p_precision).mean);
       }
       T d_z = by_z.value();
@@ -87,7 +88,7 @@ __global__ void latent_gradient(MixtureInputs<T> in, MixtureUpstream<T> up, Mixt
   }
 }
 
-/// One thread a (task, component, dimension): the prior's gradients summed over the task's rows.
+/// Gradients of mu_p and log s_p, summed over a task's rows; one thread per (task, component, dimension).
 template <class Origin, class T>
 __global__ void prior_gradient(MixtureInputs<T> in, const T* prior_weight, int64_t tasks, T* mean_partial,
                                T* log_var_partial) {
@@ -134,7 +135,7 @@ void launch_pair_terms(const MixtureInputs<T>& in, const MixtureOutputs<T>& out,
   }
 }
 
-/// The gradients that need z: by latents and, where there is one, summed by tasks, by the prior.
+/// Launch the gradients that need z: those of the latents and, if there is a prior, each task's sums for the prior.
 template <class Origin, class T>
 void launch_gradients(const MixtureInputs<T>& in, const MixtureUpstream<T>& up, const MixtureGradients<T>& out,
                       const T* ratio, const T* prior, int64_t tasks, T* mean_partial, T* log_var_partial,
@@ -150,9 +151,9 @@ void launch_gradients(const MixtureInputs<T>& in, const MixtureUpstream<T>& up, 
 template <class T>
 void mixture(const MixtureInputs<T>& in, const MixtureOutputs<T>& out, cudaStream_t stream) {
   if (in.is_drawn)
-    launch_pair_terms<Drawn<T>>(in, out, stream);
+    launch_pair_terms<NoiseOrigin<T>>(in, out, stream);
   else
-    launch_pair_terms<Given<T>>(in, out, stream);
+    launch_pair_terms<SampleOrigin<T>>(in, out, stream);
   launch(normalize_rows<T>, in.N, THREADS / WARP, stream, out.log_q, out.log_normalizer, in.N, in.K);
 }
 
@@ -166,7 +167,7 @@ void mixture_backward(const MixtureInputs<T>& in, const MixtureUpstream<T>& up, 
   T *mean_partial = weight_partial + tasks * in.K, *log_var_partial = mean_partial + tasks * size;
   const T sample_weight = in.product ? T(1) : T(1) / T(in.L);
   launch(pair_weights<T>, in.N, THREADS / WARP, stream, up, in.N, in.K, sample_weight, ratio, prior);
-  const auto launch_both = in.is_drawn ? launch_gradients<Drawn<T>, T> : launch_gradients<Given<T>, T>;
+  const auto launch_both = in.is_drawn ? launch_gradients<NoiseOrigin<T>, T> : launch_gradients<SampleOrigin<T>, T>;
   launch_both(in, up, out, ratio, prior, tasks, mean_partial, log_var_partial, stream);
   launch(sum_columns<T>, tasks * in.K, THREADS, stream, static_cast<const T*>(ratio), in.N, in.K, tasks,
          weight_partial);

@@ -1,4 +1,4 @@
-// The operators on CUDA: queued on torch's current stream of the tensors' device.
+// Registers the operators for CUDA, which queue their kernels on torch's current stream of the tensors' device.
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/macros.h>
 
@@ -8,7 +8,7 @@ namespace {
 
 using namespace deepmix;
 
-/// The device made current, and its stream.
+/// Makes a tensor's device current and gives its stream.
 class Queue {
  public:
   explicit Queue(const Tensor& like) : guard_(like.get_device_index()) {

@@ -1,5 +1,5 @@
-// The CUDA entry points: they queue kernels on a stream and return. `scratch` holds intermediate results;
-// the functions beside say how many elements it needs.
+// The CUDA entry points, which queue kernels on a stream and return. `scratch` holds intermediate results; the
+// functions named *_scratch return how many elements it needs.
 #pragma once
 
 #include <cuda_runtime_api.h>

@@ -1,4 +1,4 @@
-"""Kernels for the tests of this folder, and random arguments for them."""
+"""Fixtures that load the kernels and choose the device for the tests in this folder."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ CUDA_ON_CPU = Path(__file__).parent / "cuda_on_cpu"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def compiled() -> loader.Kernels:
-    """The loaded kernels; tests are skipped only where none can be built.
+def session_kernels() -> loader.Kernels:
+    """Return the loaded kernels; skip the tests only if none can be built.
 
-    With DEEPMIX_TEST_CUDA_ON_CPU set they are those for CUDA, run on the CPU (csrc/cuda_on_cpu.sh).
+    If DEEPMIX_TEST_CUDA_ON_CPU is set, these are the CUDA kernels, compiled for the CPU (csrc/cuda_on_cpu.sh).
     """
     with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("ignore")
@@ -28,17 +28,17 @@ def compiled() -> loader.Kernels:
             files, flags = [build.folder() / "ops.cpp", *sorted(CUDA_ON_CPU.glob("*.cpp"))], build.cpp_flags
             patch.setattr(build, "operator_sources", lambda with_cuda: files)
             patch.setattr(build, "cpp_flags", lambda **options: [*flags(**options), f"-I{CUDA_ON_CPU}"])
-        loaded = loader.load_kernels()
+        result = loader.load_kernels()
         kernels.kernel_devices()
-    if loaded.path == "reference":
-        pytest.skip(f"no kernels to test: {loaded.reason}")
-    return loaded
+    if result.path == "reference":
+        pytest.skip(f"there are no kernels to test: {result.reason}")
+    return result
 
 
 @pytest.fixture(params=["cpu", "cuda"] if torch.cuda.is_available() else None)
-def device(request: pytest.FixtureRequest, compiled: loader.Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the operators are called: on the GPU too where there is one."""
+def device(request: pytest.FixtureRequest, session_kernels: loader.Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the operators on the CPU and, if there is one, on the GPU too."""
     name = getattr(request, "param", "cpu")
-    if name not in compiled.devices:
-        pytest.skip(f"no kernels for {name}: {compiled.reason}")
+    if name not in session_kernels.devices:
+        pytest.skip(f"there are no kernels for {name}: {session_kernels.reason}")
     monkeypatch.setattr(oracle, "device", name)

@@ -1,6 +1,6 @@
-"""Random arguments of the operators, and the comparison every kernel is held to.
+"""Random arguments for the operators, and the comparison that every kernel must pass.
 
-A kernel's float32 error against float64 may be at most twice what the reference loses in float32.
+A kernel's float32 error against float64 may be at most twice the reference's float32 error.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ EPSILON = torch.finfo(torch.float32).eps
 
 @dataclass(frozen=True)
 class Sizes:
-    """One point of the grid; H is 1 for a latent all components share, else K."""
+    """One point of the grid. H is 1 if all components share one latent, otherwise K."""
 
     N: int
     K: int
@@ -44,7 +44,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Switches:
-    """Which terms enter q(y|x)."""
+    """The terms that enter q(y|x)."""
 
     use_posterior: bool = True
     prior: bool = True
@@ -68,22 +68,22 @@ PRODUCT = Switches(likelihood=True, product=True)
 
 
 device = "cpu"
-"""Where operators are called; the fixture of that name sets it."""
+"""The device on which the operators run; the fixture of the same name sets it."""
 
 
 def operator(name: str) -> Callable[..., Any]:
-    """Return an operator that takes its arguments to the device and brings its results back."""
+    """Return an operator that moves its arguments to the device and its results back."""
 
     def call(*arguments: Any) -> Any:
-        there = [a.to(device) if isinstance(a, Tensor) else a for a in arguments]
-        outputs = getattr(torch.ops.deepmix, name).default(*there)
+        on_device = [a.to(device) if isinstance(a, Tensor) else a for a in arguments]
+        outputs = getattr(torch.ops.deepmix, name).default(*on_device)
         return outputs.cpu() if isinstance(outputs, Tensor) else tuple(output.cpu() for output in outputs)
 
     return call
 
 
 def mixture_arguments(sizes: Sizes, switches: Switches, dtype: torch.dtype = torch.float32, seed: int = 0) -> list[Any]:
-    """Return random arguments of mixture_posterior, in the operator's order."""
+    """Return random arguments for mixture_posterior, in the operator's order."""
     generator = torch.Generator().manual_seed(seed)
 
     def random(*shape: int, scale: float = 1.0) -> Tensor:
@@ -99,7 +99,7 @@ def mixture_arguments(sizes: Sizes, switches: Switches, dtype: torch.dtype = tor
 
 
 def sampled_arguments(sizes: Sizes, switches: Switches, dtype: torch.dtype = torch.float32, seed: int = 0) -> list[Any]:
-    """Return random arguments of sampled_mixture_posterior, in the operator's order."""
+    """Return random arguments for sampled_mixture_posterior, in the operator's order."""
     z, *parameters, _, use_posterior, product = mixture_arguments(sizes, switches, dtype, seed)
     noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed + 1000), dtype=dtype)
     return [noise, *parameters, use_posterior, product]
@@ -113,13 +113,13 @@ def in_double(arguments: Sequence[Any]) -> list[Any]:
 def outputs_and_gradients(
     function: Callable[..., Any], arguments: Sequence[Any], upstream: Sequence[Tensor]
 ) -> list[Tensor]:
-    """Return the function's outputs, then its gradients by every tensor argument."""
+    """Return the function's outputs, then its gradients with respect to every tensor argument."""
     leaves = [a.detach().clone().requires_grad_() if isinstance(a, Tensor) else a for a in arguments]
     outputs = function(*leaves)
     outputs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
-    wanted = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
     upstream = [u.to(o.dtype) for o, u in zip(outputs, upstream, strict=True)]
-    gradients = torch.autograd.grad(outputs, wanted, upstream, materialize_grads=True)
+    gradients = torch.autograd.grad(outputs, tensors, upstream, materialize_grads=True)
     return [o.detach() for o in outputs] + list(gradients)
 
 
@@ -130,7 +130,7 @@ def upstream_like(outputs: Any, seed: int = 1) -> list[Tensor]:
     return [torch.randn(output.shape, generator=generator) for output in outputs]
 
 
-def sizes_of(values: Sequence[Tensor]) -> Tensor:
+def magnitudes(values: Sequence[Tensor]) -> Tensor:
     """Return the root mean square and the largest absolute value of each tensor, (tensors, 2)."""
     rows = [(v.double().square().mean().sqrt(), v.double().abs().max()) if v.numel() else (0.0, 0.0) for v in values]
     return torch.tensor(rows, dtype=torch.float64)
@@ -139,10 +139,10 @@ def sizes_of(values: Sequence[Tensor]) -> Tensor:
 def assert_as_exact_as_reference(
     kernel: Callable[..., Any], plain: Callable[..., Any], draw: Callable[[int], Sequence[Any]], draws: int = 1
 ) -> None:
-    """Hold a float32 kernel and its gradients to twice the reference's own loss against float64.
+    """Assert that the float32 errors of a kernel and its gradients are at most twice those of the reference.
 
-    Losses are root mean squares over all elements and draws; single elements, whose errors scatter more, are
-    held to four times the reference's largest. `draw` gives the arguments of a seed.
+    Errors are differences from float64, as root mean squares over all elements and draws. Single elements scatter more,
+    so the largest error may be four times the reference's. `draw` returns the arguments for a seed.
     """
     tables = []
     for seed in range(draws):
@@ -150,21 +150,21 @@ def assert_as_exact_as_reference(
         with torch.no_grad():
             upstream = upstream_like(kernel(*arguments))
         exact = outputs_and_gradients(plain, in_double(arguments), upstream)
-        lossy = outputs_and_gradients(plain, arguments, upstream)
-        got = outputs_and_gradients(kernel, arguments, upstream)
-        assert [one.shape for one in got] == [one.shape for one in exact]
-        found = sizes_of([one.double() - true for one, true in zip(got, exact, strict=True)])
-        lost = sizes_of([one.double() - true for one, true in zip(lossy, exact, strict=True)])
-        tables.append(torch.stack([found, lost, sizes_of(exact)]))
-    found, lost, scale = torch.stack(tables).square().mean(0).sqrt()
-    assert not found.isnan().any()
-    allowed = torch.maximum(lost, EPSILON * scale) * torch.tensor([2.0, 4.0])
-    for number, (one, limit) in enumerate(zip(found.tolist(), allowed.tolist(), strict=True)):
-        assert one[0] <= limit[0], f"value {number}: root mean square {one[0]:.1e}, allowed {limit[0]:.1e}"
-        assert one[1] <= limit[1], f"value {number}: largest {one[1]:.1e}, allowed {limit[1]:.1e}"
+        reference = outputs_and_gradients(plain, arguments, upstream)
+        actual = outputs_and_gradients(kernel, arguments, upstream)
+        assert [one.shape for one in actual] == [one.shape for one in exact]
+        error = magnitudes([one.double() - true for one, true in zip(actual, exact, strict=True)])
+        reference_error = magnitudes([one.double() - true for one, true in zip(reference, exact, strict=True)])
+        tables.append(torch.stack([error, reference_error, magnitudes(exact)]))
+    error, reference_error, scale = torch.stack(tables).square().mean(0).sqrt()
+    assert not error.isnan().any()
+    limits = torch.maximum(reference_error, EPSILON * scale) * torch.tensor([2.0, 4.0])
+    for number, (one, limit) in enumerate(zip(error.tolist(), limits.tolist(), strict=True)):
+        assert one[0] <= limit[0], f"value {number}: its root-mean-square error is {one[0]:.1e}, above {limit[0]:.1e}"
+        assert one[1] <= limit[1], f"value {number}: its largest error is {one[1]:.1e}, above {limit[1]:.1e}"
 
 
 def draws_for(sizes: tuple[int, int, int]) -> int:
-    """Return how often a shape (N, K, M) is drawn: the smaller, the more; statistics of a few numbers say little."""
+    """Return how often to draw a shape (N, K, M): small shapes more often, since few numbers give poor statistics."""
     n_elements = sizes[0] * sizes[1] * sizes[2]
     return 1 if n_elements == 0 else max(1, min(50, 30_000 // n_elements), 12 // sizes[1])

@@ -1,4 +1,4 @@
-"""component_kl against the float64 reference and torch.distributions."""
+"""Tests of component_kl against the float64 reference and torch.distributions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_distributions_agree() -> None:
     torch.testing.assert_close(kernel(mean, log_var, prior_mean, prior_log_var), kl_divergence(posterior, prior))
 
 
-def test_typed_face_expands_a_shared_standard_prior() -> None:
+def test_public_function_expands_a_shared_standard_prior() -> None:
     mean, log_var = mixture_arguments(Sizes(6, 3, 4, shared=True), STANDARD)[1:3]
     kl_NK = ops.component_kl(Gaussian(mean, log_var), MixtureParameters(None, torch.zeros(3)))
     assert kl_NK.shape == (6, 3)

@@ -1,4 +1,4 @@
-"""component_log_prob, diagonal and full, against the float64 reference and against scikit-learn."""
+"""Tests of component_log_prob, diagonal and full, against the float64 reference and scikit-learn."""
 
 from __future__ import annotations
 
@@ -70,13 +70,13 @@ def test_nan_stays_in_its_row() -> None:
         clean = kernel(*arguments)
         arguments[0][41, 3] = torch.nan
         others = torch.arange(100) != 41
-        for got, expected in zip(kernel(*arguments), clean, strict=True):
-            assert torch.isnan(got[41]).all()
-            assert torch.equal(got[others], expected[others])
+        for actual, expected in zip(kernel(*arguments), clean, strict=True):
+            assert torch.isnan(actual[41]).all()
+            assert torch.equal(actual[others], expected[others])
 
 
 @pytest.mark.parametrize("covariance", ["diag", "full"])
-def test_typed_face_is_scikit_learns_e_step(covariance: str) -> None:
+def test_public_function_equals_scikit_learns_e_step(covariance: str) -> None:
     rows = np.random.default_rng(0).normal(size=(500, 4)) * [1.0, 2.0, 0.5, 1.0]
     mixture = GaussianMixture(3, covariance_type=covariance, random_state=0).fit(rows)
     z, mean = torch.from_numpy(rows), torch.from_numpy(mixture.means_)
@@ -91,7 +91,7 @@ def test_typed_face_is_scikit_learns_e_step(covariance: str) -> None:
     np.testing.assert_allclose(e_step.log_normalizer_N.numpy(), mixture.score_samples(rows), rtol=1e-9)
 
 
-def test_wrong_shapes_say_so() -> None:
+def test_wrong_shapes_are_named() -> None:
     z, mean, log_var, log_weight = diagonal_arguments(4, 5, 3)
     with pytest.raises(ValueError, match="log-variance must be"):
         ops.component_log_prob(z, MixtureParameters(Gaussian(mean, log_var[:4]), log_weight))

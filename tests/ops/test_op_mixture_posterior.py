@@ -1,4 +1,4 @@
-"""mixture_posterior against the float64 reference: the grid of shapes, every switch, and hard inputs."""
+"""Tests of mixture_posterior against the float64 reference: a grid of shapes, every switch and difficult inputs."""
 
 from __future__ import annotations
 
@@ -68,19 +68,19 @@ def test_every_switch(sizes: Sizes, switches: Switches) -> None:
 @pytest.mark.parametrize("shared", [False, True], ids=["heads", "shared"])
 def test_float64(shared: bool) -> None:
     arguments = mixture_arguments(Sizes(33, 5, 9, L=2, shared=shared), EQ_5, torch.float64)
-    for got, expected in zip(kernel(*arguments), MIXTURE(*arguments), strict=True):
-        torch.testing.assert_close(got, expected, rtol=1e-13, atol=1e-13)
+    for actual, expected in zip(kernel(*arguments), MIXTURE(*arguments), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-13, atol=1e-13)
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["heads", "shared"])
 def test_any_strides(shared: bool) -> None:
     arguments = mixture_arguments(Sizes(17, 4, 10, L=2, shared=shared), EQ_5)
-    turned = [
+    strided = [
         a.transpose(0, -1).contiguous().transpose(0, -1) if isinstance(a, Tensor) and a.dim() > 1 else a
         for a in arguments
     ]
-    for got, expected in zip(kernel(*turned), kernel(*arguments), strict=True):
-        assert torch.equal(got, expected)
+    for actual, expected in zip(kernel(*strided), kernel(*arguments), strict=True):
+        assert torch.equal(actual, expected)
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["heads", "shared"])
@@ -101,8 +101,8 @@ def test_component_of_weight_zero(shared: bool) -> None:
     log_q_NK, log_normalizer_N = kernel(*leaves)
     assert (log_q_NK[:, 3] == -torch.inf).all()
     log_normalizer_N.sum().backward()
-    kept = [k for k in range(10) if k != 3]
-    assert torch.isfinite(log_q_NK[:, kept]).all()
+    others = [k for k in range(10) if k != 3]
+    assert torch.isfinite(log_q_NK[:, others]).all()
     assert torch.isfinite(leaves[0].grad).all()
     assert (leaves[3].grad[3] == 0).all()
 
@@ -114,9 +114,9 @@ def test_nan_stays_in_its_row(rows: int, shared: bool) -> None:
     clean = kernel(*arguments)
     arguments[0][0, 5, 0, 2] = torch.nan
     others = torch.arange(rows) != 5
-    for got, expected in zip(kernel(*arguments), clean, strict=True):
-        assert torch.isnan(got[5]).all()
-        assert torch.equal(got[others], expected[others])
+    for actual, expected in zip(kernel(*arguments), clean, strict=True):
+        assert torch.isnan(actual[5]).all()
+        assert torch.equal(actual[others], expected[others])
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["heads", "shared"])
@@ -135,20 +135,20 @@ def test_results_do_not_depend_on_threads(shared: bool) -> None:
     assert all(torch.equal(one, two) for one, two in zip(*gradients, strict=True))
 
 
-def test_typed_face_is_the_reference() -> None:
+def test_public_function_equals_the_reference() -> None:
     noise, mean, log_var, prior_mean, prior_log_var, log_weight, *_ = sampled_arguments(Sizes(9, 4, 3, L=2), EQ_15)
     prior = MixtureParameters(Gaussian(prior_mean, prior_log_var), log_weight)
     latents = Latents(noise, Gaussian(mean, log_var), prior, torch.zeros(9, 4), at_mean=False)
-    got = ops.mixture_posterior(latents, torch.zeros(2, 9, 1), use_posterior=True)
-    assert got.z_LNHM is None
+    responsibilities = ops.mixture_posterior(latents, torch.zeros(2, 9, 1), use_posterior=True)
+    assert responsibilities.z_LNHM is None
     log_q_NK, log_normalizer_N = formulas.mixture_posterior(
         latents.z_LNHM, mean, log_var, prior_mean, prior_log_var, log_weight, None, True, False
     )
-    torch.testing.assert_close(got.log_q_NK, log_q_NK)
-    torch.testing.assert_close(got.log_normalizer_N, log_normalizer_N)
+    torch.testing.assert_close(responsibilities.log_q_NK, log_q_NK)
+    torch.testing.assert_close(responsibilities.log_normalizer_N, log_normalizer_N)
 
 
-def test_wrong_shapes_say_so() -> None:
+def test_wrong_shapes_are_named() -> None:
     z, mean, log_var, *_, log_weight, _, _, _ = mixture_arguments(Sizes(9, 4, 3), STANDARD)
     latents = Latents(z[:, :8], Gaussian(mean, log_var), MixtureParameters(None, log_weight), mean[..., 0], False)
     for log_likelihood_LNK in (None, torch.zeros(1, 9, 4)):
@@ -169,20 +169,20 @@ import sys
 import torch
 from deepmix.kernels import autograd, kernel_devices
 
-def peak():  # ru_maxrss would be no less than that of the process that started this one
+def peak():  # ru_maxrss would start at the peak of the parent process
     with open("/proc/self/status") as lines:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 def forward_and_backward(N, K, M):
-    is_drawn = sys.argv[1] == "sampled_mixture_posterior"  # then z is an output, and the noise has no gradient
+    is_drawn = sys.argv[1] == "sampled_mixture_posterior"  # if so, z is an output and the noise has no gradient
     shapes = [(1, N, K, M), (N, K, M), (N, K, M), (K, M), (K, M), (K,)]
     inputs = [torch.ones(shape).requires_grad_() for shape in shapes]
     upstream = [torch.ones(shape) for shape in (*[shapes[0]] * is_drawn, (N, K), (N,))]
     before = peak()
     outputs = autograd.call(sys.argv[1], *inputs, *([] if is_drawn else [None]), True, False)
     gradients = torch.autograd.grad(outputs, inputs[is_drawn:], upstream)
-    used = [*inputs, *outputs, *gradients]
-    return peak() - before, sum(t.nbytes for t in inputs), sum(t.nbytes for t in used)
+    tensors = [*inputs, *outputs, *gradients]
+    return peak() - before, sum(t.nbytes for t in inputs), sum(t.nbytes for t in tensors)
 
 kernel_devices()
 forward_and_backward(64, 10, 10)
@@ -190,11 +190,11 @@ print(*forward_and_backward(100_000, 10, 10))
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process's memory is read as Linux tells it")
+@pytest.mark.skipif(sys.platform != "linux", reason="the test reads a process's peak memory from Linux's /proc")
 @pytest.mark.parametrize("name", ["mixture_posterior", "sampled_mixture_posterior"])
 def test_peak_memory_is_inputs_outputs_and_gradients(name: str) -> None:
-    done = subprocess.run([sys.executable, "-c", PEAK_MEMORY, name], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    grown, inputs, everything = (int(word) for word in done.stdout.split())
-    assert grown > 0.5 * (everything - inputs)  # or the measure is blind
-    assert inputs + grown <= 1.3 * everything
+    process = subprocess.run([sys.executable, "-c", PEAK_MEMORY, name], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    growth, inputs, total = (int(word) for word in process.stdout.split())
+    assert growth > 0.5 * (total - inputs)  # otherwise the measurement would miss the allocations
+    assert inputs + growth <= 1.3 * total

@@ -1,4 +1,4 @@
-"""What the operators owe PyTorch: opcheck, gradcheck, torch.compile, autocast and vmap."""
+"""Tests that the operators keep PyTorch's rules: opcheck, gradcheck, torch.compile, autocast and vmap."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ SAMPLED = "sampled_mixture_posterior"
 
 
 def with_gradients(arguments: list[Any], name: str = "") -> list[Any]:
-    """Return the arguments as leaves, but the noise, which has no gradient."""
+    """Return the arguments as leaves that require gradients, except the noise, which has none."""
     first = 1 if name == SAMPLED else 0
     return [a.requires_grad_() if isinstance(a, Tensor) and i >= first else a for i, a in enumerate(arguments)]
 
 
 def calls(dtype: torch.dtype) -> list[tuple[str, list[Any]]]:
-    """One call of every operator that has a gradient."""
+    """Return names and arguments of calls to every operator that has a gradient."""
     mixtures = [mixture_arguments(sizes, switches, dtype) for sizes in SMALL for switches in SWITCHES]
     return [
         *(("mixture_posterior", arguments) for arguments in mixtures),
@@ -58,12 +58,8 @@ def calls(dtype: torch.dtype) -> list[tuple[str, list[Any]]]:
 
 
 def operator(name: str) -> Callable[..., Any]:
-    found: Callable[..., Any] = getattr(torch.ops.deepmix, name).default
-    return found
-
-
-def names(call: tuple[str, list[Any]]) -> str:
-    return call[0]
+    overload: Callable[..., Any] = getattr(torch.ops.deepmix, name).default
+    return overload
 
 
 @pytest.mark.parametrize("number", range(len(calls(torch.float32))))
@@ -76,7 +72,7 @@ def test_opcheck(number: int) -> None:
 def test_gradcheck(number: int) -> None:
     name, arguments = calls(torch.float64)[number]
     if name == "component_log_prob_full":
-        arguments[2] = arguments[2].detach()  # only its lower triangle is read
+        arguments[2] = arguments[2].detach()  # the operator reads only its lower triangle
         assert torch.autograd.gradcheck(
             lambda *a: operator(name)(a[0], a[1], a[2].tril(), a[3]), with_gradients(arguments)
         )
@@ -85,7 +81,7 @@ def test_gradcheck(number: int) -> None:
 
 
 @pytest.mark.parametrize("number", range(len(calls(torch.float32))))
-def test_eager_gradients_are_the_operators_own(number: int) -> None:
+def test_eager_gradients_equal_the_operators(number: int) -> None:
     name, arguments = calls(torch.float32)[number]
     leaves = [a for a in with_gradients(arguments, name) if isinstance(a, Tensor) and a.requires_grad]
     results = []
@@ -94,16 +90,16 @@ def test_eager_gradients_are_the_operators_own(number: int) -> None:
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         upstream = [torch.full_like(output, 0.5 + i) for i, output in enumerate(outputs)]
         results.append([*outputs, *torch.autograd.grad(outputs, leaves, upstream)])
-    for expected, got in zip(*results, strict=True):
-        assert torch.equal(got, expected)
+    for expected, actual in zip(*results, strict=True):
+        assert torch.equal(actual, expected)
 
 
 def e_step(mean: Tensor, log_var: Tensor, noise: Tensor, prior: Gaussian, log_weight: Tensor) -> Tensor:
     posterior, mixture = Gaussian(mean, log_var), MixtureParameters(prior, log_weight)
     latents = Latents(noise, posterior, mixture, ops.component_kl(posterior, mixture), at_mean=False)
-    found = ops.mixture_posterior(latents, None, use_posterior=True)
-    assert found.z_LNHM is not None
-    return found.log_q_NK - latents.kl_NK + found.z_LNHM.square().mean()
+    responsibilities = ops.mixture_posterior(latents, None, use_posterior=True)
+    assert responsibilities.z_LNHM is not None
+    return responsibilities.log_q_NK - latents.kl_NK + responsibilities.z_LNHM.square().mean()
 
 
 def e_step_of_samples(mean: Tensor, log_var: Tensor, noise: Tensor, prior: Gaussian, log_weight: Tensor) -> Tensor:
@@ -115,15 +111,15 @@ def e_step_of_samples(mean: Tensor, log_var: Tensor, noise: Tensor, prior: Gauss
 
 @pytest.mark.parametrize("sizes", SMALL, ids=str)
 @pytest.mark.parametrize("compute", [e_step, e_step_of_samples])
-def test_compiles_whole(compute: Callable[..., Tensor], sizes: Sizes) -> None:
+def test_compiles_as_one_graph(compute: Callable[..., Tensor], sizes: Sizes) -> None:
     noise, mean, log_var, prior_mean, prior_log_var, log_weight, *_ = sampled_arguments(sizes, EQ_10)
     leaves = with_gradients([mean, log_var, prior_mean, prior_log_var, log_weight])
     arguments = (mean, log_var, noise, Gaussian(prior_mean, prior_log_var), log_weight)
-    compiled = torch.compile(compute, fullgraph=True, backend="aot_eager")
-    got, expected = compiled(*arguments), compute(*arguments)
-    torch.testing.assert_close(got, expected)
+    graph = torch.compile(compute, fullgraph=True, backend="aot_eager")
+    actual, expected = graph(*arguments), compute(*arguments)
+    torch.testing.assert_close(actual, expected)
     for one, other in zip(
-        torch.autograd.grad(got.square().sum(), leaves),
+        torch.autograd.grad(actual.square().sum(), leaves),
         torch.autograd.grad(expected.square().sum(), leaves),
         strict=True,
     ):
@@ -139,10 +135,10 @@ z = torch.arange(6.0).reshape(3, 2).requires_grad_()
 mixture = MixtureParameters(Gaussian(torch.eye(2), torch.zeros(2, 2)), torch.zeros(2))
 log_prob = lambda z: ops.component_log_prob(z, mixture)[0].sum()
 if "compile first" in sys.argv:
-    compiled = torch.compile(log_prob, fullgraph=True, backend="aot_eager")(z)
+    from_graph = torch.compile(log_prob, fullgraph=True, backend="aot_eager")(z)
 log_prob(z).backward()
 if "compile first" in sys.argv:
-    torch.testing.assert_close(compiled, log_prob(z))
+    torch.testing.assert_close(from_graph, log_prob(z))
 print("torch._dynamo" in sys.modules)
 """
 
@@ -150,9 +146,9 @@ print("torch._dynamo" in sys.modules)
 @pytest.mark.parametrize("what", ["run", "compile first"])
 def test_only_compiling_imports_the_compiler(what: str) -> None:
     command = [sys.executable, "-W", "error", "-c", IN_A_NEW_PROCESS, what]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [str(what == "compile first")]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.split() == [str(what == "compile first")]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -176,8 +172,8 @@ def test_vmap_over_priors() -> None:
     compute = operator("component_log_prob")
     batched = torch.vmap(compute, in_dims=(None, 0, None, None))(z, means, log_var, log_weight)
     for i in range(2):
-        for got, expected in zip(batched, compute(z, means[i], log_var, log_weight), strict=True):
-            assert torch.equal(got[i], expected)
+        for actual, expected in zip(batched, compute(z, means[i], log_var, log_weight), strict=True):
+            assert torch.equal(actual[i], expected)
 
 
 @pytest.mark.parametrize("compute", [autograd.call, lambda name, *a: operator(name)(*a)], ids=["eager", "operator"])
@@ -186,10 +182,10 @@ def test_gradients_through_vmap(compute: Callable[..., Any]) -> None:
     means = torch.stack([mean, mean - 1.0], dim=1).requires_grad_()
     compute = functools.partial(compute, "component_kl")
     batched = torch.vmap(compute, in_dims=(1, None, None, None))(means, log_var, prior_mean, prior_log_var)
-    (got,) = torch.autograd.grad(batched.square().sum(), means)
+    (actual,) = torch.autograd.grad(batched.square().sum(), means)
     one_by_one = torch.stack([compute(means[:, i], log_var, prior_mean, prior_log_var) for i in range(2)])
     (expected,) = torch.autograd.grad(one_by_one.square().sum(), means)
-    torch.testing.assert_close(got, expected)
+    torch.testing.assert_close(actual, expected)
 
 
 def test_vmap_over_noise() -> None:
@@ -199,8 +195,8 @@ def test_vmap_over_noise() -> None:
     compute = operator(SAMPLED)
     batched = torch.vmap(lambda one: compute(one, *parameters))(noises)
     one_by_one = [torch.stack(outputs) for outputs in zip(*(compute(one, *parameters) for one in noises), strict=True)]
-    for got, expected in zip(batched, one_by_one, strict=True):
-        assert torch.equal(got, expected)
+    for actual, expected in zip(batched, one_by_one, strict=True):
+        assert torch.equal(actual, expected)
     gradients = [torch.autograd.grad(sum(o.square().sum() for o in of), leaves) for of in (batched, one_by_one)]
-    for got, expected in zip(*gradients, strict=True):
-        torch.testing.assert_close(got, expected)
+    for actual, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(actual, expected)

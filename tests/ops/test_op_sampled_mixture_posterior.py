@@ -1,4 +1,4 @@
-"""sampled_mixture_posterior against the float64 reference, and against drawing z first."""
+"""Tests of sampled_mixture_posterior against the float64 reference, and against a z that is drawn first."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def test_every_switch(sizes: Sizes, switches: Switches) -> None:
 @LAYOUTS
 def test_float64(shared: bool) -> None:
     arguments = sampled_arguments(Sizes(33, 5, 9, L=2, shared=shared), EQ_15, torch.float64)
-    for got, expected in zip(kernel(*arguments), formulas.sampled_mixture_posterior(*arguments), strict=True):
-        torch.testing.assert_close(got, expected, rtol=1e-13, atol=1e-13)
+    for actual, expected in zip(kernel(*arguments), formulas.sampled_mixture_posterior(*arguments), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-13, atol=1e-13)
 
 
 @LAYOUTS
@@ -66,35 +66,35 @@ def test_float64(shared: bool) -> None:
 def test_gradient_of_one_output_alone(number: int, shared: bool) -> None:
     arguments = sampled_arguments(Sizes(33, 5, 9, L=2, shared=shared), EQ_15, torch.float64)
     leaves = [a.requires_grad_() for a in arguments[1:] if isinstance(a, Tensor)]
-    found = []
+    gradients = []
     for compute in (kernel, formulas.sampled_mixture_posterior):
         output = compute(*arguments)[number]
-        found.append(torch.autograd.grad(output.square().sum(), leaves, materialize_grads=True))
-    for got, expected in zip(*found, strict=True):
-        torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
+        gradients.append(torch.autograd.grad(output.square().sum(), leaves, materialize_grads=True))
+    for actual, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
 
 
 @LAYOUTS
-def test_samples_are_those_drawn_first(shared: bool) -> None:
+def test_results_equal_those_of_a_z_drawn_first(shared: bool) -> None:
     arguments = sampled_arguments(Sizes(40, 10, 10, L=2, shared=shared), EQ_15)
     noise, mean, log_var, *rest, use_posterior, product = arguments
-    z, *found = kernel(*arguments)
+    z, *from_noise = kernel(*arguments)
     torch.testing.assert_close(z, formulas.reparameterise(noise, mean, log_var))
-    given = operator("mixture_posterior")(z, mean, log_var, *rest, None, use_posterior, product)
-    for got, expected in zip(found, given, strict=True):
-        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+    from_z = operator("mixture_posterior")(z, mean, log_var, *rest, None, use_posterior, product)
+    for actual, expected in zip(from_noise, from_z, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
 
 
 @LAYOUTS
 def test_narrow_posteriors_keep_their_density(shared: bool) -> None:
-    """Log q(z|y,x) from z loses what z - mean cancels; from the noise it loses nothing."""
+    """From z, log q(z|y,x) would lose the digits that cancel in z - mean; from the noise, it loses none."""
     arguments = sampled_arguments(Sizes(40, 4, 10, shared=shared), EQ_15)
     arguments[1] += 1e3
     arguments[2] -= 15.0
     arguments[3] += 1e3
     *_, exact = formulas.sampled_mixture_posterior(*in_double(arguments))
     *_, log_normalizer_N = kernel(*arguments)
-    torch.testing.assert_close(log_normalizer_N.double(), exact, rtol=0.0, atol=2e-3)  # from z it is off by 0.2
+    torch.testing.assert_close(log_normalizer_N.double(), exact, rtol=0.0, atol=2e-3)  # from z, it is off by 0.2
 
 
 @LAYOUTS
@@ -107,33 +107,33 @@ def test_nan_stays_in_its_row(rows: int, shared: bool) -> None:
     others = torch.arange(rows) != 5
     assert torch.isnan(z[0, 5, 0, 2])
     assert torch.equal(z[:, others], clean[0][:, others])
-    for got, expected in zip((log_q_NK, log_normalizer_N), clean[1:], strict=True):
-        assert torch.isnan(got[5]).all()
-        assert torch.equal(got[others], expected[others])
+    for actual, expected in zip((log_q_NK, log_normalizer_N), clean[1:], strict=True):
+        assert torch.isnan(actual[5]).all()
+        assert torch.equal(actual[others], expected[others])
 
 
 @LAYOUTS
 def test_results_do_not_depend_on_threads_or_strides(shared: bool) -> None:
     arguments = sampled_arguments(Sizes(5000, 10, 10, shared=shared), EQ_15)
     leaves = [a.requires_grad_() for a in arguments[1:] if isinstance(a, Tensor)]
-    turned = [a.mT.contiguous().mT if isinstance(a, Tensor) and a.dim() > 1 else a for a in arguments]
+    strided = [a.mT.contiguous().mT if isinstance(a, Tensor) and a.dim() > 1 else a for a in arguments]
     threads = torch.get_num_threads()
-    found = []
+    results = []
     try:
-        for count, given in ((1, arguments), (2, arguments), (2, turned)):
+        for count, inputs in ((1, arguments), (2, arguments), (2, strided)):
             torch.set_num_threads(count)
-            z_LNHM, log_q_NK, _ = kernel(*given)
+            z_LNHM, log_q_NK, _ = kernel(*inputs)
             gradients = torch.autograd.grad(log_q_NK.square().sum() + z_LNHM.square().sum(), leaves)
-            found.append([z_LNHM, log_q_NK, *gradients])
+            results.append([z_LNHM, log_q_NK, *gradients])
     finally:
         torch.set_num_threads(threads)
-    for values in zip(*found, strict=True):
+    for values in zip(*results, strict=True):
         assert torch.equal(values[0], values[1])
         assert torch.equal(values[0], values[2])
 
 
 @pytest.mark.parametrize("plain", [False, True], ids=["kernel", "reference"])
-def test_typed_face_draws_z_where_no_likelihood_enters(plain: bool) -> None:
+def test_public_function_draws_z_without_a_likelihood(plain: bool) -> None:
     arguments = sampled_arguments(Sizes(9, 4, 3, L=2), EQ_15)
     noise, mean, log_var, prior_mean, prior_log_var, log_weight, *_ = arguments
     posterior = Gaussian(mean.bfloat16(), log_var.bfloat16())
@@ -141,12 +141,12 @@ def test_typed_face_draws_z_where_no_likelihood_enters(plain: bool) -> None:
     prior = MixtureParameters(Gaussian(prior_mean, prior_log_var), log_weight)
     latents = Latents(noise, posterior, prior, torch.zeros(9, 4), at_mean=False)
     with kernels.reference_only() if plain else contextlib.nullcontext():
-        found = ops.mixture_posterior(latents, None, use_posterior=True)
+        responsibilities = ops.mixture_posterior(latents, None, use_posterior=True)
     z, log_q_NK, log_normalizer_N = formulas.sampled_mixture_posterior(*arguments)
-    assert found.z_LNHM is not None
-    torch.testing.assert_close(found.z_LNHM, z)
-    torch.testing.assert_close(found.log_q_NK, log_q_NK)
-    torch.testing.assert_close(found.log_normalizer_N, log_normalizer_N)
+    assert responsibilities.z_LNHM is not None
+    torch.testing.assert_close(responsibilities.z_LNHM, z)
+    torch.testing.assert_close(responsibilities.log_q_NK, log_q_NK)
+    torch.testing.assert_close(responsibilities.log_normalizer_N, log_normalizer_N)
 
 
 def test_noise_has_no_gradient() -> None:
@@ -158,7 +158,7 @@ def test_noise_has_no_gradient() -> None:
         assert (by_mean == 1.0).all()
 
 
-def test_wrong_shapes_say_so() -> None:
+def test_wrong_shapes_are_named() -> None:
     noise, mean, log_var, *_, log_weight, _, _ = sampled_arguments(Sizes(9, 4, 3), STANDARD)
     with pytest.raises(RuntimeError, match="mean has the wrong shape"):
         kernel(noise, mean[:8], log_var, None, None, log_weight, True, False)

@@ -1,6 +1,6 @@
-// Enough of CUDA for a host compiler to run csrc/cuda: kernels as functions, one thread after another, and the lanes
-// of a warp in turn where they shuffle. For tests of what the kernels compute where there is no GPU; not of their
-// speed, nor of anything the device itself does.
+// The part of CUDA that csrc/cuda needs to run on a CPU. Kernels become functions; their threads run one after another,
+// and the lanes of a warp take turns where they shuffle. This tests what the kernels compute, without a GPU; it tests
+// neither their speed nor the device itself.
 #pragma once
 
 #include <ucontext.h>
@@ -32,7 +32,7 @@ struct cudaLaunchConfig_t {
 
 inline dim3 gridDim, blockDim, blockIdx, threadIdx;
 
-/// 32 lanes, each on a stack of its own, that stop at every shuffle until all have come to it.
+/// 32 lanes, each with its own stack. They stop at every shuffle until all lanes have reached it.
 class Warp {
  public:
   static constexpr unsigned LANES = 32;
@@ -43,19 +43,19 @@ class Warp {
     for (unsigned lane = 0; lane < LANES; ++lane) {
       start(lanes_[lane], stacks_.get() + lane * STACK_BYTES);
       shuffles_[lane] = 0;
-      ended_[lane] = false;
+      is_done_[lane] = false;
     }
-    while (!ended_[0]) {
+    while (!is_done_[0]) {
       for (lane_ = 0; lane_ < LANES; ++lane_) {
         threadIdx.x = first + lane_;
         swapcontext(&scheduler_, &lanes_[lane_]);
-        if (ended_[lane_] != ended_[0] || shuffles_[lane_] != shuffles_[0]) fail();
+        if (is_done_[lane_] != is_done_[0] || shuffles_[lane_] != shuffles_[0]) fail();
       }
     }
   }
 
-  /// What the lane numbered `lane ^ other` hands over. Values lie in two rows in turn, since a lane may come to the
-  /// next shuffle before another has read this one's.
+  /// Return the value of the lane numbered `lane ^ other`. Shuffles alternate between two rows of values, because a
+  /// lane may reach the next shuffle before another lane has read its value in this one.
   template <class T>
   T exchange(T value, unsigned other) {
     const unsigned lane = lane_, row = shuffles_[lane]++ % 2;
@@ -80,7 +80,7 @@ class Warp {
   static void enter();
 
   [[noreturn]] static void fail() {
-    std::fputs("the lanes of a warp part ways at a shuffle of all of them\n", stderr);
+    std::fputs("not all lanes of a warp reach the same shuffle\n", stderr);
     std::abort();
   }
 
@@ -88,7 +88,7 @@ class Warp {
   ucontext_t scheduler_, lanes_[LANES];
   std::unique_ptr<char[]> stacks_ = std::make_unique<char[]>(LANES * STACK_BYTES);
   unsigned lane_ = 0, shuffles_[LANES];
-  bool ended_[LANES];
+  bool is_done_[LANES];
   char values_[2][LANES][sizeof(double)];
 };
 
@@ -96,7 +96,7 @@ inline Warp warp;
 
 inline void Warp::enter() {
   (*warp.body_)();
-  warp.ended_[warp.lane_] = true;
+  warp.is_done_[warp.lane_] = true;
 }
 
 template <class T>
@@ -105,11 +105,11 @@ T __shfl_xor_sync(unsigned mask, T value, int other) {
   return warp.exchange(value, static_cast<unsigned>(other));
 }
 
-/// Run a kernel to its end. Few blocks, whatever was asked for: their loops must cover all the work.
+/// Run a kernel to its end. There are at most MAX_BLOCKS blocks, so their loops must cover all the work.
 template <class... Parameters, class... Arguments>
 void cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...), Arguments... arguments) {
-  constexpr unsigned MOST_BLOCKS = 3;
-  gridDim.x = config->gridDim.x < MOST_BLOCKS ? config->gridDim.x : MOST_BLOCKS;
+  constexpr unsigned MAX_BLOCKS = 3;
+  gridDim.x = config->gridDim.x < MAX_BLOCKS ? config->gridDim.x : MAX_BLOCKS;
   blockDim = config->blockDim;
   for (blockIdx.x = 0; blockIdx.x < gridDim.x; ++blockIdx.x)
     for (unsigned first = 0; first < blockDim.x; first += Warp::LANES) warp.run(first, [&] { kernel(arguments...); });

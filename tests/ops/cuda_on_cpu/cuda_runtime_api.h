@@ -1,4 +1,4 @@
-// Of CUDA's runtime, the names that csrc/cuda/run.h needs.
+// The names from CUDA's runtime that csrc/cuda/run.h needs.
 #pragma once
 
 using cudaStream_t = void*;

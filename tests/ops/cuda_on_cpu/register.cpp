@@ -1,4 +1,4 @@
-// The operators on the CPU, computed by the kernels written for CUDA.
+// Registers the CUDA kernels as the operators' implementation on the CPU.
 #include "../../../csrc/cuda/device.h"
 
 namespace {
