@@ -1,7 +1,7 @@
 """What plugins say of themselves, in a file beside their sources: listings and help read it and import no plugin.
 
-`deepmix plugins --describe DISTRIBUTION` writes the file. It holds a checksum of the package's sources and is used only
-while they match; otherwise, and where there is no file, the plugin is imported.
+`deepmix plugins --describe DISTRIBUTION` writes the file. It holds a checksum of the package's sources and counts only
+while the checksum is right. Help imports a plugin that has no valid description; listings leave its summary out.
 """
 
 from __future__ import annotations
@@ -39,7 +39,12 @@ class OptionTable:
     """Rows that the base lacks or has otherwise."""
 
     def rows(self) -> list[OptionRow]:
-        """Return (name, type, default, help) of every option."""
+        """Return (name, type, default, help) of every option.
+
+        Raises:
+            LookupError: this version of the core has no such base.
+
+        """
         inherited = _core_rows(self.base) if self.base else []
         table = {row[0]: (*row[:2], self.defaults.get(row[0], row[2]), row[3]) for row in inherited}
         return list((table | {row[0]: row for row in self.own}).values())
@@ -54,13 +59,13 @@ class Description:
     objective: OptionTable | None = None
     """A model's own defaults of the objective; None where it leaves them as they are."""
     parts: Mapping[str, str] = field(default_factory=dict)
-    """Of a model: name of the plugin in each part, and its `initializer`."""
+    """Of a model: the name of the plugin in each of its parts, and its `initializer`."""
 
 
 def option_table(options: Any, package: str) -> OptionTable | None:
-    """Return the options of a plugin as a table; None where part of them comes from neither its package nor the core.
+    """Return a plugin's options as a table; None where some of them come from neither its package nor the core.
 
-    Such a part could change while the checksum of the plugin's package stays the same.
+    Those could change while the checksum of the plugin's package stays the same.
     """
     ancestors = [
         ancestor
@@ -90,9 +95,12 @@ def _top_package(cls: type) -> str:
 
 
 def _core_rows(name: str) -> list[OptionRow]:
-    """Return the rows of the core's options called `deepmix.room:Class`."""
+    """Return the rows of the core's options called `deepmix.room:Class`; a LookupError if the core has none."""
     door, _, attribute = name.partition(":")
-    return describe(getattr(importlib.import_module(door), attribute)())
+    options = getattr(importlib.import_module(door), attribute, None)
+    if options is None:
+        raise LookupError(name)
+    return describe(options())
 
 
 def package_folder(package: str) -> Path | None:
@@ -108,7 +116,7 @@ def package_folder(package: str) -> Path | None:
 def sources_checksum(folder: Path) -> str:
     """Return the CRC-32 of the .py files below a folder, the same on every machine and for every kind of line ending.
 
-    It is to notice changes, which nobody forges; importing hashlib would take longer than all of this module's work.
+    That is enough to notice changes, and importing hashlib would take longer than the rest of the work here.
     """
     checksum = 0
     for path in sorted(folder.rglob("*.py"), key=lambda path: path.relative_to(folder).as_posix()):

@@ -31,7 +31,11 @@ def model_help(config: ExperimentConfig) -> ModelHelp:
         DeepmixError: a plugin without a description can't be loaded.
 
     """
-    return described_help(config) or imported_help(config)
+    try:
+        described = described_help(config)
+    except LookupError:  # a description from another version of deepmix, with options that this one lacks
+        described = None
+    return described or imported_help(config)
 
 
 def described_help(config: ExperimentConfig) -> ModelHelp | None:

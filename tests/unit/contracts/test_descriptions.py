@@ -59,6 +59,11 @@ def test_options_of_a_third_package_have_no_table() -> None:
     assert option_table(Extended(), "another") is None
 
 
+def test_a_base_that_the_core_lacks_is_no_table() -> None:
+    with pytest.raises(LookupError):
+        OptionTable("deepmix.models:OptionsOfTomorrow").rows()
+
+
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
     """Make a package that can be found and, as importing it raises, never is imported."""

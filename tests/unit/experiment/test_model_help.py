@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from deepmix.contracts import registry
+from deepmix.contracts import Description, OptionTable, registry
 from deepmix.errors import UsageError
-from deepmix.experiment import ExperimentConfig, describe_distribution, described_help, imported_help
+from deepmix.experiment import ExperimentConfig, describe_distribution, described_help, imported_help, model_help
 
 CONFIGS = [
     *(ExperimentConfig(model=name) for name in registry.names("models")),
@@ -33,6 +33,14 @@ def test_a_model_of_its_own_takes_no_parts(part: str) -> None:
         with pytest.raises(UsageError) as caught:
             shown(ExperimentConfig(model="m2", **{part: "mlp"}))
         assert str(caught.value) == f"model 'm2' has its own {part}; leave out --{part}"
+
+
+def test_a_description_of_another_version_of_deepmix_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = ExperimentConfig(model="vade")
+    expected = model_help(config)
+    unknown = Description("VaDE", OptionTable("deepmix.models:OptionsOfTomorrow"))
+    monkeypatch.setattr(registry.Plugin, "description", lambda self: unknown)
+    assert model_help(config) == expected
 
 
 def test_the_committed_descriptions_are_those_of_the_plugins() -> None:
