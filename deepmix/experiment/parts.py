@@ -31,6 +31,10 @@ PARTS = tuple(CONTRACTS)
 """The four parts of a recipe."""
 
 
+KINDS = {"encoder": "encoders", "decoder": "decoders", "prior": "priors", "posterior": "posteriors"}
+"""The kind of plugin that each of them is."""
+
+
 @dataclass(frozen=True)
 class SizeOptions:
     """Sizes of the model."""
@@ -60,6 +64,8 @@ class Parts:
     """Classes of encoder, decoder, prior, posterior, initializer, data and each head (head.NAME), by part name."""
     options: Mapping[str, Any]
     """An options instance by part name; also size, model, objective and training."""
+    plugins: Mapping[str, registry.Plugin] = field(default_factory=dict)
+    """Which plugin each part and the model is, by the same names; a data set that is a file is none."""
 
 
 def resolve(config: ExperimentConfig) -> Parts:
@@ -70,35 +76,47 @@ def resolve(config: ExperimentConfig) -> Parts:
         DeepmixError: a plugin can't be loaded.
 
     """
-    model = registry.load_plugin("models", config.model)
+    plugins = {"model": registry.find("models", config.model)}
+    model = plugins["model"].load()
     if not isinstance(model, Recipe):
         _check_contract(model, Model)
-    classes: dict[str, Any] = {}
-    if isinstance(model, Recipe):
-        for part, kind in (
-            ("encoder", "encoders"),
-            ("decoder", "decoders"),
-            ("prior", "priors"),
-            ("posterior", "posteriors"),
-        ):
-            classes[part] = registry.load_plugin(kind, getattr(config, part) or getattr(model, part))
-    else:
-        for part in PARTS:
-            if getattr(config, part) is not None:
-                raise UsageError(f"model '{config.model}' has its own {part}; leave out --{part}")
-    classes["initializer"] = registry.load_plugin("initializers", config.init or model.init)
-    classes["data"] = _dataset_class(config)
+    for part in PARTS:
+        if isinstance(model, Recipe):
+            plugins[part] = registry.find(KINDS[part], getattr(config, part) or getattr(model, part))
+        elif getattr(config, part) is not None:
+            raise UsageError(f"model '{config.model}' has its own {part}; leave out --{part}")
+    plugins["initializer"] = registry.find("initializers", config.init or model.init)
+    if is_registered(config.dataset):
+        plugins["data"] = registry.find("datasets", config.dataset)
     for head in config.heads:
-        classes[f"head.{head}"] = registry.load_plugin("heads", head)
+        plugins[f"head.{head}"] = registry.find("heads", head)
+    classes = load_classes(plugins)
 
     defaults: dict[str, Any] = {"size": SizeOptions(), "training": TrainingOptions()}
     defaults["objective"] = model.objective if isinstance(model, Recipe) else ObjectiveOptions()
     defaults["model"] = model.options if isinstance(model, Recipe) else model.Options()
+    defaults |= {part: options_class(loaded)() for part, loaded in classes.items()}
+    return Parts(model, classes, build_options(defaults, config.settings), plugins)
+
+
+def load_classes(plugins: Mapping[str, registry.Plugin]) -> dict[str, Any]:
+    """Load every plugin but the model, by part name, and check its contract; without a data set's, rows are a file's.
+
+    Raises:
+        DeepmixError: a plugin can't be loaded, or is not a class of its interface.
+
+    """
+    heads = (part for part in plugins if part.startswith("head."))
+    classes: dict[str, Any] = {}
+    for part in (*PARTS, "initializer", "data", *heads):
+        if part in plugins:
+            classes[part] = plugins[part].load()
+        elif part == "data":
+            classes[part] = FromFile
     for part, contract in (*CONTRACTS.items(), ("initializer", Initializer)):
         if part in classes:
             _check_contract(classes[part], contract)
-    defaults |= {part: _options_class(loaded)() for part, loaded in classes.items()}
-    return Parts(model, classes, build_options(defaults, config.settings))
+    return classes
 
 
 def n_labelled(parts: Parts) -> int:
@@ -113,19 +131,12 @@ def _check_contract(loaded: Any, contract: type) -> None:
         raise DeepmixError(f"plugin {name} is no subclass of deepmix.contracts.{contract.__name__}; mend the plugin")
 
 
-def _options_class(loaded: Any) -> type:
+def options_class(loaded: Any) -> type:
     """Return a plugin's options; a scikit-learn clusterer has none of ours."""
     options: type = getattr(loaded, "Options", NoOptions)
     if not dataclasses.is_dataclass(options):
         raise DeepmixError(f"the Options of plugin {loaded.__qualname__} are no dataclass; mend the plugin")
     return options
-
-
-def _dataset_class(config: ExperimentConfig) -> Any:
-    """Return the data set's plugin class, or SplitOptions' holder where it is a file or a prepared archive."""
-    if is_registered(config.dataset):
-        return registry.load_plugin("datasets", config.dataset)
-    return FromFile
 
 
 class FromFile:

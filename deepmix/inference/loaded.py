@@ -1,4 +1,4 @@
-"""A finished run taken up again: its model, its heads, and new rows prepared as the training rows were."""
+"""A finished run in use: its model, its heads, and new rows prepared as the training rows were."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deepmix import runs
 from deepmix.contracts import ClusteringHead, Model
 from deepmix.data import Preparation, Rows, Split, as_table, column_namer, value_range
 from deepmix.errors import DeepmixError, UsageError
-from deepmix.experiment import assemble, config_from_mapping, load_data, make_head, resolve
+from deepmix.experiment import assemble, config_of, load_data, make_head, read_parts
 from deepmix.maths import Array, Inference
 from deepmix.training import EVALUATION_ROWS, autocast, choose_device, evaluate_rows
 
@@ -58,25 +58,24 @@ class LoadedRun:
             raise UsageError(
                 f"the run in '{store.path}' is not finished; finish it with: deepmix train --resume --out {store.path}"
             )
-        self.config = config_from_mapping(store.read_json(runs.CONFIG), str(store.path / runs.CONFIG))
-        self.parts = resolve(self.config)
+        self.record, self.parts = read_parts(store)
+        self.config = config_of(self.record.requested)
         self.device = choose_device(device)
-        weights, model_meta = store.read_tensors(runs.MODEL)
-        tensors, meta = store.read_tensors(runs.INFERENCE)
+        weights, model_header = store.read_weights(runs.ModelHeader)
+        tensors, header = store.read_weights(runs.InferenceHeader)
+        self.n_components, self.n_features = model_header.n_components, header.n_features
+        self.likelihood, self.image_shape = header.likelihood, header.image_shape
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
         try:
-            self.n_components = int(model_meta["n_components"])
-            self.n_features, self.likelihood = int(meta["n_features"]), str(meta["likelihood"])
-            arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
             self.preparation = Preparation(
-                columns=None if meta["columns"] is None else tuple(meta["columns"]),
-                row_shape=None if meta["row_shape"] is None else tuple(meta["row_shape"]),
-                divisor=meta["divisor"],
-                scale=meta["scale"],
+                columns=header.columns,
+                row_shape=header.row_shape,
+                divisor=header.divisor,
+                scale=header.scale,
                 mean=arrays.get("preparation.mean"),
                 spread=arrays.get("preparation.spread"),
             )
             self.weight_K: Array = arrays["weights"]
-            self.image_shape: tuple[int, int, int] | None = meta["image_shape"] and tuple(meta["image_shape"])
             self.model: Model = assemble(
                 self.parts,
                 self.n_features,
@@ -86,7 +85,7 @@ class LoadedRun:
                 self.config.seed,
             )
             self.model.load_state_dict(weights)
-            self.heads = {name: self._restored(name, arrays) for name in meta["heads"]}
+            self.heads = {name: self._restored(name, arrays) for name in header.heads}
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             raise DeepmixError(
                 f"the files of '{store.path}' do not fit together ({error}); train again with --overwrite"
@@ -104,10 +103,9 @@ class LoadedRun:
         runs.copy_run(self.store, folder)
 
     @property
-    def metrics(self) -> dict[str, Any]:
-        """What metrics.json holds."""
-        results: dict[str, Any] = self.store.read_json(runs.METRICS)
-        return results
+    def metrics(self) -> runs.Metrics:
+        """What metrics.json records."""
+        return self.store.read(runs.Metrics)
 
     def assignments(self) -> dict[str, Array]:
         """Return assignments.csv by column: row, split, each head's clusters, probability, label where there is one."""

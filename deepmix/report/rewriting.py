@@ -8,7 +8,7 @@ import numpy as np
 
 from deepmix import runs
 from deepmix.data import fingerprint
-from deepmix.errors import DeepmixError, UsageError
+from deepmix.errors import UsageError
 from deepmix.inference import LoadedRun
 from deepmix.report import seeds, writing
 
@@ -24,29 +24,24 @@ def rewrite(path: Path, *, with_umap: bool = False) -> Path:
         Where the report is.
 
     Raises:
-        UsageError: it is no run folder, the run is not finished, or its data are gone or have changed.
+        UsageError: it is not a run folder, the run is not finished, or its data are gone or have changed.
         DeepmixError: a file is damaged, or a plugin it needs is missing.
 
     """
-    try:
-        if (path / runs.SUMMARY).is_file():
-            folders = seeds.seed_folders(path)
-            for folder in folders.values():
-                _rewrite_run(folder, with_umap)
-            seeds.write_seeds(path)
-        else:
-            _rewrite_run(runs.RunFolder.open(path), with_umap)
-    except (KeyError, TypeError, IndexError) as error:  # JSON that is whole and not what a run writes
-        raise DeepmixError(
-            f"the files of '{path}' do not fit together ({type(error).__name__}: {error}); train again with --overwrite"
-        ) from error
+    if (path / runs.SUMMARY).is_file():
+        folders = seeds.seed_folders(path)
+        for folder in folders.values():
+            _rewrite_run(folder, with_umap)
+        seeds.write_seeds(path)
+    else:
+        _rewrite_run(runs.RunFolder.open(path), with_umap)
     return path / runs.REPORT
 
 
 def _rewrite_run(folder: runs.RunFolder, with_umap: bool) -> None:
     loaded = LoadedRun(folder)
     split = loaded.training_data()
-    if fingerprint(split) != folder.read_json(runs.CONFIG)["resolved"]["data"]["fingerprint"]:
+    if fingerprint(split) != loaded.record.data.fingerprint:
         raise UsageError(
             f"the data of '{folder.path}' have changed since it was trained; put the old ones back or train again"
         )

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from deepmix.reproduce.jobs import RUN_FIGURES
 from deepmix.reproduce.published import OURS, PAPER
 
 NAMES = {PAPER: "papers' protocol", OURS: "our defaults"}
-
-
-UNITS = {"ten_epochs": "seconds", "n_parameters": "count"}
 
 
 QUICK_WARNING = "Made with --quick: two epochs a stage. These figures say that the table runs, and nothing else."
@@ -90,7 +88,7 @@ def _spread(found: Mapping[str, Any]) -> str:
 def _mean(found: Mapping[str, Any], measure: str) -> str:
     """Return mean and deviation; one run has none."""
     mean = _number(found["mean"], measure)
-    return mean if found["std"] is None or measure == "n_parameters" else f"{mean} ± {found['std']:.2f}"
+    return mean if found["std"] is None or _digits(measure) == 0 else f"{mean} ± {found['std']:.2f}"
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -101,7 +99,8 @@ def _measure(cell: Mapping[str, Any]) -> str:
     name = cell["measure"].replace("_", " ")
     if name.startswith("knn"):
         return "error"
-    return f"{name} ({cell['side']})" if cell["side"] != "test" and cell["measure"] not in UNITS else name
+    of_the_run = cell["measure"] in RUN_FIGURES
+    return f"{name} ({cell['side']})" if cell["side"] != "test" and not of_the_run else name
 
 
 def _paper(cell: Mapping[str, Any]) -> str:
@@ -117,7 +116,12 @@ def _paper(cell: Mapping[str, Any]) -> str:
 def _number(value: float | None, measure: str) -> str:
     if value is None:
         return "-"
-    return f"{value:,.0f}" if measure == "n_parameters" else f"{value:.2f}"
+    return f"{value:,.0f}" if _digits(measure) == 0 else f"{value:.2f}"
+
+
+def _digits(measure: str) -> int:
+    """Return how many decimals a figure has; a count has none."""
+    return 0 if measure in RUN_FIGURES and RUN_FIGURES[measure].is_count else 2
 
 
 def _ours(found: Mapping[str, Any], measure: str, n_seeds: int) -> list[str]:

@@ -77,8 +77,8 @@ class RunFolder(RunStore):
         """
         return read_json(self.path / name)
 
-    def append_epoch(self, row: Mapping[str, Any]) -> None:
-        """Add an epoch's line to metrics.jsonl."""
+    def append_line(self, row: Mapping[str, Any]) -> None:
+        """Add a line to metrics.jsonl."""
         with (self.path / EPOCHS).open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(row) + "\n")
 
@@ -88,7 +88,7 @@ class RunFolder(RunStore):
         lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
         write_atomically(path, "".join(lines[:n_lines]).encode())
 
-    def read_epochs(self) -> list[dict[str, Any]]:
+    def read_lines(self) -> list[Any]:
         """Read metrics.jsonl.
 
         Raises:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +18,7 @@ from deepmix.data import Rows
 from deepmix.errors import DeepmixError
 from deepmix.maths import Array
 from deepmix.models import ObjectiveOptions
-from deepmix.runs import CHECKPOINT, NEIGHBOURS, RunStore
+from deepmix.runs import CHECKPOINT, NEIGHBOURS, CheckpointMeta, EpochRecord, RunStore
 from deepmix.training.adam import Adam
 from deepmix.training.diagnosis import components_in_use, diverged
 from deepmix.training.passes import EVALUATION_ROWS, autocast
@@ -95,11 +94,11 @@ class Trainer:
             row = self._run_epoch(step, n_epochs)
             self.epoch += 1
             self.n_lines += 1
-            if not math.isfinite(row["elbo"]):
+            if not math.isfinite(row.elbo):
                 raise diverged(f"in epoch {self.epoch} ({self.stage})")
             if self.stage == "train":
-                self.stale_epochs = 0 if row["elbo"] > self.best_elbo else self.stale_epochs + 1
-                self.best_elbo = max(row["elbo"], self.best_elbo)
+                self.stale_epochs = 0 if row.elbo > self.best_elbo else self.stale_epochs + 1
+                self.best_elbo = max(row.elbo, self.best_elbo)
             self.folder.append_epoch(row)
             if time.perf_counter() - self.saved > CHECKPOINT_SECONDS:
                 self.save()
@@ -108,7 +107,7 @@ class Trainer:
 
     def _run_epoch(
         self, step: Callable[[Tensor, torch.Generator, int], dict[str, Tensor]], n_epochs: int
-    ) -> dict[str, Any]:
+    ) -> EpochRecord:
         started = time.perf_counter()
         device = self.rows.device
         generator = torch.Generator(device).manual_seed(epoch_seed(self.seed, self.stage, self.epoch))
@@ -122,12 +121,20 @@ class Trainer:
                 sums[name] = sums[name] + value if name in sums else value
             self.optimizer.step()
         counts_K = sums.pop("counts", None)
-        row: dict[str, Any] = {"stage": self.stage, "epoch": self.epoch + 1}
-        row |= {name: float(value) / self.rows.n_rows for name, value in sums.items()}
-        if counts_K is not None:
-            row["clusters_in_use"] = components_in_use(counts_K)
-            row["beta"] = self.objective.beta_at(self.epoch, n_epochs)
-        return row | {"lr": lr, "seconds": time.perf_counter() - started}
+        means = {name: float(value) / self.rows.n_rows for name, value in sums.items()}
+        return EpochRecord(
+            stage=self.stage,
+            epoch=self.epoch + 1,
+            elbo=means.pop("elbo"),
+            objective=means.pop("objective", None),
+            dropped_mass=means.pop("dropped_mass", None),
+            confidence=means.pop("confidence", None),
+            clusters_in_use=None if counts_K is None else components_in_use(counts_K),
+            beta=None if counts_K is None else self.objective.beta_at(self.epoch, n_epochs),
+            terms=means,
+            lr=lr,
+            seconds=time.perf_counter() - started,
+        )
 
     def _pretraining_step(self, chosen: Tensor, generator: torch.Generator, n_epochs: int) -> dict[str, Tensor]:
         with autocast(self.rows.device, self.options.precision):
@@ -156,6 +163,7 @@ class Trainer:
         log_max_N, map_N = elbo.log_q_NK.max(-1)
         return {
             "elbo": elbo.elbo_N.sum(),
+            "objective": elbo.objective_N.detach().sum(),
             "reconstruction": elbo.reconstruction_N.sum(),
             "kl_latent": elbo.kl_latent_N.sum(),
             "kl_assignment": elbo.kl_assignment_N.sum(),
@@ -187,15 +195,15 @@ class Trainer:
             tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
         if self.labels_N is not None:
             tensors["labels"] = self.labels_N
-        meta = {
-            "stage": self.stage,
-            "epoch": self.epoch,
-            "n_lines": self.n_lines,
-            "best_elbo": None if self.best_elbo == -math.inf else self.best_elbo,
-            "stale_epochs": self.stale_epochs,
-            "seconds": self.seconds,
-        }
-        self.folder.write_tensors(CHECKPOINT, tensors, meta)
+        meta = CheckpointMeta(
+            stage=self.stage,
+            epoch=self.epoch,
+            n_lines=self.n_lines,
+            best=None if self.best_elbo == -math.inf else self.best_elbo,
+            stale_epochs=self.stale_epochs,
+            seconds=self.seconds,
+        )
+        self.folder.write_weights(meta, tensors)
         self.saved = time.perf_counter()
 
     def restore(self) -> None:
@@ -203,7 +211,7 @@ class Trainer:
         if not self.folder.has(CHECKPOINT):
             self.folder.keep_epochs(0)
             return
-        tensors, meta = self.folder.read_tensors(CHECKPOINT)
+        tensors, meta = self.folder.read_weights(CheckpointMeta)
         device = self.rows.device
         prefix = "model."
         weights = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
@@ -218,8 +226,8 @@ class Trainer:
                 _, index, key = name.split(".")
                 self.optimizer.state.setdefault(int(index), {})[key] = value.to(device)
         self.labels_N = tensors["labels"].to(device) if "labels" in tensors else None
-        self.stage, self.epoch = meta["stage"], meta["epoch"]
-        self.best_elbo = -math.inf if meta["best_elbo"] is None else meta["best_elbo"]
-        self.n_lines, self.stale_epochs = meta["n_lines"], meta["stale_epochs"]
-        self.earlier_seconds = meta["seconds"]
+        self.stage, self.epoch = meta.stage, meta.epoch
+        self.best_elbo = -math.inf if meta.best is None else meta.best
+        self.n_lines, self.stale_epochs = meta.n_lines, meta.stale_epochs
+        self.earlier_seconds = meta.seconds
         self.folder.keep_epochs(self.n_lines)

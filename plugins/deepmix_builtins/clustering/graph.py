@@ -219,7 +219,7 @@ def _umap_clusters(features: list[Array], n_components: int, seed: int, *, alone
     for layout in layouts:
         mixture = GaussianMixture(n_components, n_init=UMAP_RESTARTS, random_state=seed, reg_covar=UMAP_REGULARIZATION)
         labels = np.asarray(mixture.fit_predict(layout.astype(np.float64)))
-        silhouette = metrics.without_labels(layout, labels, n_components, seed)["silhouette"] or -1.0
+        silhouette = metrics.silhouette(layout, labels, seed) or -1.0
         if silhouette > best_silhouette:
             best, best_silhouette = labels, silhouette
     return best
