@@ -41,7 +41,7 @@ Format 1 recorded `module:class`.
 """
 
 
-BUILTIN_MODULES, CORE_MODULES = "deepmix_builtins.", "deepmix."
+BUILTIN_MODULES, CORE_MODULES = f"{OURS}_builtins.", f"{OURS}."
 """How the paths of modules began: those of the built-ins, and that of the class that stood for a file."""
 
 

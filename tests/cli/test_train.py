@@ -199,7 +199,7 @@ def test_prepared_archive_is_found_by_name_in_the_data_folder(deepmix, tmp_path)
     np.savez(folder / "tiny_images.npz", x=x, y=np.arange(90) % 3, n_train=60)
     done = deepmix("train", "--dataset", "tiny-images", "--out", "run", *TINY, env={"DEEPMIX_DATA": str(folder)})
     assert done.returncode == 0, done.stderr
-    data = json.loads((Path(tmp_path) / "run" / "config.json").read_text())["resolved"]["data"]
+    data = json.loads((Path(tmp_path) / "run" / "config.json").read_text())["data"]
     assert data["rows"] == {"train": 60, "test": 30}
     assert data["preprocessing"] == "divided by 255"
 

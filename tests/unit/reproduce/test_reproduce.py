@@ -160,25 +160,34 @@ def test_selection():
 
 def test_measures_are_read_off_a_run(tmp_path):
     folder = runs.RunFolder(tmp_path)
-    for epoch, seconds in enumerate((1.0, 2.0, 3.0), start=1):
-        folder.append_epoch({"stage": "train", "epoch": epoch, "seconds": seconds})
-    folder.append_epoch({"stage": "pretrain", "epoch": 1, "seconds": 50.0})
+    for stage, epoch, seconds in (("train", 1, 1.0), ("train", 2, 2.0), ("train", 3, 3.0), ("pretrain", 1, 50.0)):
+        folder.append_epoch(runs.EpochRecord(stage=stage, epoch=epoch, elbo=-1.0, lr=0.1, seconds=seconds))
     folder.write_table(
         runs.ASSIGNMENTS,
         ["row", "split", "posterior", "probability", "label"],
         [(1, "train", 0, 1.0, "a"), (2, "train", 1, 1.0, "b"), (3, "test", 1, 1.0, "a"), (4, "test", 1, 1.0, "b")],
     )
-    results = {
-        "heads": {"posterior": {"train": {"acc": 0.5}, "test": {"acc": 0.25}}},
-        "knn_error": {"5": 0.125},
-        "n_parameters": 7,
-    }
+    results = runs.Metrics(
+        heads={
+            "posterior": {
+                "train": runs.HeadFigures({"acc": 0.5}, [1, 1]),
+                "test": runs.HeadFigures({"acc": 0.25, "silhouette": None}, [0, 2]),
+            }
+        },
+        elbo={},
+        elbo_parts={},
+        warnings=[],
+        n_parameters=7,
+        seconds=1.0,
+        knn_error={"5": 0.125},
+    )
     expected = {("acc", "train"): 50.0, ("acc", "test"): 25.0, ("acc", "all"): 75.0, ("knn_5", "test"): 12.5}
     expected |= {("ten_epochs", "test"): 20.0, ("n_parameters", "test"): 7.0}
     for (name, side), value in expected.items():
         assert measure(name, "posterior", side, tmp_path, results) == value
-    with pytest.raises(KeyError):
-        measure("knn_3", "posterior", "test", tmp_path, results)
+    for name in ("knn_3", "silhouette", "nmi"):
+        with pytest.raises(KeyError):
+            measure(name, "posterior", "test", tmp_path, results)
 
 
 def test_a_table_is_run_once_and_its_figures_agree_with_the_runs(tmp_path):
