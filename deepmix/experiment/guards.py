@@ -13,7 +13,6 @@ from deepmix.experiment.assembly import build_model
 from deepmix.experiment.config import ExperimentConfig
 from deepmix.experiment.parts import PARTS, Parts
 from deepmix.maths import Array
-from deepmix.models import Recipe
 
 
 def try_foreign_parts(config: ExperimentConfig, parts: Parts, split: Split, n_components: int) -> None:
@@ -23,14 +22,10 @@ def try_foreign_parts(config: ExperimentConfig, parts: Parts, split: Split, n_co
         DeepmixError: it fails the check that plugins are tested by, or can't be built.
 
     """
-    names = {"models": config.model}
-    if isinstance(parts.model, Recipe):
-        names |= {f"{part}s": getattr(config, part) or getattr(parts.model, part) for part in PARTS}
-    found = [registry.find(kind, name) for kind, name in names.items()]
     foreign = [
         f"{registry.singular(plugin.kind)} '{plugin.name}' of {plugin.distribution}"
-        for plugin in found
-        if plugin.distribution != registry.OURS
+        for role, plugin in parts.plugins.items()
+        if role in ("model", *PARTS) and plugin.distribution != registry.OURS
     ]
     if not foreign:
         return

@@ -22,14 +22,14 @@ FORMAT = 2
 """The format of the files that this version writes; it reads every one up to it."""
 
 
-def check_format(values: Any, where: str) -> int:
+def check_format(values: Mapping[str, Any], where: str) -> int:
     """Return the number of the format that a JSON object was written in; 1 where it has none.
 
     Raises:
         DeepmixError: it is newer than this version of deepmix.
 
     """
-    number = values.get("format", 1) if isinstance(values, Mapping) else 1
+    number = values.get("format", 1)
     if not isinstance(number, int) or number < 1:
         raise damaged(where, f"'format' must be a whole number from 1, got {number!r}")
     if number > FORMAT:
@@ -67,6 +67,8 @@ class Record:
             DeepmixError: it was written by a newer deepmix, or is damaged; the message names the file and the key.
 
         """
+        if not isinstance(values, Mapping):
+            raise damaged(where, f"it must be a table, got {values!r:.60}")
         number = check_format(values, where)
         try:
             if number < FORMAT:

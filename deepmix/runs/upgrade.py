@@ -80,7 +80,11 @@ KINDS = {
     "data": "datasets",
 }
 FACTS = ("rows", "columns", "preprocessing", "labels", "fingerprint")
-"""What format 1 recorded of the data among the options for it; `image_shape` was both."""
+"""What format 1 recorded of the data among the options for it."""
+
+
+SPLIT_OPTIONS = {"test_fraction", "split_seed", "scale"}
+"""Options of a data set that had an option `image_shape` too, in whose place format 1 recorded the shape in use."""
 
 
 def config(values: dict[str, Any]) -> dict[str, Any]:
@@ -89,9 +93,9 @@ def config(values: dict[str, Any]) -> dict[str, Any]:
     paths = resolved.pop("parts")
     facts = {name: resolved["data"].pop(name) for name in FACTS}
     facts["image_shape"] = resolved["data"].pop("image_shape", None)
-    settings = values.get("settings", {})
-    shape = settings.get("data.image_shape", settings.get("image_shape"))
-    if shape is not None:
+    if resolved["data"].keys() >= SPLIT_OPTIONS:
+        settings = values.get("settings", {})
+        shape = settings.get("data.image_shape", settings.get("image_shape", "auto"))
         resolved["data"]["image_shape"] = shape
     if resolved["training"]["epochs"] == 0:
         resolved["training"]["epochs"] = None  # a model that `place` fits has no epochs
