@@ -25,11 +25,11 @@ TABLE_EPOCHS = 20
 
 
 TERMS = {
-    "reconstruction": "log-likelihood of a row given its latents, in nats; higher is better",
-    "kl_latent": "KL divergence from the prior to the latents: what they cost, in nats per row",
-    "kl_assignment": "KL divergence from the clusters' weights to q(y|x): what the assignment costs, in nats per row",
+    "reconstruction": ("Reconstruction", "log-likelihood of a row given its latents, in nats; higher is better"),
+    "kl_latent": ("KL of the latents", "what the latents cost against their prior, in nats per row"),
+    "kl_assignment": ("KL of the assignment", "what the assignment to clusters costs, in nats per row"),
 }
-"""What the terms of our own losses mean; a term that is not here is drawn all the same."""
+"""Titles and explanations of our own losses' terms; a term that is not here is drawn all the same."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,9 @@ def curves_of(runs: Iterable[Epochs]) -> list[Curve]:
 
 def _term(name: str) -> Curve:
     words = term_name(name)
-    explanation = TERMS.get(name, f"the term '{name}' of the loss, in nats per row")
-    return Curve(f"{words[:1].upper()}{words[1:]}", explanation, {words: lambda row: row.terms.get(name)})
+    unknown = f"{words[:1].upper()}{words[1:]}", f"the term '{name}' of the loss, in nats per row"
+    title, explanation = TERMS.get(name, unknown)
+    return Curve(title, explanation, {words: lambda row: row.terms.get(name)})
 
 
 def training(runs: Mapping[str, Epochs], *, is_mixture: bool) -> Section | None:

@@ -267,7 +267,7 @@ def measure(name: str, head: str, side: str, path: Path, results: runs.Metrics) 
         return figure
     if side == "all":
         table = runs.RunFolder(path).read_table(runs.ASSIGNMENTS)
-        scores = metrics.measure(metrics.Clustering(np.array(table[head]), np.array(table["label"])))
+        scores = metrics.measure(metrics.Clustering(np.array(table[head], dtype=np.int64), np.array(table["label"])))
     else:
         scores = dict(results.heads[head][side].scores)
     value = scores[name]

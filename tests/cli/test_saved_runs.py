@@ -115,7 +115,7 @@ def test_a_run_of_format_1_is_what_it_was(deepmix, saved, monkeypatch, run, defa
     assert deepmix("report", run).returncode == 0
     page = (saved / run / "report.html").read_text()
     assert "head posterior" in page
-    assert "Kl latent" in page
+    assert "KL of the latents" in page
     assert not (saved / run / "report.html.part").exists()
 
 

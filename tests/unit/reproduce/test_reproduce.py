@@ -298,6 +298,43 @@ def test_a_cell_that_is_damaged_or_of_other_options_is_done_again(tmp_path, dama
     assert run(**CHEAP, out=tmp_path)[2] == []
 
 
+def as_format_1(cell):
+    """Write a finished cell's records as the version before formats did, whose built-ins lay in other modules."""
+    config = json.loads((cell / runs.CONFIG).read_text())
+    facts = {key: value for key, value in config["data"].items() if key != "image_shape"}
+    data = {**config["resolved"]["data"], "image_shape": config["data"]["image_shape"], **facts}
+    training = {**config["resolved"]["training"], "epochs": 0, "pretrain_epochs": 0}  # a model without gradients
+    paths = {"initializer": "KMeansInitializer", "data": "Gaussians", "head.posterior": "PosteriorHead"}
+    assert {role for role in config["parts"] if role != "model"} == set(paths)
+    requested = [field.name for field in dataclasses.fields(runs.Requested)]
+    old = {key: config[key] for key in (*requested, "environment")}
+    old["resolved"] = {
+        **config["resolved"],
+        "training": training,
+        "data": data,
+        "parts": {role: f"deepmix_builtins.somewhere:{name}" for role, name in paths.items()},
+        "n_parameters": config["n_parameters"],
+    }
+    (cell / runs.CONFIG).write_text(json.dumps(old))
+    metrics = json.loads((cell / runs.METRICS).read_text())
+    del metrics["format"]
+    (cell / runs.METRICS).write_text(json.dumps(metrics))
+
+
+def test_a_finished_cell_is_the_same_wherever_its_plugins_lie(tmp_path):
+    content, _, _ = run(**CHEAP, out=tmp_path)
+    cell = tmp_path / content["cells"][0]["defaults"]["folder"] / "seed-0"
+    assert "deepmix_builtins" not in (cell / runs.CONFIG).read_text()
+    assert run(**CHEAP, out=tmp_path)[2] == []
+    as_format_1(cell)
+    again, _, said = run(**CHEAP, out=tmp_path)
+    assert said == []
+    assert [one["defaults"]["values"] for one in again["cells"]] == [
+        one["defaults"]["values"] for one in content["cells"]
+    ]
+    assert "format" not in json.loads((cell / runs.CONFIG).read_text())
+
+
 def test_one_run_has_no_deviation(tmp_path):
     content, paths, _ = run(**CHEAP, out=tmp_path)
     ours = content["cells"][0]["defaults"]
