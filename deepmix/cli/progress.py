@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from deepmix.runs import EpochRecord
 
 UNWRAPPED = 200
-"""Columns of a table where there is no terminal whose width it must fit."""
+"""Columns of a table where there is no terminal to set its width."""
 
 
 PLAIN_LINES = 10

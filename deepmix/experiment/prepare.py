@@ -21,7 +21,7 @@ from deepmix.training import choose_device
 
 @dataclass(frozen=True)
 class Experiment:
-    """A configuration that was found good: its plugins loaded, its data read, K known."""
+    """A checked configuration with its plugins loaded, its data read and K known."""
 
     config: ExperimentConfig
     parts: Parts
@@ -41,7 +41,7 @@ def prepare_experiment(
     """Check everything that can be checked before a run folder is made; nothing is written.
 
     Args:
-        config: what to do.
+        config: what was asked for.
         x: rows in memory, (N, D) dense or sparse, in place of the data set the configuration names.
         columns: their names, if they have any.
         labels: their labels, (N,), read only by a model that learns from labels.

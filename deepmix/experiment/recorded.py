@@ -141,7 +141,7 @@ def with_heads(parts: Parts, names: Sequence[str]) -> Parts:
     """Return a run's parts with further heads, the options of those that it does not have yet at their defaults.
 
     Raises:
-        UsageError: there is no head of a name.
+        UsageError: there is no head of that name.
         DeepmixError: a head can't be loaded.
 
     """

@@ -97,7 +97,7 @@ def write_assignments(
     order = np.argsort(np.concatenate([split.train, split.test]))
     sides = np.repeat(["train", "test"], [len(split.train), len(split.test)])[order]
     probability = np.exp(np.concatenate([inferences[side].log_q_NK.max(axis=1) for side in ("train", "test")]))[order]
-    columns = [np.concatenate([found["train"], found["test"]])[order] for found in clusters.values()]
+    columns = [np.concatenate([by_side["train"], by_side["test"]])[order] for by_side in clusters.values()]
     header = ["row", "split", *clusters, "probability"]
     columns += [np.round(probability, 6)]
     if split.labels is not None:

@@ -183,4 +183,4 @@ def noted(reporter: Reporter) -> Iterator[None]:
 def _refuse_other_data(folder: runs.RunStore, split: Split) -> None:
     """Raise a UsageError if the data are not those that the run was begun with."""
     if folder.read(RunConfig).data.fingerprint != fingerprint(split):
-        raise UsageError(f"the data are not those '{folder.path}' was begun with; train anew with --overwrite")
+        raise UsageError(f"the data are not those '{folder.path}' was begun with; train again with --overwrite")

@@ -199,7 +199,7 @@ class LoadedRun:
         return inference
 
     def evaluate(self, prepared: Any) -> tuple[Inference, dict[str, float]]:
-        """Return the inference, and the mean ELBO and its parts in nats a row."""
+        """Return the inference, and the mean ELBO and its parts in nats per row."""
         return evaluate_rows(
             self.model, self.rows(prepared), self.parts.options["training"].precision, self.config.seed
         )
@@ -211,9 +211,9 @@ class LoadedRun:
 
         Args:
             n_rows: how many.
-            component: of which component; None draws components by their share of the training rows.
+            component: of which component; None draws components by their fraction of the training rows.
             seed: makes the result reproducible.
-            minimum_posterior: rows to which the model gives its component a smaller q(y|x) are drawn anew; VaDE
+            minimum_posterior: rows to which the model gives its component a smaller q(y|x) are drawn again; VaDE
                 shows samples of at least 0.999.
 
         Returns:
@@ -263,18 +263,18 @@ class LoadedRun:
             At most (n_rows, D) prepared rows, and the largest q(y|x) that was seen (0 where none was asked for).
 
         """
-        found: list[Array] = []
+        drawn: list[Array] = []
         missing, largest = n_rows, 0.0
         for _ in range(MAX_TRIALS):
             x = self.model.sample(max(missing, MIN_DRAW), component, generator).cpu().numpy()
             if minimum_posterior > 0.0:
                 q_N = np.exp(self.infer(x).log_q_NK[:, component])
                 x, largest = x[q_N >= minimum_posterior], max(largest, float(q_N.max()))
-            found.append(x[:missing])
-            missing -= len(found[-1])
+            drawn.append(x[:missing])
+            missing -= len(drawn[-1])
             if not missing:
                 break
-        return np.concatenate(found), largest
+        return np.concatenate(drawn), largest
 
     def head(self, name: str | None = None) -> ClusteringHead:
         """Return a fitted head; the run's first if none is named.
@@ -289,7 +289,7 @@ class LoadedRun:
         if name in self.config.heads:
             others = ", ".join(self.heads) or "none; train with another --head"
             raise UsageError(
-                f"head '{name}' is a clusterer whose state can't be kept as numbers; use another of the run: {others}"
+                f"head '{name}' is a clusterer whose state can't be stored as numbers; use another of the run: {others}"
             )
         raise UsageError(f"the run has no head '{name}'; choose one of: {', '.join(self.heads)}")
 

@@ -88,12 +88,12 @@ def measure(clustering: Clustering, scored_N: Array | None = None) -> dict[str, 
 
     """
     labelled = clustering if scored_N is None else clustering.only(scored_N)
-    found = {}
+    scores = {}
     for name, metric in METRICS.items():
         judged = labelled if metric.needs_labels else clustering
         if metric.suits(judged):
-            found[name] = metric.compute(judged)
-    return found
+            scores[name] = metric.compute(judged)
+    return scores
 
 
 def _accuracy(clustering: Clustering) -> float:

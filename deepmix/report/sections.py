@@ -82,12 +82,12 @@ def caution_section(warnings: Sequence[str]) -> Section:
     """Return warnings in plain words, or that there are none."""
     parts = []
     for warning in warnings:
-        heading, told, meaning = words.advice(warning)
+        heading, text, meaning = words.advice(warning)
         parts.append(
             element(
                 "div",
                 element("h3", "Warning: ", heading),
-                paragraph(told),
+                paragraph(text),
                 meaning and paragraph(meaning),
                 class_="warning",
             )

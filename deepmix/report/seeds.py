@@ -81,7 +81,7 @@ class SeedMaterial:
 
     @cached_property
     def agreement_SS(self) -> Array:
-        """Share of rows that two seeds put in matching clusters, (S, S)."""
+        """Fraction of the rows that two seeds put in matching clusters, (S, S)."""
         return analysis.pairwise_agreement([run.cluster_N for run in self.runs])
 
     @property
@@ -186,8 +186,8 @@ def unstable(material: SeedMaterial) -> list[str]:
     """Return the warning that the clusters change with the seed, if they do."""
     if len(material.runs) < 2 or material.mean_agreement >= STABLE_AGREEMENT:
         return []
-    told = f"two seeds put only {percent(material.mean_agreement)} of the rows in matching clusters on average"
-    return [f"unstable over seeds: {told}"]
+    text = f"two seeds put only {percent(material.mean_agreement)} of the rows in matching clusters on average"
+    return [f"unstable over seeds: {text}"]
 
 
 def _cautions(material: SeedMaterial) -> Section:
@@ -231,16 +231,16 @@ def _strips(material: SeedMaterial) -> Markup | None:
     """Return the chart of every seed's main metric."""
     metric, name = material.metric, material.metric.title
     rows = [(head, material.values(head, metric)) for head in material.heads]
-    told = f"a dot is a seed's {name} on held-out rows, the stroke their mean"
+    text = f"a dot is a seed's {name} on held-out rows, the stroke their mean"
     if initial := material.baseline_values(metric):
         rows.append(("initial", initial))
-        told += "; 'initial' is the initial clustering alone"
+        text += "; 'initial' is the initial clustering alone"
     rows = [(head, values) for head, values in rows if values]
     if not rows:
         return None
     described = "; ".join(f"{head} from {number(min(values))} to {number(max(values))}" for head, values in rows)
     title = f"Each seed's {name}"
-    return figure(plots.strips(title, f"{described}.", rows, name), caption(title, told))
+    return figure(plots.strips(title, f"{described}.", rows, name), caption(title, text))
 
 
 def _agreement(material: SeedMaterial) -> Section | None:
@@ -251,14 +251,14 @@ def _agreement(material: SeedMaterial) -> Section | None:
         [name, *(element("td", percent(float(share), 0), class_=shade(max(2 * share - 1, 0.0))) for share in shares)]
         for name, shares in zip(names, material.agreement_SS, strict=True)
     ]
-    told = paragraph(
+    text = paragraph(
         "Two seeds agree on a row if they put it in matching clusters, all clusters matched one to one. On average "
         f"they agree on {percent(material.mean_agreement)} of the rows, the worst pair on "
         f"{percent(float(material.agreement_SS.min()))}. Clusters that change with the seed are not much of a finding, "
         "however good each run looks."
     )
     title = f"Rows on which two seeds agree, head '{material.head}'"
-    return Section("Agreement of the seeds", join([told, table(title, ["run", *names], rows, class_="confusion")]))
+    return Section("Agreement of the seeds", join([text, table(title, ["run", *names], rows, class_="confusion")]))
 
 
 def _runs(material: SeedMaterial) -> Section:
@@ -266,13 +266,13 @@ def _runs(material: SeedMaterial) -> Section:
         element("li", element("a", f"Report of seed {run.seed}", href=f"seed-{run.seed}/{runs.REPORT}"))
         for run in material.runs
     ]
-    told = paragraph("Each run has a report of its own, with the map, the clusters and what they look like:")
-    return Section("Reports of the runs", join([told, element("ul", *links)]))
+    text = paragraph("Each run has a report of its own, with the map, the clusters and what they look like:")
+    return Section("Reports of the runs", join([text, element("ul", *links)]))
 
 
 def _again(material: SeedMaterial) -> Section:
     environment = material.config.environment
-    told = paragraph(
+    text = paragraph(
         "This command repeats all runs; with the same data, versions and number of threads it gives the same bits:"
     )
     command = sections.code("Command", words.command(material.config.requested, seeds=len(material.runs)))
@@ -281,5 +281,5 @@ def _again(material: SeedMaterial) -> Section:
         f"threads {environment.threads}"
     )
     return Section(
-        "Run it again", join([told, command, paragraph(f"Ran with {known}; each run's report lists it all.")])
+        "Run it again", join([text, command, paragraph(f"Ran with {known}; each run's report lists it all.")])
     )

@@ -54,21 +54,21 @@ def outcome(material: Material) -> str:
     """Return in a sentence or two what the run achieved, beside what its start had achieved already."""
     accuracy, silhouette = (material.test.get(metric.name) for metric in (ACCURACY, SILHOUETTE))
     if accuracy is None:
-        told = "There are no labels to compare the clusters with, so nothing here says that they are the right ones. "
+        text = "There are no labels to compare the clusters with, so nothing here says that they are the right ones. "
         if silhouette is None:
-            return told + "The held-out rows lie in a single cluster."
+            return text + "The held-out rows lie in a single cluster."
         apart = separation(silhouette)
-        return told + f"In the latent space they lie {apart}: a silhouette of {fixed(silhouette, 2)}."
+        return text + f"In the latent space they lie {apart}: a silhouette of {fixed(silhouette, 2)}."
     n_test = int(material.test_N.sum())
-    told = f"{percent(accuracy)} of the {n_test:,} held-out rows are in the cluster that stands for their label. "
+    text = f"{percent(accuracy)} of the {n_test:,} held-out rows are in the cluster that stands for their label. "
     start, gained = initial_accuracy(material), rows_gained(material)
     if start is None or gained is None:
-        return told
-    told += f"The initial clustering, from which training started, reaches {percent(start)} by itself: "
+        return text
+    text += f"The initial clustering, from which training started, reaches {percent(start)} by itself: "
     if gained == 0:
-        return told + "training neither gained nor lost a row against it."
+        return text + "training neither gained nor lost a row against it."
     rows = f"{abs(gained):,} row{'s' if abs(gained) > 1 else ''}"
-    return told + f"training {'gained' if gained > 0 else 'lost'} {rows} against it."
+    return text + f"training {'gained' if gained > 0 else 'lost'} {rows} against it."
 
 
 def initial_accuracy(material: Material) -> float | None:
@@ -97,7 +97,7 @@ def worse_than_start(material: Material) -> list[str]:
 def separation(silhouette: float) -> str:
     """Return what a silhouette means, by the steps of Kaufman and Rousseeuw (1990, table 4)."""
     steps = ((0.71, "far apart"), (0.51, "well apart"), (0.26, "weakly apart"))
-    return next((told for least, told in steps if silhouette >= least), "hardly apart")
+    return next((phrase for least, phrase in steps if silhouette >= least), "hardly apart")
 
 
 def command(requested: Requested, seeds: int | None = None) -> str:

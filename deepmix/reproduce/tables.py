@@ -103,7 +103,7 @@ def reproduce(
     Args:
         request: what to do.
         reporter: makes the one each run is reported to.
-        say: told what is being done.
+        say: prints what is being done.
 
     Returns:
         What the table's JSON holds, and the files written.

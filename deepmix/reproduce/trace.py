@@ -36,10 +36,10 @@ def tracer(prepared: Experiment, run: Path) -> Watch:
         was_training = model.training
         model.eval()
         with torch.no_grad():
-            found = [model.infer(x_ND)[0].argmax(-1) for x_ND in rows.in_order(EVALUATION_ROWS)]
+            predicted = [model.infer(x_ND)[0].argmax(-1) for x_ND in rows.in_order(EVALUATION_ROWS)]
         model.train(was_training)
         labels = prepared.split.labels[prepared.split.test]
-        accuracy = metrics.clustering_accuracy(labels, torch.cat(found).cpu().numpy())
+        accuracy = metrics.clustering_accuracy(labels, torch.cat(predicted).cpu().numpy())
         with trace_path(run).open("a", encoding="utf-8") as lines:
             lines.write(json.dumps({"epoch": row.epoch, "acc": accuracy}) + "\n")
 

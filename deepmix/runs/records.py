@@ -189,7 +189,7 @@ class RunConfig(Record):
     parts: Mapping[str, PartRecord]
     """The plugins by role; `data` is missing where the rows came from a file or from memory."""
     recipe: Mapping[str, Any] | None
-    """The choices of the model's recipe; None where the model is no recipe, or format 1 did not record them."""
+    """The choices of the model's recipe; None where the model is not a recipe, or format 1 did not record them."""
     data: DataRecord
     n_parameters: int
     environment: Environment
@@ -249,7 +249,7 @@ Heads = Mapping[str, Mapping[str, HeadFigures]]
 
 def _heads_to_json(heads: Heads) -> dict[str, Any]:
     return {
-        name: {side: {**found.scores, "sizes": list(found.sizes)} for side, found in sides.items()}
+        name: {side: {**figures.scores, "sizes": list(figures.sizes)} for side, figures in sides.items()}
         for name, sides in heads.items()
     }
 

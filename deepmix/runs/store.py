@@ -106,7 +106,7 @@ class MemoryRun(RunStore):
         return name in self._json or name in self._tensors or name in self._tables
 
     def write_json(self, name: str, value: Any) -> None:
-        """Keep what the JSON file would hold."""
+        """Store what the JSON file would hold."""
         self._json[name] = json.loads(json.dumps(value, allow_nan=False))
 
     def read_json(self, name: str) -> Any:
@@ -126,7 +126,7 @@ class MemoryRun(RunStore):
         return copy.deepcopy(self._epochs)
 
     def write_tensors(self, name: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-        """Keep a copy; a checkpoint is passed over."""
+        """Keep a copy; a checkpoint is left out."""
         if name != CHECKPOINT:
             self._tensors[name] = ({key: value.detach().cpu().clone() for key, value in tensors.items()}, dict(meta))
 

@@ -120,7 +120,7 @@ def config(values: dict[str, Any]) -> dict[str, Any]:
 def _name(role: str, path: str, values: Mapping[str, Any]) -> str:
     """Return the name of a part: the one that was asked for, else the one that its class had.
 
-    The class of another distribution is returned as its path, by which an installed plugin may still be found.
+    The class of another distribution is returned as its path, which may still lead to an installed plugin.
     """
     if role.startswith("head."):
         return role.removeprefix("head.")

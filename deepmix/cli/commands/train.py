@@ -95,7 +95,7 @@ class TrainCommand(click.Command):
 @click.option("--beta", type=float, help="Weight of the KL terms.")
 @click.option("--epochs", type=int, help="Epochs of training.  [default: by the size of the data]")
 @click.option("--pretrain-epochs", type=int, help="Epochs of autoencoder pretraining.  [default: likewise]")
-@click.option("--batch-size", type=int, help="Rows an update.  [default: 128]")
+@click.option("--batch-size", type=int, help="Rows per update.  [default: 128]")
 @click.option("--lr", type=float, help="Learning rate.  [default: 0.002]")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other option; may be repeated.")
 @click.option("--seed", type=int, help="Seed of one run.  [default: 0]")
@@ -123,23 +123,23 @@ def train(
     Ends with a table of results and the path of the run folder. Without --dataset it runs on
     scikit-learn's Digits, which needs no download.
     """
-    given = {name: value for name, value in flags.items() if value is not None and value != ()}
-    settings = {name: str(given.pop(name)) for name in SHORTHANDS if name in given} | parse_assignments(assignments)
+    chosen = {name: value for name, value in flags.items() if value is not None and value != ()}
+    settings = {name: str(chosen.pop(name)) for name in SHORTHANDS if name in chosen} | parse_assignments(assignments)
     if overwrite and resume:
         raise UsageError("--overwrite and --resume exclude each other; give one")
-    if seeds is not None and "seed" in given:
+    if seeds is not None and "seed" in chosen:
         raise UsageError("--seed and --seeds exclude each other; give one")
     if resume:
         if out is None:
             raise UsageError("--resume needs the run folder; give it with --out")
-        if config_file or given or settings or seeds is not None:
+        if config_file or chosen or settings or seeds is not None:
             raise UsageError("--resume takes its options from the run folder; leave the others out")
         _resume(out, quiet, report=not no_report)
         return
     values = _read_config(config_file) if config_file else {}
     if "DEEPMIX_DATA" in os.environ:
         values.setdefault("data_dir", os.environ["DEEPMIX_DATA"])
-    config = config_from_mapping({**values, **given}, config_file or "the options")
+    config = config_from_mapping({**values, **chosen}, config_file or "the options")
     config = dataclasses.replace(config, settings={**config.settings, **settings})
     prepared = prepare_experiment(config)  # before a folder is made or replaced
     if prepared.n_components < 2:
@@ -268,7 +268,7 @@ def _show(out: Path, results: Mapping[int, runs.Metrics]) -> None:
 
 def _cell(values: Sequence[float | None]) -> str:
     """Return a value, or mean ± standard deviation over seeds."""
-    found = spread(values)
-    if found.mean is None:
+    figures = spread(values)
+    if figures.mean is None:
         return "-"
-    return f"{found.mean:.4f}" if found.std is None else f"{found.mean:.4f} ± {found.std:.4f}"
+    return f"{figures.mean:.4f}" if figures.std is None else f"{figures.mean:.4f} ± {figures.std:.4f}"
