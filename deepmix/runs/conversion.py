@@ -73,10 +73,7 @@ def value_from_plain(hint: Any, value: Any, place: str) -> Any:
     if hint is Any:
         return value
     if origin in (types.UnionType, typing.Union):
-        if value is None and type(None) in arguments:
-            return None
-        (hint,) = (kind for kind in arguments if kind is not type(None))
-        return value_from_plain(hint, value, place)
+        return _one_of(arguments, value, place)
     if origin is typing.Literal:
         if value not in arguments:
             raise _misfit(place, "one of " + ", ".join(map(str, arguments)), value)
@@ -101,6 +98,19 @@ def value_from_plain(hint: Any, value: Any, place: str) -> Any:
         ]
         return tuple(items) if origin is tuple else items
     return _scalar(hint, value, place)
+
+
+def _one_of(kinds: Sequence[Any], value: Any, place: str) -> Any:
+    """Return a value as the first of several annotations that it suits says."""
+    if value is None and type(None) in kinds:
+        return None
+    *others, last = (kind for kind in kinds if kind is not type(None))
+    for kind in others:
+        try:
+            return value_from_plain(kind, value, place)
+        except MisfitError:
+            continue
+    return value_from_plain(last, value, place)
 
 
 NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}

@@ -164,16 +164,20 @@ class Example:
     rate: float = 0.5
     kind: Literal["a", "b"] = "a"
     shape: tuple[int, ...] | None = None
+    limit: int | str | None = "none"
     added: int = field(default=9, metadata={BEFORE: 4})
     dashed: str = field(default="x", metadata={KEY: "dash-ed"})
 
 
 def test_values_are_converted_both_ways():
-    example = Example(3, 1.0, "b", (1, 2), 7, "y")
-    plain = {"size": 3, "rate": 1.0, "kind": "b", "shape": [1, 2], "added": 7, "dash-ed": "y"}
+    example = Example(3, 1.0, "b", (1, 2), "few", 7, "y")
+    plain = {"size": 3, "rate": 1.0, "kind": "b", "shape": [1, 2], "limit": "few", "added": 7, "dash-ed": "y"}
     assert to_plain(example) == plain
     assert from_plain(Example, plain) == example
     assert from_plain(Example, {"size": 1, "rate": 2}) == Example(1, 2.0, added=4)
+    assert [from_plain(Example, {"size": 1, "limit": limit}).limit for limit in (3, None, "x")] == [3, None, "x"]
+    with pytest.raises(MisfitError, match=r"'limit' must be text, got 1\.5"):
+        from_plain(Example, {"size": 1, "limit": 1.5})
 
 
 def test_an_unknown_key_is_refused_only_where_it_must_be_known():
