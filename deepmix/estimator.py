@@ -49,19 +49,19 @@ SPELLINGS = {
 
 
 log = logging.getLogger("deepmix")
-"""Hears of each stage and epoch of a fit, at level INFO."""
+"""The log of each stage and epoch of a fit, at level INFO."""
 
 
 class LogReporter:
-    """Tells the log how a run goes."""
+    """A reporter that writes to the log."""
 
     def start(self, stage: str, n_epochs: int) -> None:
         """Log that a stage begins."""
         log.info("%s%s", stage, f", {n_epochs} epochs" if n_epochs else "")
 
-    def epoch(self, stage: str, row: dict[str, Any]) -> None:
+    def epoch(self, stage: str, row: runs.EpochRecord) -> None:
         """Log an epoch's ELBO."""
-        log.info("%s, epoch %d: ELBO %.3f", stage, row["epoch"], row["elbo"])
+        log.info("%s, epoch %d: ELBO %.3f", stage, row.epoch, row.elbo)
 
     def note(self, text: str) -> None:
         """Log a note."""
@@ -89,10 +89,10 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         beta: weight of the KL terms.
         epochs: epochs of training; None: by the size of the data.
         pretrain_epochs: epochs of autoencoder pretraining; likewise.
-        batch_size: rows an update.
+        batch_size: rows per update.
         lr: learning rate.
         scale: 'auto', 'none', 'standard' or 'bytes'; see `deepmix.data.SplitOptions`.
-        test_fraction: part of the rows held out of training; they get labels all the same.
+        test_fraction: fraction of the rows held out of training; they get labels all the same.
         settings: any other option by `key` or `part.key`, as `--set` takes it.
         device: 'cpu', 'cuda' or 'auto'.
         random_state: an int, a RandomState or None.
@@ -158,11 +158,11 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         store = runs.MemoryRun()
         with _usage_errors_as_value_errors():
             prepared = prepare_experiment(self._config(), X, None if names is None else list(names), labels)
-            results = run_experiment(prepared, store, LogReporter()).metrics
+            results = run_experiment(prepared, store, LogReporter(), report=False).metrics
             self._take(LoadedRun(store, self.device))
         for text in prepared.split.warnings:
             warnings.warn(text, UserWarning, stacklevel=2)
-        for text in results["warnings"][len(prepared.split.warnings) :]:
+        for text in results.warnings[len(prepared.split.warnings) :]:
             warnings.warn(spell_stored(text, parameter), ConvergenceWarning, stacklevel=2)
         return self
 
@@ -182,7 +182,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         return self._infer(X).latent_NM
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Return the rows' mean evidence lower bound, nats a row; the larger, the better."""
+        """Return the rows' mean evidence lower bound, nats per row; the larger, the better."""
         prepared = self._prepared(X)
         return self.run_.evaluate(prepared)[1]["elbo"]
 
@@ -256,9 +256,9 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         )
 
     def _take(self, run: LoadedRun) -> None:
-        """Take up a finished run."""
+        """Make a finished run this estimator's."""
         self.run_ = run
-        self.metrics_ = run.metrics
+        self.metrics_ = run.metrics.to_json()
         self.labels_ = run.assignments()[run.config.heads[0]]
         self.cluster_sizes_ = np.bincount(self.labels_, minlength=run.n_components)
 

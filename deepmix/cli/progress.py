@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:  # rich is imported when something is drawn: help draws nothing
     from rich.console import Console
     from rich.progress import TaskID
+
+    from deepmix.runs import EpochRecord
+
 
 UNWRAPPED = 200
 """Width of a table, in characters, where there is no terminal to fit it to."""
@@ -20,20 +23,28 @@ PLAIN_LINES = 10
 """How many epochs of a stage get a line where there is no terminal."""
 
 
+LINE_ROOM = 100
+"""Columns for an epoch's figures where there is no terminal."""
+
+
+LIVE_COLUMNS = 72
+"""Columns that the live line needs beside them: the stage, the bar, the epoch and the times."""
+
+
 class QuietReporter:
-    """Says nothing."""
+    """A reporter that prints nothing."""
 
     def start(self, stage: str, n_epochs: int) -> None:
-        """Pass."""
+        """Print nothing."""
 
-    def epoch(self, stage: str, row: dict[str, Any]) -> None:
-        """Pass."""
+    def epoch(self, stage: str, row: EpochRecord) -> None:
+        """Print nothing."""
 
     def note(self, text: str) -> None:
-        """Pass."""
+        """Print nothing."""
 
     def close(self) -> None:
-        """Pass."""
+        """Print nothing."""
 
 
 class PlainReporter(QuietReporter):
@@ -47,15 +58,15 @@ class PlainReporter(QuietReporter):
         self._n_epochs, self._started = n_epochs, time.monotonic()
         click.echo(f"{stage}{f', {n_epochs} epochs' if n_epochs else ''}", err=True)
 
-    def epoch(self, stage: str, row: dict[str, Any]) -> None:
+    def epoch(self, stage: str, row: EpochRecord) -> None:
         """Print about ten epochs of a stage."""
-        number = row["epoch"]
+        number = row.epoch
         if number == 1 or number == self._n_epochs or number % max(self._n_epochs // PLAIN_LINES, 1) == 0:
             elapsed = time.monotonic() - self._started
             click.echo(f"  epoch {number}/{self._n_epochs}  {epoch_text(row)}  {elapsed:.0f} s", err=True)
 
     def note(self, text: str) -> None:
-        """Print it."""
+        """Print the note."""
         click.echo(text, err=True)
 
 
@@ -91,10 +102,11 @@ class LiveReporter(QuietReporter):
         self._finish()
         self._task = self._progress.add_task(stage, total=n_epochs or 1, status="")
 
-    def epoch(self, stage: str, row: dict[str, Any]) -> None:
+    def epoch(self, stage: str, row: EpochRecord) -> None:
         """Advance the line."""
         if self._task is not None:
-            self._progress.update(self._task, completed=row["epoch"], status=epoch_text(row))
+            room = self._console.width - LIVE_COLUMNS
+            self._progress.update(self._task, completed=row.epoch, status=epoch_text(row, room))
 
     def note(self, text: str) -> None:
         """Print above the line."""
@@ -119,13 +131,23 @@ def table_console() -> Console:
     return Console(width=None if sys.stdout.isatty() else UNWRAPPED)
 
 
-def epoch_text(row: dict[str, Any]) -> str:
-    """Return an epoch's figures as text: the ELBO and, in training, its two halves and the clusters in use."""
-    text = f"ELBO {row['elbo']:.2f}"
-    if "reconstruction" in row:
-        kl = row["kl_latent"] + row["kl_assignment"]
-        text += f" = {row['reconstruction']:.2f} - {kl:.2f}  {row['clusters_in_use']} clusters"
-    return text
+def epoch_text(row: EpochRecord, room: int = LINE_ROOM) -> str:
+    """Return an epoch's figures: the ELBO, the clusters in use and as many terms of the loss as there is room for.
+
+    Args:
+        row: the epoch.
+        room: columns that the text may take.
+
+    """
+    parts = [f"ELBO {row.elbo:.2f}"]
+    if row.clusters_in_use is not None:
+        parts.append(f"{row.clusters_in_use} clusters")
+    for name, value in row.terms.items():
+        term = f"{name.replace('_', ' ')} {value:.2f}"
+        if len("  ".join([*parts, term])) > room:
+            break
+        parts.append(term)
+    return "  ".join(parts)
 
 
 Reporter = QuietReporter

@@ -14,3 +14,4 @@ from .prepared import find_prepared as find_prepared, load_prepared as load_prep
 from .sparse_checks import check_sparse as check_sparse
 from .split import Split as Split, fingerprint as fingerprint
 from .split_options import SplitOptions as SplitOptions
+from .whole_files import PART as PART, write_atomically as write_atomically, writing_beside as writing_beside

@@ -11,7 +11,7 @@ from .config import (
     config_from_mapping as config_from_mapping,
 )
 from .dataset import check_dataset as check_dataset, load_data as load_data
-from .describe import resolved_options as resolved_options
+from .describe import describe as describe
 from .model_help import (
     ModelHelp as ModelHelp,
     described_help as described_help,
@@ -22,4 +22,13 @@ from .nested import train_nested as train_nested
 from .parts import Parts as Parts, n_labelled as n_labelled, resolve as resolve
 from .plugin_descriptions import describe_distribution as describe_distribution
 from .prepare import Experiment as Experiment, prepare_experiment as prepare_experiment
+from .recorded import (
+    config_of as config_of,
+    is_same_run as is_same_run,
+    read_parts as read_parts,
+    recorded_parts as recorded_parts,
+    requested_of as requested_of,
+    with_heads as with_heads,
+)
+from .results import measure_clusters as measure_clusters
 from .run import RunResults as RunResults, Watch as Watch, run_experiment as run_experiment

@@ -55,13 +55,18 @@ def config_from_mapping(values: Mapping[str, Any], source: str) -> ExperimentCon
     """Read a configuration, such as a run's config.json or one written by hand.
 
     Keys are those of ExperimentConfig; `head` may stand for `heads`, and any other key with a plain value
-    is an option, as `--set` takes it. Tables become dotted keys. What a run adds to its config.json is
-    passed over.
+    is an option, as `--set` takes it. Tables become dotted keys. What a run adds to its config.json is left out.
 
     Raises:
         UsageError: a value is of the wrong kind.
+        DeepmixError: it is the config.json of a newer deepmix.
 
     """
+    from deepmix.runs import ADDED_KEYS, check_format, is_config  # here: the options of --help wait for no library
+
+    if is_config(values):
+        check_format(values, source)
+        values = {key: value for key, value in values.items() if key not in ADDED_KEYS}
     known = {key: value for key, value in values.items() if key in CONFIG_KEYS and key != "settings"}
     if "head" in values:
         known["heads"] = values["head"]
@@ -74,9 +79,7 @@ def config_from_mapping(values: Mapping[str, Any], source: str) -> ExperimentCon
             raise UsageError(f"{source}: '{key}' has a value of the wrong kind: {value!r}")
     if "heads" in known:
         known["heads"] = tuple(map(str, known["heads"]))
-    others = {
-        key: value for key, value in values.items() if key not in (*CONFIG_KEYS, "head", "resolved", "environment")
-    }
+    others = {key: value for key, value in values.items() if key not in (*CONFIG_KEYS, "head")}
     settings = values.get("settings", {})
     if not isinstance(settings, Mapping):
         raise UsageError(f"{source}: 'settings' must be a table of options, got {settings!r}")

@@ -1,4 +1,4 @@
-"""What config.json holds: every option resolved, versions and where the run took place."""
+"""What a run's config.json records: every option resolved, the plugins by name, the data and where it ran."""
 
 from __future__ import annotations
 
@@ -15,48 +15,67 @@ from deepmix.contracts import Model
 from deepmix.data import fingerprint
 from deepmix.experiment.assembly import latent_dim, model_likelihood
 from deepmix.experiment.prepare import Experiment
+from deepmix.experiment.recorded import requested_of, structure_of
 from deepmix.experiment.results import count_parameters
+from deepmix.runs import DataRecord, Environment, PartRecord, RowCounts, RunConfig
 from deepmix.training import TrainingOptions, planned_epochs
 
 
-def resolved_options(experiment: Experiment, model: Model) -> dict[str, Any]:
-    """Return every option in force, and what the data decided."""
+def describe(experiment: Experiment, model: Model, *, report: bool = True) -> RunConfig:
+    """Return the record of a run that is about to begin.
+
+    Args:
+        experiment: what to do.
+        model: the model, built.
+        report: whether the run ends with a report.
+
+    """
     parts, split = experiment.parts, experiment.split
-    resolved: dict[str, Any] = {part: dataclasses.asdict(options) for part, options in parts.options.items()}
+    return RunConfig(
+        requested=requested_of(experiment.config),
+        report=report,
+        resolved=resolved_options(experiment, model),
+        parts={role: PartRecord(p.kind, p.name, p.distribution, p.version) for role, p in parts.plugins.items()},
+        structure=structure_of(parts.plan),
+        data=DataRecord(
+            rows=RowCounts(len(split.train), len(split.test)),
+            columns=int(split.x.shape[1]),
+            image_shape=split.image_shape,
+            preprocessing=split.preprocessing,
+            labels=split.labels is not None,
+            fingerprint=fingerprint(split),
+        ),
+        n_parameters=count_parameters(model),
+        environment=_environment(experiment),
+    )
+
+
+def resolved_options(experiment: Experiment, model: Model) -> dict[str, dict[str, Any]]:
+    """Return every option in force by part and name, with what the data decided."""
+    parts, split = experiment.parts, experiment.split
+    resolved: dict[str, dict[str, Any]] = {part: dataclasses.asdict(values) for part, values in parts.options.items()}
     resolved["size"] |= {"components": experiment.n_components, "latent_dim": latent_dim(parts, split.x.shape[1])}
     training: TrainingOptions = parts.options["training"]
-    resolved["training"]["epochs"] = planned_epochs(model, training, "train", len(split.train))
+    epochs = planned_epochs(model, training, "train", len(split.train))
+    resolved["training"]["epochs"] = epochs or None  # a model that `place` fits has no epochs
     resolved["training"]["pretrain_epochs"] = planned_epochs(model, training, "pretrain", len(split.train))
     if "likelihood" in resolved["model"]:
         resolved["model"]["likelihood"] = model_likelihood(parts, split)
-    resolved["data"] |= {
-        "rows": {"train": len(split.train), "test": len(split.test)},
-        "columns": int(split.x.shape[1]),
-        "image_shape": None if split.image_shape is None else list(split.image_shape),
-        "preprocessing": split.preprocessing,
-        "labels": split.labels is not None,
-        "fingerprint": fingerprint(split),
-    }
-    resolved["parts"] = {part: f"{loaded.__module__}:{loaded.__qualname__}" for part, loaded in parts.classes.items()}
-    resolved["n_parameters"] = count_parameters(model)
     return resolved
 
 
-def describe(experiment: Experiment, model: Model) -> dict[str, Any]:
-    """Return what config.json holds: the configuration, every option resolved, and where it ran."""
-    resolved = resolved_options(experiment, model)
-    environment = {
-        "deepmix": metadata.version("deepmix"),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "scikit-learn": metadata.version("scikit-learn"),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "device": str(experiment.device),
-        "threads": torch.get_num_threads(),
-        "git_commit": _git_commit(),
-    }
-    return {**dataclasses.asdict(experiment.config), "resolved": resolved, "environment": environment}
+def _environment(experiment: Experiment) -> Environment:
+    return Environment(
+        deepmix=metadata.version("deepmix"),
+        torch=torch.__version__,
+        numpy=np.__version__,
+        scikit_learn=metadata.version("scikit-learn"),
+        python=platform.python_version(),
+        platform=platform.platform(),
+        device=str(experiment.device),
+        threads=torch.get_num_threads(),
+        git_commit=_git_commit(),
+    )
 
 
 def _git_commit() -> str | None:

@@ -22,9 +22,8 @@ def try_model(config: ExperimentConfig, parts: Parts, split: Split, n_components
         DeepmixError: it fails the check that plugins are tested by, or can't be built.
 
     """
-    names = {"models": config.model}
-    names |= {f"{role}s": getattr(config, role) or name for role, name in parts.plan.part_names.items()}
-    plugins = [registry.find(kind, name) for kind, name in names.items()]
+    roles = ("model", *parts.plan.part_names)
+    plugins = [plugin for role, plugin in parts.plugins.items() if role in roles]
     model = build_model(parts, split, n_components, config.seed)
     try:
         with torch.random.fork_rng(devices=[]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from deepmix.contracts import (
@@ -29,8 +29,6 @@ from deepmix.models import ObjectiveOptions, Recipe
 from deepmix.training import TrainingOptions
 
 CONTRACTS = {"encoder": Encoder, "decoder": Decoder, "prior": Prior, "posterior": PosteriorEstimator}
-PARTS = tuple(CONTRACTS)
-"""The four parts of a recipe."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,8 @@ class Parts:
     """Classes of encoder, decoder, prior, posterior, initializer, data, each term and each head, by part name."""
     options: Mapping[str, Any]
     """An options instance by part name; also size, model, objective and training."""
+    plugins: Mapping[str, registry.Plugin] = field(default_factory=dict)
+    """Which plugin each part and the model is, by the same names; a data set that is a file is none."""
 
 
 def resolve(config: ExperimentConfig) -> Parts:
@@ -53,16 +53,11 @@ def resolve(config: ExperimentConfig) -> Parts:
         DeepmixError: a plugin can't be loaded.
 
     """
-    plan = plan_of(registry.load_plugin("models", config.model))
+    plugins = {"model": registry.find("models", config.model)}
+    plan = plan_of(plugins["model"].load())
     selected = selected_plugins(config, {**plan.part_names, "initializer": plan.init})
-    classes: dict[str, Any] = {
-        part: FromFile if name is None else registry.load_plugin(kind, name) for part, (kind, name) in selected.items()
-    }
-    for part, contract in (*CONTRACTS.items(), ("initializer", Initializer)):
-        if part in classes:
-            _checked(classes[part], contract)
-    classes |= {f"head.{head}": head_plugin(classes[f"head.{head}"]) for head in config.heads}
-    classes |= {f"term.{name}": term for name, term in plan.terms.items()}
+    plugins |= {part: registry.find(kind, name) for part, (kind, name) in selected.items() if name is not None}
+    classes = load_classes(plugins, plan)
     defaults: dict[str, Any] = {
         "size": SizeOptions(),
         "training": TrainingOptions(),
@@ -70,7 +65,29 @@ def resolve(config: ExperimentConfig) -> Parts:
         "model": plan.options,
     }
     defaults |= {part: _default_options(plugin) for part, plugin in classes.items()}
-    return Parts(plan, classes, build_options(defaults, config.settings))
+    return Parts(plan, classes, build_options(defaults, config.settings), plugins)
+
+
+def load_classes(plugins: Mapping[str, registry.Plugin], plan: ModelPlan) -> dict[str, Any]:
+    """Load every plugin but the model, by part name, and check its contract; without a data set's, rows are a file's.
+
+    Args:
+        plugins: the plugins by part name.
+        plan: the model's, whose terms come with it.
+
+    Raises:
+        DeepmixError: a plugin can't be loaded, or is not a class of its interface.
+
+    """
+    classes: dict[str, Any] = {}
+    for part, contract in (*CONTRACTS.items(), ("initializer", Initializer), ("data", Dataset)):
+        if part in plugins:
+            classes[part] = _checked(plugins[part].load(), contract)
+        elif part == "data":
+            classes[part] = FromFile
+    heads = (part for part in plugins if part.startswith("head."))
+    classes |= {part: head_plugin(plugins[part].load()) for part in heads}
+    return classes | {f"term.{name}": term for name, term in plan.terms.items()}
 
 
 def n_labelled(parts: Parts) -> int:

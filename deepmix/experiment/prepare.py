@@ -21,7 +21,7 @@ from deepmix.training import choose_device
 
 @dataclass(frozen=True)
 class Experiment:
-    """A configuration that was found good: its plugins loaded, its data read, K known."""
+    """A checked configuration with its plugins loaded, its data read and K known."""
 
     config: ExperimentConfig
     parts: Parts
@@ -31,15 +31,21 @@ class Experiment:
 
 
 def prepare_experiment(
-    config: ExperimentConfig, x: Any = None, columns: list[str] | None = None, labels: Any = None
+    config: ExperimentConfig,
+    x: Any = None,
+    columns: list[str] | None = None,
+    labels: Any = None,
+    *,
+    parts: Parts | None = None,
 ) -> Experiment:
     """Check everything that can be checked before a run folder is made; nothing is written.
 
     Args:
-        config: what to do.
+        config: what was asked for.
         x: rows in memory, (N, D) dense or sparse, in place of the data set the configuration names.
         columns: their names, if they have any.
         labels: their labels, (N,), read only by a model that learns from labels.
+        parts: what the run was begun with, where it is resumed; None loads what the configuration names.
 
     Raises:
         UsageError: the configuration or the data can't be used.
@@ -52,7 +58,7 @@ def prepare_experiment(
         config = dataclasses.replace(config, dataset=str(Path(config.dataset).resolve()))
     if config.data_dir is not None:
         config = dataclasses.replace(config, data_dir=str(Path(config.data_dir).resolve()))
-    parts = resolve(config)
+    parts = resolve(config) if parts is None else parts
     device = choose_device(config.device)
     check_heads(config, parts)
     if x is None:

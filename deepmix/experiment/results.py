@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from deepmix import metrics, runs
 from deepmix.data import Split
 from deepmix.maths import Array, Inference
+from deepmix.runs import HeadFigures, InitialLabels
 
 BASELINE_NEIGHBOURS = 5
 """Neighbours that vote when the initial labels are carried to the test rows, the baseline of every run."""
@@ -28,18 +28,37 @@ def measure_heads(
     inferences: Mapping[str, Inference],
     n_components: int,
     seed: int,
-) -> dict[str, Any]:
-    """Return {'heads': {head: {side: metrics}}}."""
-    heads: dict[str, Any] = {}
+) -> dict[str, dict[str, HeadFigures]]:
+    """Return every head's figures by side."""
+    heads: dict[str, dict[str, HeadFigures]] = {}
     for name, sides in clusters.items():
         heads[name] = {}
-        for side, found in sides.items():
-            labels, scored = None, split.scored(getattr(split, side))
-            if split.labels is not None and scored.any():
-                labels = split.labels[getattr(split, side)]
-            measured = metrics.measure(inferences[side].latent_NM, found, labels, n_components, seed, scored)
-            heads[name][side] = measured
-    return {"heads": heads}
+        for side, cluster_N in sides.items():
+            rows = getattr(split, side)
+            labels = None if split.labels is None else split.labels[rows]
+            latent_NM = inferences[side].latent_NM
+            heads[name][side] = measure_clusters(
+                latent_NM, cluster_N, labels, split.scored(rows), n_components=n_components, seed=seed
+            )
+    return heads
+
+
+def measure_clusters(
+    latent_NM: Array, cluster_N: Array, label_N: Array | None, scored_N: Array, *, n_components: int, seed: int
+) -> HeadFigures:
+    """Return what a head's clusters of some rows are measured by.
+
+    Args:
+        latent_NM: the rows' latents.
+        cluster_N: their clusters.
+        label_N: their labels, or None.
+        scored_N: whether each label is known, (N,); the metrics that need labels are of these rows alone.
+        n_components: K, the least number of clusters that are counted.
+        seed: makes the metrics that sample rows reproducible.
+
+    """
+    scores = metrics.measure(metrics.Clustering(cluster_N, label_N, latent_NM, seed), scored_N)
+    return HeadFigures(scores, np.bincount(cluster_N, minlength=n_components).tolist())
 
 
 def neighbour_errors(split: Split, inferences: Mapping[str, Inference]) -> dict[str, float]:
@@ -56,16 +75,16 @@ def neighbour_errors(split: Split, inferences: Mapping[str, Inference]) -> dict[
     )
 
 
-def initial_baseline(split: Split, initial: Array) -> dict[str, Any]:
+def initial_baseline(split: Split, initial: Array) -> InitialLabels:
     """Return how good the initial clustering is by itself, and carried to the test rows by neighbours."""
     if split.labels is None:
-        return {"sizes": np.bincount(initial).tolist()}
+        return InitialLabels(sizes=np.bincount(initial).tolist())
     neighbours = KNeighborsClassifier(min(BASELINE_NEIGHBOURS, len(initial))).fit(split.x[split.train], initial)
     carried = neighbours.predict(split.x[split.test])
-    return {
-        "train": metrics.against_labels(split.labels[split.train], initial),
-        "test": metrics.against_labels(split.labels[split.test], carried),
-    }
+    return InitialLabels(
+        train=metrics.measure(metrics.Clustering(initial, split.labels[split.train])),
+        test=metrics.measure(metrics.Clustering(carried, split.labels[split.test])),
+    )
 
 
 def write_assignments(
@@ -78,7 +97,7 @@ def write_assignments(
     order = np.argsort(np.concatenate([split.train, split.test]))
     sides = np.repeat(["train", "test"], [len(split.train), len(split.test)])[order]
     probability = np.exp(np.concatenate([inferences[side].log_q_NK.max(axis=1) for side in ("train", "test")]))[order]
-    columns = [np.concatenate([found["train"], found["test"]])[order] for found in clusters.values()]
+    columns = [np.concatenate([by_side["train"], by_side["test"]])[order] for by_side in clusters.values()]
     header = ["row", "split", *clusters, "probability"]
     columns += [np.round(probability, 6)]
     if split.labels is not None:

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -27,18 +26,19 @@ from deepmix.experiment.results import (
     write_assignments,
 )
 from deepmix.maths import Array, Inference
+from deepmix.runs import EpochRecord, Metrics, ModelHeader, RunConfig
 from deepmix.training import Reporter, Trainer, TrainingOptions, diagnose, evaluate_rows, learns_by_gradient
 
-Watch = Callable[[Model, str, dict[str, Any]], None]
-"""Shown the model, the stage and the epoch's line of metrics.jsonl."""
+Watch = Callable[[Model, str, EpochRecord], None]
+"""Called after each epoch with the model, the stage and the epoch's record."""
 
 
 @dataclass(frozen=True)
 class RunResults:
     """A finished run: its figures, and what its report is drawn from."""
 
-    metrics: dict[str, Any]
-    """The contents of metrics.json."""
+    metrics: Metrics
+    """What metrics.json records."""
     model: Model
     """The trained model."""
     inferences: Mapping[str, Inference]
@@ -53,16 +53,18 @@ def run_experiment(
     reporter: Reporter,
     *,
     resume: bool = False,
+    report: bool = True,
     watch: Watch | None = None,
 ) -> RunResults:
-    """Do a run from beginning, or checkpoint, to end and fill its folder.
+    """Do a run from its beginning, or its checkpoint, to its end and fill its folder.
 
     Args:
         experiment: what to do.
         folder: where; new and empty, or with `resume` one that was begun with this configuration.
-        reporter: told how it goes.
-        resume: take up the folder's checkpoint.
-        watch: shown the model after every epoch, which it must leave as it is.
+        reporter: hears of stages, epochs and notes.
+        resume: go on from the folder's checkpoint.
+        report: whether the caller writes a report at the end; recorded, so that resuming does the same.
+        watch: called after every epoch with the model, which it must leave as it is.
 
     Returns:
         The results; the caller writes the report.
@@ -76,7 +78,7 @@ def run_experiment(
     model = build_model(parts, split, n_components, config.seed).to(device)
     training: TrainingOptions = parts.options["training"]
     if not resume:
-        folder.write_json(runs.CONFIG, describe(experiment, model))
+        folder.write(describe(experiment, model, report=report))
     for text in split.warnings:
         reporter.note(text)
     reporter.note(
@@ -85,8 +87,8 @@ def run_experiment(
     )
 
     rows = {"train": Rows(split.x, split.train, device), "test": Rows(split.x, split.test, device)}
-    told = reporter if watch is None else _Watched(reporter, model, watch)
-    trainer = Trainer(model, rows["train"], training, parts.options["objective"], config.seed, folder, told)
+    hearer = reporter if watch is None else _Watched(reporter, model, watch)
+    trainer = Trainer(model, rows["train"], training, parts.options["objective"], config.seed, folder, hearer)
     if resume:
         _refuse_other_data(folder, split)
         trainer.restore()
@@ -105,66 +107,71 @@ def run_experiment(
 
     trainer.run(initial_labels)
     assert trainer.labels_N is not None
-    folder.write_tensors(runs.MODEL, model.state_dict(), {"model": config.model, "n_components": n_components})
+    folder.write_weights(ModelHeader(model=config.model, n_components=n_components), model.state_dict())
 
     reporter.start("heads", 0)
-    inferences, elbo = {}, {}
+    inferences, bounds = {}, {}
     for side, side_rows in rows.items():
-        inferences[side], elbo[side] = evaluate_rows(model, side_rows, training.precision, config.seed)
+        inferences[side], bounds[side] = evaluate_rows(model, side_rows, training.precision, config.seed)
     heads = {name: make_head(name, parts) for name in config.heads}
     with noted(reporter):
         for head in heads.values():
             head.fit(inferences["train"], n_components, config.seed)
         clusters = {
             name: {
-                side: checked_clusters(head.predict(found), len(found.log_q_NK), None, f"head '{name}'")
-                for side, found in inferences.items()
+                side: checked_clusters(head.predict(inference), len(inference.log_q_NK), None, f"head '{name}'")
+                for side, inference in inferences.items()
             }
             for name, head in heads.items()
         }
     weight_K = np.exp(inferences["train"].log_q_NK).mean(axis=0)
     runs.keep_inference(folder, split, model_likelihood(parts, split), heads, weight_K)
-    results = measure_heads(split, clusters, inferences, n_components, config.seed)
-    results["elbo"] = {side: values["elbo"] for side, values in elbo.items()}
-    results["elbo_parts"] = elbo
+    baseline, n_revealed = None, None
     if supervision:
-        results["labelled_rows"] = int((trainer.labels_N >= 0).sum())
-        reporter.note(f"{results['labelled_rows']} training rows' labels were learned from; judge by the test rows")
+        n_revealed = int((trainer.labels_N >= 0).sum())
+        reporter.note(f"{n_revealed} training rows' labels were learned from; judge by the test rows")
     elif n_model > 1:
-        results["initial_labels"] = initial_baseline(split, trainer.labels_N.cpu().numpy())
-    if split.labels is not None:
-        results["knn_error"] = neighbour_errors(split, inferences)
-    results["warnings"] = [*split.warnings, *diagnose(inferences["train"], learned_latents=learns_by_gradient(model))]
-    results["n_parameters"] = count_parameters(model)
-    results["seconds"] = trainer.seconds
+        baseline = initial_baseline(split, trainer.labels_N.cpu().numpy())
+    learned_latents = learns_by_gradient(model)
+    results = Metrics(
+        heads=measure_heads(split, clusters, inferences, n_components, config.seed),
+        elbo={side: terms["elbo"] for side, terms in bounds.items()},
+        elbo_parts=bounds,
+        initial_labels=baseline,
+        knn_error=None if split.labels is None else neighbour_errors(split, inferences),
+        warnings=[*split.warnings, *diagnose(inferences["train"], learned_latents=learned_latents)],
+        n_parameters=count_parameters(model),
+        seconds=trainer.seconds,
+        labelled_rows=n_revealed,
+    )
     write_assignments(folder, split, clusters, inferences)
-    folder.write_json(runs.METRICS, results)
+    folder.write(results)
     return RunResults(results, model, inferences, clusters)
 
 
 class _Watched:
-    """A reporter that also shows the model to someone."""
+    """A reporter that also calls a watch after every epoch."""
 
     def __init__(self, reporter: Reporter, model: Model, watch: Watch) -> None:
         self._reporter, self._model, self._watch = reporter, model, watch
 
     def start(self, stage: str, n_epochs: int) -> None:
-        """Pass it on."""
+        """Pass the stage on."""
         self._reporter.start(stage, n_epochs)
 
     def note(self, text: str) -> None:
-        """Pass it on."""
+        """Pass the note on."""
         self._reporter.note(text)
 
-    def epoch(self, stage: str, row: dict[str, Any]) -> None:
-        """Pass it on and show the model."""
+    def epoch(self, stage: str, row: EpochRecord) -> None:
+        """Pass the epoch on and call the watch."""
         self._reporter.epoch(stage, row)
         self._watch(self._model, stage, row)
 
 
 @contextmanager
 def noted(reporter: Reporter) -> Iterator[None]:
-    """Pass what libraries warn of on to the user, as notes."""
+    """Report the warnings of libraries to the user, as notes."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
@@ -173,9 +180,8 @@ def noted(reporter: Reporter) -> Iterator[None]:
 
 
 def _refuse_other_data(folder: runs.RunStore, split: Split) -> None:
-    """Raise a UsageError if the data are not those the run was begun with."""
-    known = folder.read_json(runs.CONFIG).get("resolved", {}).get("data", {}).get("fingerprint")
-    if known != fingerprint(split):
+    """Raise a UsageError if the data are not those that the run was begun with."""
+    if folder.read(RunConfig).data.fingerprint != fingerprint(split):
         raise UsageError(
-            f"the data are not those '{folder.path}' was begun with; train anew with {option('overwrite')}"
+            f"the data are not those '{folder.path}' was begun with; train again with {option('overwrite')}"
         )

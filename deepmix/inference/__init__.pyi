@@ -1,4 +1,9 @@
-from .compare import ELBO as ELBO, METRICS as METRICS, compare_runs as compare_runs, read_compared as read_compared
+from .compare import (
+    ELBO as ELBO,
+    comparable as comparable,
+    compare_runs as compare_runs,
+    read_compared as read_compared,
+)
 from .evaluate import evaluate_run as evaluate_run
 from .export import SUFFIXES as SUFFIXES, export_run as export_run
 from .loaded import MAX_TRIALS as MAX_TRIALS, LoadedRun as LoadedRun, open_run as open_run

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn import metrics as scores
 
 from deepmix import runs
 from deepmix.errors import UsageError, option
 from deepmix.maths import Array
-from deepmix.metrics import clustering_accuracy, spread
-from deepmix.runs import RunFolder
-
-METRICS: dict[str, Callable[[Array, Array], float]] = {
-    "acc": clustering_accuracy,
-    "nmi": scores.normalized_mutual_info_score,
-    "ari": scores.adjusted_rand_score,
-    "homogeneity": scores.homogeneity_score,
-    "completeness": scores.completeness_score,
-    "v_measure": scores.v_measure_score,
-}
-"""What can be compared: (labels, clusters) -> a score, 1 at best."""
-
+from deepmix.metrics import METRICS, Clustering
+from deepmix.runs import Metrics, RunConfig, RunFolder, over_seeds
 
 ELBO = "elbo"
-"""Can be compared too: nats a row, the larger the better; no labels needed."""
+"""Can be compared too: nats per row, the larger the better; no labels needed."""
+
+
+def comparable() -> list[str]:
+    """Return the names of what runs can be compared by: the metrics of clusters that need no latents, and the ELBO."""
+    return [*(name for name, metric in METRICS.items() if not metric.needs_latents), ELBO]
 
 
 RESAMPLES = 1000
@@ -40,7 +35,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Compared:
-    """One of the runs compared: a single one, or one a seed."""
+    """One of the runs compared: a single run, or one per seed."""
 
     name: str
     head: str
@@ -51,8 +46,8 @@ class Compared:
     rows: Array
     """(N,) their numbers in the data."""
     elbo: dict[int, float]
-    """Each seed's, of the test rows, nats a row."""
-    fingerprint: str | None
+    """Each seed's, of the test rows, nats per row."""
+    fingerprint: str
     """Of the data as the model saw it."""
 
 
@@ -61,7 +56,7 @@ def read_compared(path: Path, head: str | None) -> Compared:
 
     Args:
         path: the folder.
-        head: whose clusters; None is the run's first.
+        head: whose clusters; None is each run's first.
 
     Raises:
         UsageError: there is no finished run, or it has no such head.
@@ -80,24 +75,25 @@ def read_compared(path: Path, head: str | None) -> Compared:
             raise UsageError(
                 f"the run in '{folder}' is not finished; finish it with: deepmix train --resume --out {path}"
             )
-        config, table = store.read_json(runs.CONFIG), store.read_table(runs.ASSIGNMENTS)
-        chosen = head or config["heads"][0]
-        if chosen not in config["heads"]:
-            raise UsageError(f"'{folder}' has no head '{chosen}'; choose one of: {', '.join(config['heads'])}")
+        config, table = store.read(RunConfig), store.read_table(runs.ASSIGNMENTS)
+        seed, heads = config.requested.seed, config.requested.heads
+        chosen = head or heads[0]
+        if chosen not in heads:
+            raise UsageError(f"'{folder}' has no head '{chosen}'; choose one of: {', '.join(heads)}")
         test = np.array(table["split"]) == "test"
-        clusters[int(config["seed"])] = np.array(table[chosen])[test].astype(np.int64)
-        elbo[int(config["seed"])] = float(store.read_json(runs.METRICS)["elbo"]["test"])
+        clusters[seed] = np.array(table[chosen])[test].astype(np.int64)
+        elbo[seed] = store.read(Metrics).elbo["test"]
         labels = np.array(table["label"])[test] if "label" in table else None
-        rows, known = np.array(table["row"])[test], config.get("resolved", {}).get("data", {}).get("fingerprint")
-    return Compared(str(path), chosen, clusters, labels, rows, elbo, known)
+        rows, fingerprint = np.array(table["row"])[test], config.data.fingerprint
+    return Compared(str(path), chosen, clusters, labels, rows, elbo, fingerprint)
 
 
 def compare_runs(compared: Sequence[Compared], metric: str) -> list[dict[str, Any]]:
     """Return a row for each: its score over seeds on the test rows, and how it differs from the first.
 
-    For scores against labels, test rows are drawn with replacement, the same for both runs (paired), and seeds too
-    where there are several: the same where both runs have them, else each its own. For the ELBO seeds alone are drawn,
-    so it has no interval where a run has one. Intervals are of percentiles.
+    For metrics of clusters, test rows are drawn with replacement, the same for both runs (paired), and seeds too
+    where there are several: the same where both runs have them, else each its own. For the ELBO only seeds are drawn,
+    so there is no interval where a run has one seed. Intervals are percentile intervals.
 
     Raises:
         UsageError: the runs have no labels to be scored by, or were not tested on the same rows.
@@ -115,7 +111,13 @@ def compare_runs(compared: Sequence[Compared], metric: str) -> list[dict[str, An
     table: list[dict[str, Any]] = []
     for run, own in zip(compared, replicates, strict=True):
         values = [_score(run, seed, metric, numbers, np.arange(len(first.rows))) for seed in run.clusters]
-        row: dict[str, Any] = {"run": run.name, "head": run.head, "seeds": list(run.clusters), metric: spread(values)}
+        score = over_seeds(metric, values)
+        row: dict[str, Any] = {
+            "run": run.name,
+            "head": run.head,
+            "seeds": list(run.clusters),
+            metric: dataclasses.asdict(score),
+        }
         if run is not first:
             gap = row[metric]["mean"] - table[0][metric]["mean"]
             row["difference"] = {"mean": gap, "low": None, "high": None}
@@ -130,7 +132,7 @@ def compare_runs(compared: Sequence[Compared], metric: str) -> list[dict[str, An
 def _check_same_rows(compared: Sequence[Compared], metric: str) -> None:
     first = compared[0]
     for run in compared:
-        if metric != ELBO and run.labels is None:
+        if metric != ELBO and METRICS[metric].needs_labels and run.labels is None:
             raise UsageError(
                 f"'{run.name}' has no labels to compare by; train with {option('label_column')}, "
                 f"or use {option('metric', 'elbo')}"
@@ -148,7 +150,9 @@ def _score(run: Compared, seed: int, metric: str, numbers: Array, rows: Array) -
     """Return one seed's score on a choice of the test rows, whose labels are `numbers`; the ELBO's is of all rows."""
     if metric == ELBO:
         return run.elbo[seed]
-    return float(METRICS[metric](numbers[rows], run.clusters[seed][rows]))
+    labels = numbers[rows] if METRICS[metric].needs_labels else None
+    value = METRICS[metric].compute(Clustering(run.clusters[seed][rows], labels))
+    return math.nan if value is None else value
 
 
 def _over_seeds(own: dict[int, Array], random: np.random.Generator, paired: dict[int, Array]) -> Array:

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deepmix import metrics, runs
+import numpy as np
+
+from deepmix import runs
 from deepmix.contracts import ClusteringHead
 from deepmix.data import Split, fingerprint, known_labels
 from deepmix.errors import UsageError, option
-from deepmix.experiment import ExperimentConfig, check_heads, load_data, make_head, n_labelled, resolve
+from deepmix.experiment import (
+    ExperimentConfig,
+    check_heads,
+    load_data,
+    make_head,
+    measure_clusters,
+    n_labelled,
+    resolve,
+    with_heads,
+)
 from deepmix.inference.loaded import LoadedRun
 from deepmix.maths import Array, Inference
 
@@ -23,18 +33,18 @@ def evaluate_run(
     dataset: str | None = None,
     label_column: str | None = None,
     data_dir: str | None = None,
-) -> dict[str, Any]:
+) -> runs.Evaluation:
     """Measure a run's heads, or others, on its own data or other data.
 
     Args:
         run: the run.
-        heads: names of heads; those the run did not keep are fitted to its training rows. Empty: the run's own.
-        dataset: a data set's name or a file; None is the run's own data, both of its sides apart.
+        heads: names of heads; those that the run did not store are fitted to its training rows. Empty: the run's own.
+        dataset: a data set's name or a file; None is the run's own data, each of its sides by itself.
         label_column: where a file has its labels.
         data_dir: folder of prepared data sets.
 
     Returns:
-        As metrics.json: {'heads': {head: {side: metrics}}, 'elbo': {side: nats}}; of other data the side is 'all'.
+        The figures of every head and the ELBO, by side; other data have the one side 'all'.
 
     Raises:
         UsageError: the data can't be read, or does not fit the run.
@@ -60,21 +70,22 @@ def evaluate_run(
     if unknown:
         training = inferences["train"] if "train" in inferences else run.infer(_training_rows(run, data_dir))
         fitted |= _fit(run, unknown, training)
-    results: dict[str, Any] = {"heads": {}, "elbo": elbo}
-    for name in names:
-        results["heads"][name] = {
+    figures = {
+        name: {
             side: _measure(run, inferences[side], fitted[name].predict(inferences[side]), labels)
             for side, (_, labels) in sides.items()
         }
-    return results
+        for name in names
+    }
+    return runs.Evaluation(figures, elbo)
 
 
-def _measure(run: LoadedRun, inference: Inference, clusters: Array, labels: Any) -> dict[str, Any]:
-    """Return one side's metrics; rows whose class is unknown are not scored."""
-    measure = partial(metrics.measure, inference.latent_NM, clusters, n_clusters=run.n_components, seed=run.config.seed)
-    if labels is not None and (scored := known_labels(n_labelled(run.parts), labels)).any():
-        return measure(labels=labels, scored=scored)
-    return measure(labels=None)
+def _measure(run: LoadedRun, inference: Inference, clusters: Array, labels: Any) -> runs.HeadFigures:
+    """Return one side's figures; the metrics that need labels leave out rows whose class is unknown."""
+    scored_N = np.zeros(len(clusters), dtype=bool) if labels is None else known_labels(n_labelled(run.parts), labels)
+    return measure_clusters(
+        inference.latent_NM, clusters, labels, scored_N, n_components=run.n_components, seed=run.config.seed
+    )
 
 
 def own_data(run: LoadedRun, data_dir: str | None = None) -> Split:
@@ -86,8 +97,7 @@ def own_data(run: LoadedRun, data_dir: str | None = None) -> Split:
     """
     config = dataclasses.replace(run.config, data_dir=data_dir or run.config.data_dir)
     split = load_data(config, run.parts)
-    known = run.store.read_json(runs.CONFIG).get("resolved", {}).get("data", {}).get("fingerprint")
-    if fingerprint(split) != known:
+    if fingerprint(split) != run.record.data.fingerprint:
         raise UsageError(
             f"'{config.dataset}' has changed since '{run.store.path}' was trained on it; "
             f"name data with {option('dataset')}"
@@ -101,30 +111,13 @@ def _training_rows(run: LoadedRun, data_dir: str | None) -> Any:
 
 
 def _fit(run: LoadedRun, names: Sequence[str], training: Inference) -> dict[str, ClusteringHead]:
-    """Fit heads, by name, to what the model says of the training rows."""
-    config = dataclasses.replace(run.config, heads=tuple(names), settings=_without_heads(run))
-    parts = resolve(config)
-    check_heads(config, parts)
+    """Fit heads to what the model says of the training rows; a head that the run does not have has its defaults."""
+    parts = with_heads(run.parts, names)
+    check_heads(dataclasses.replace(run.config, heads=tuple(names)), parts)
     heads = {name: make_head(name, parts) for name in names}
     for head in heads.values():
         head.fit(training, run.n_components, run.config.seed)
     return heads
-
-
-def _without_heads(run: LoadedRun) -> dict[str, str]:
-    """Return a run's settings without those of its heads, which other heads may not have."""
-    parts = run.parts.options
-    owned = {
-        field.name
-        for part, options in parts.items()
-        if not part.startswith("head.")
-        for field in dataclasses.fields(options)
-    }
-    return {
-        key: value
-        for key, value in run.config.settings.items()
-        if not key.startswith("head.") and key.rpartition(".")[2] in owned
-    }
 
 
 def _other_data(run: LoadedRun, config: ExperimentConfig) -> tuple[Any, Any]:
@@ -134,7 +127,7 @@ def _other_data(run: LoadedRun, config: ExperimentConfig) -> tuple[Any, Any]:
         try:
             return _other_data(run, dataclasses.replace(config, label_column=run.config.label_column))
         except UsageError:
-            pass  # this file has no labels, or something else is wrong with it, which is said below
+            pass  # the file has no labels; anything else that is wrong with it is an error below
     split = load_data(config, own)
     columns = split.preparation.columns
     return run.prepare(split.preparation.undo(split.x), None if columns is None else list(columns)), split.labels

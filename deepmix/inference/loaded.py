@@ -1,4 +1,4 @@
-"""A finished run taken up again: its model, its heads, and new rows prepared as the training rows were."""
+"""A finished run in use: its model, its heads, and new rows prepared as the training rows were."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deepmix import runs
 from deepmix.contracts import Batch, ClusteringHead, Model
 from deepmix.data import Preparation, Rows, Split, as_table, column_namer, value_range
 from deepmix.errors import DeepmixError, UsageError, option
-from deepmix.experiment import assemble, config_from_mapping, load_data, make_head, resolve
+from deepmix.experiment import assemble, config_of, load_data, make_head, read_parts
 from deepmix.maths import Array, Inference
 from deepmix.training import EVALUATION_ROWS, autocast, choose_device, evaluate_rows
 
@@ -58,25 +58,24 @@ class LoadedRun:
             raise UsageError(
                 f"the run in '{store.path}' is not finished; finish it with: deepmix train --resume --out {store.path}"
             )
-        self.config = config_from_mapping(store.read_json(runs.CONFIG), str(store.path / runs.CONFIG))
-        self.parts = resolve(self.config)
+        self.record, self.parts = read_parts(store)
+        self.config = config_of(self.record.requested)
         self.device = choose_device(device)
-        weights, model_meta = store.read_tensors(runs.MODEL)
-        tensors, meta = store.read_tensors(runs.INFERENCE)
+        weights, model_header = store.read_weights(runs.ModelHeader)
+        tensors, header = store.read_weights(runs.InferenceHeader)
+        self.n_components, self.n_features = model_header.n_components, header.n_features
+        self.likelihood, self.image_shape = header.likelihood, header.image_shape
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
         try:
-            self.n_components = int(model_meta["n_components"])
-            self.n_features, self.likelihood = int(meta["n_features"]), str(meta["likelihood"])
-            arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
             self.preparation = Preparation(
-                columns=None if meta["columns"] is None else tuple(meta["columns"]),
-                row_shape=None if meta["row_shape"] is None else tuple(meta["row_shape"]),
-                divisor=meta["divisor"],
-                scale=meta["scale"],
+                columns=header.columns,
+                row_shape=header.row_shape,
+                divisor=header.divisor,
+                scale=header.scale,
                 mean=arrays.get("preparation.mean"),
                 spread=arrays.get("preparation.spread"),
             )
             self.weight_K: Array = arrays["weights"]
-            self.image_shape: tuple[int, int, int] | None = meta["image_shape"] and tuple(meta["image_shape"])
             self.model: Model = assemble(
                 self.parts,
                 self.n_features,
@@ -86,7 +85,7 @@ class LoadedRun:
                 self.config.seed,
             )
             self.model.load_state_dict(weights)
-            self.heads = {name: self._restored(name, arrays) for name in meta["heads"]}
+            self.heads = {name: self._restored(name, arrays) for name in header.heads}
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             raise DeepmixError(
                 f"the files of '{store.path}' do not fit together ({error}); train again with {option('overwrite')}"
@@ -104,10 +103,9 @@ class LoadedRun:
         runs.copy_run(self.store, folder)
 
     @property
-    def metrics(self) -> dict[str, Any]:
-        """What metrics.json holds."""
-        results: dict[str, Any] = self.store.read_json(runs.METRICS)
-        return results
+    def metrics(self) -> runs.Metrics:
+        """What metrics.json records."""
+        return self.store.read(runs.Metrics)
 
     def assignments(self) -> dict[str, Array]:
         """Return assignments.csv by column: row, split, each head's clusters, probability, label where there is one."""
@@ -201,7 +199,7 @@ class LoadedRun:
         return inference
 
     def evaluate(self, prepared: Any) -> tuple[Inference, dict[str, float]]:
-        """Return the inference, and the mean ELBO and its parts in nats a row."""
+        """Return the inference, and the mean ELBO and its parts in nats per row."""
         return evaluate_rows(
             self.model, self.rows(prepared), self.parts.options["training"].precision, self.config.seed
         )
@@ -213,9 +211,9 @@ class LoadedRun:
 
         Args:
             n_rows: how many.
-            component: of which component; None draws components by their share of the training rows.
+            component: of which component; None draws components by their fraction of the training rows.
             seed: makes the result reproducible.
-            minimum_posterior: rows to which the model gives its component a smaller q(y|x) are drawn anew; VaDE
+            minimum_posterior: rows to which the model gives its component a smaller q(y|x) are drawn again; VaDE
                 shows samples of at least 0.999.
 
         Returns:
@@ -265,18 +263,18 @@ class LoadedRun:
             At most (n_rows, D) prepared rows, and the largest q(y|x) that was seen (0 where none was asked for).
 
         """
-        found: list[Array] = []
+        drawn: list[Array] = []
         missing, largest = n_rows, 0.0
         for _ in range(MAX_TRIALS):
             x = self.model.sample(max(missing, MIN_DRAW), component, generator).cpu().numpy()
             if minimum_posterior > 0.0:
                 q_N = np.exp(self.infer(x).log_q_NK[:, component])
                 x, largest = x[q_N >= minimum_posterior], max(largest, float(q_N.max()))
-            found.append(x[:missing])
-            missing -= len(found[-1])
+            drawn.append(x[:missing])
+            missing -= len(drawn[-1])
             if not missing:
                 break
-        return np.concatenate(found), largest
+        return np.concatenate(drawn), largest
 
     def head(self, name: str | None = None) -> ClusteringHead:
         """Return a fitted head; the run's first if none is named.
@@ -291,7 +289,7 @@ class LoadedRun:
         if name in self.config.heads:
             others = ", ".join(self.heads) or f"none; train with another {option('head')}"
             raise UsageError(
-                f"head '{name}' is a clusterer whose state can't be kept as numbers; use another of the run: {others}"
+                f"head '{name}' is a clusterer whose state can't be stored as numbers; use another of the run: {others}"
             )
         raise UsageError(f"the run has no head '{name}'; choose one of: {', '.join(self.heads)}")
 

@@ -1,8 +1,16 @@
-from .scores import (
-    against_labels as against_labels,
-    clustering_accuracy as clustering_accuracy,
+from .declarations import (
+    ACCURACY as ACCURACY,
+    METRICS as METRICS,
+    SILHOUETTE as SILHOUETTE,
+    Clustering as Clustering,
+    Metric as Metric,
+    declare as declare,
     measure as measure,
-    neighbour_errors as neighbour_errors,
-    without_labels as without_labels,
 )
-from .summary import spread as spread, summarize as summarize
+from .scores import (
+    NEIGHBOUR_COUNTS as NEIGHBOUR_COUNTS,
+    clustering_accuracy as clustering_accuracy,
+    neighbour_errors as neighbour_errors,
+    silhouette as silhouette,
+)
+from .summary import Spread as Spread, spread as spread

@@ -68,7 +68,7 @@ class Reliability:
     said: Array
     """(B,) mean confidence of each filled bin."""
     seen: Array
-    """(B,) share of right rows."""
+    """(B,) fraction of the rows that are right."""
     low: Array
     high: Array
     """(B,) ends of Wilson's interval of that share."""
@@ -111,19 +111,19 @@ def principal_components(latent_NM: Array) -> Projection:
     if np.any(spread):
         pca = PCA(n_kept, svd_solver="full").fit(latent_NM)
         points[:, :n_kept], shares[:n_kept] = pca.transform(latent_NM), pca.explained_variance_ratio_
-    told = [
+    axes = [
         f"{name} principal direction: {100 * share:.0f} % of the variance"
         for name, share in zip(("first", "second"), shares, strict=True)
     ]
-    return Projection("PCA", points, *told)
+    return Projection("PCA", points, *axes)
 
 
 def matched_pairs(labels: Array, clusters: Array) -> dict[int, Any]:
     """Return the class of each cluster that has one when they are matched one to one (VaDE section 4.3)."""
-    classes, found = np.unique(labels), np.unique(clusters)
+    classes, numbers = np.unique(labels), np.unique(clusters)
     table = contingency_matrix(labels, clusters)
     rows, columns = linear_sum_assignment(table, maximize=True)
-    return {int(found[j]): classes[i] for i, j in zip(rows, columns, strict=True) if table[i, j]}
+    return {int(numbers[j]): classes[i] for i, j in zip(rows, columns, strict=True) if table[i, j]}
 
 
 def match(labels: Array, clusters: Array) -> dict[int, Any]:
@@ -211,7 +211,7 @@ def typicality(latent_NM: Array, cluster_N: Array) -> Array:
 
 
 def pairwise_agreement(clusterings: list[Array]) -> Array:
-    """Return the share of rows that each two of S clusterings put in matching clusters, (S, S)."""
+    """Return the fraction of the rows that each two of S clusterings put in matching clusters, (S, S)."""
     agreement = np.eye(len(clusterings))
     for i, j in combinations(range(len(clusterings)), 2):
         agreement[i, j] = agreement[j, i] = clustering_accuracy(clusterings[i], clusterings[j])

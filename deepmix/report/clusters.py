@@ -45,9 +45,11 @@ def sizes(material: Material) -> Section:
     counts, shown = material.size_K, material.shown
     n_rows = int(counts.sum())
     equal = n_rows / len(counts)
-    told = f"The largest cluster has {counts.max():,} rows, the smallest {counts.min():,}; equal ones had {equal:,.0f}."
+    description = (
+        f"The largest cluster has {counts.max():,} rows, the smallest {counts.min():,}; equal ones had {equal:,.0f}."
+    )
     names, values = [str(k) for k in shown], [int(counts[k]) for k in shown]
-    chart = plots.bars("Rows of each cluster", told, names, values, equal, "equal clusters")
+    chart = plots.bars("Rows of each cluster", description, names, values, equal, "equal clusters")
     header: list[Child] = ["cluster", "rows", "share", "training", "held out"]
     header += ["certainty"] if material.is_mixture else []
     header += ["stands for", "rows so labelled"] if material.label_N is not None else []
@@ -84,16 +86,16 @@ def sizes(material: Material) -> Section:
     return Section("Clusters", join([material.left_out(len(shown)), beside]))
 
 
-def caption(title: str, told: str) -> Markup:
+def caption(title: str, text: str) -> Markup:
     """Return a figure's caption: what it is, and what there is to see."""
-    return element("strong", title, ".") + f" {told[:1].upper()}{told[1:]}."
+    return element("strong", title, ".") + f" {text[:1].upper()}{text[1:]}."
 
 
 class View(NamedTuple):
     """A way to colour a map."""
 
     name: str
-    told: str
+    remark: str
     groups: list[tuple[str, int, str, Array]]
     """Name, colour, marker and which of the drawn rows belong to the group."""
     labelled: bool
@@ -104,20 +106,20 @@ def views(material: Material) -> list[View]:
     drawn = material.drawn
     cluster_n = material.cluster_N[drawn]
     by_cluster = [(str(k), k, _shape(k), cluster_n == k) for k in range(material.n_clusters)]
-    found = [View("by cluster", "numbers stand where a cluster is densest", by_cluster, True)]
+    ways = [View("by cluster", "numbers stand where a cluster is densest", by_cluster, True)]
     if material.label_N is not None:
         names, label_n = material.classes[:MOST_LABELS], material.label_N[drawn]
         by_label = [(name, i, _shape(i), label_n == name) for i, name in enumerate(names)]
         by_label.append(("other labels", plots.N_COLOURS - 1, "dot", ~np.isin(label_n, names)))
-        found.append(View("by label", "names stand where a label is densest", by_label, True))
+        ways.append(View("by label", "names stand where a label is densest", by_label, True))
     if material.is_mixture:
         steps, above = [], np.inf
         for least, name, colour, shape in CERTAINTIES:
             sure_n = material.confidence_N[drawn]
             steps.append((name, colour, shape, (sure_n >= least) & (sure_n < above)))
             above = least
-        found.append(View("by certainty", "the least certain rows are drawn on top", steps, False))
-    return found
+        ways.append(View("by certainty", "the least certain rows are drawn on top", steps, False))
+    return ways
 
 
 def _shape(number: int) -> str:
@@ -156,15 +158,15 @@ def _map_figure(projection: Projection, view: View) -> Markup:
         if chosen.any()
     ]
     title = f"{projection.name} map {view.name}"
-    told = f"{len(projection.points):,} rows in {len(groups)} groups; {view.told}."
-    chart = plots.scatter(title, told, groups, projection.x_label, projection.y_label)
+    description = f"{len(projection.points):,} rows in {len(groups)} groups; {view.remark}."
+    chart = plots.scatter(title, description, groups, projection.x_label, projection.y_label)
     entries = [
         element("li", plots.swatch(group.colour, group.shape), f"{plots.short(group.name)} ({len(group.points):,})")
         for group in groups
     ]
     legend = element("ul", *entries, class_="legend")
     below = legend if len(groups) <= MOST_IN_LEGEND else details("Legend", legend)
-    return figure(chart, caption(f"{projection.name}, {view.name}", view.told), below)
+    return figure(chart, caption(f"{projection.name}, {view.name}", view.remark), below)
 
 
 def confusion(material: Material) -> Section | None:
@@ -189,8 +191,10 @@ def confusion(material: Material) -> Section | None:
         rows.append(cells)
     header: list[Child] = ["cluster", *map(plots.short, names)]
     header += ["others"] if len(material.classes) > len(names) else []
-    told = "Held-out rows of each cluster by label. Darker: a larger share of the cluster; framed: its matched label"
-    whole = table(told, header, rows, class_="confusion", text_columns=())
+    description = (
+        "Held-out rows of each cluster by label. Darker: a larger share of the cluster; framed: its matched label"
+    )
+    whole = table(description, header, rows, class_="confusion", text_columns=())
     right = sum(int(((cluster_n == k) & (label_n == name)).sum()) for k, name in partner.items())
     texts = [
         f"Clusters and labels are matched one to one so that as many rows as possible agree: {right:,} of "
@@ -222,42 +226,46 @@ def certainty(material: Material) -> Section | None:
             "tell whether the model is too sure."
         )
     elif material.label_N is not None:
-        drawn, told = _reliability(material.reliability)
+        drawn, verdict = _reliability(material.reliability)
         figures.append(drawn)
-        opening += told
+        opening += verdict
     return Section("How sure the model is", join([paragraph(opening), element("div", *figures, class_="grid")]))
 
 
 def _histogram(sure_N: Array) -> Markup:
     edges = np.linspace(0.0, 1.0, analysis.N_BINS + 1)
     counts = np.histogram(np.clip(sure_N, 0.0, 1.0), edges)[0]
-    told = f"{percent(float((sure_N >= 0.9).mean()))} of the held-out rows have a largest q(y|x) of 0.9 or more."
-    chart = plots.histogram("How sure the model is", told, edges, counts, "largest q(y|x) of a row")
+    description = f"{percent(float((sure_N >= 0.9).mean()))} of the held-out rows have a largest q(y|x) of 0.9 or more."
+    chart = plots.histogram("How sure the model is", description, edges, counts, "largest q(y|x) of a row")
     rows = [[f"{low:.1f} to {high:.1f}", f"{n:,}"] for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)]
     behind = details("The figures behind it", table("Held-out rows by their largest q(y|x)", ["q(y|x)", "rows"], rows))
     return figure(chart, caption("Certainty", "held-out rows by their largest q(y|x)"), behind)
 
 
-def _reliability(found: analysis.Reliability) -> tuple[Markup, str]:
+def _reliability(diagram: analysis.Reliability) -> tuple[Markup, str]:
     """Return the reliability diagram and what it says."""
-    said, seen = (float((share * found.counts).sum() / found.counts.sum()) for share in (found.said, found.seen))
+    said, seen = (
+        float((share * diagram.counts).sum() / diagram.counts.sum()) for share in (diagram.said, diagram.seen)
+    )
     verdict = "over-confident" if said > seen else "under-confident"
     if abs(said - seen) < CALIBRATED_GAP:
         verdict = "about as confident as it should be"
-    told = (
+    description = (
         f" On held-out rows it is {percent(said)} sure on average, and right about {percent(seen)} of them: {verdict}. "
-        f"The expected calibration error, the mean gap between the two, is {fixed(found.error)}. The model is "
+        f"The expected calibration error, the mean gap between the two, is {fixed(diagram.error)}. The model is "
         "right about a row where its component stands for the row's label, as matched on the training rows."
     )
-    described = f"The model is {verdict}; expected calibration error {fixed(found.error)}."
-    chart = plots.reliability_chart("Reliability diagram", described, found)
+    described = f"The model is {verdict}; expected calibration error {fixed(diagram.error)}."
+    chart = plots.reliability_chart("Reliability diagram", described, diagram)
     rows = [
         [fixed(a), fixed(b), f"{low:.2f} to {high:.2f}", f"{n:,}"]
-        for a, b, low, high, n in zip(found.said, found.seen, found.low, found.high, found.counts, strict=True)
+        for a, b, low, high, n in zip(
+            diagram.said, diagram.seen, diagram.low, diagram.high, diagram.counts, strict=True
+        )
     ]
     header = ["sure (mean)", "right (share)", "95 % interval", "rows"]
     behind = details("The figures behind it", table("Held-out rows by how sure the model was of them", header, rows))
     shown = (
         "on the dashed line the model is as often right as it is sure; larger dots: more rows; strokes: 95 % intervals"
     )
-    return figure(chart, caption("Reliability", shown), behind), told
+    return figure(chart, caption("Reliability", shown), behind), description

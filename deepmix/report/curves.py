@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -13,24 +12,34 @@ from deepmix.report.html import plots
 from deepmix.report.html.markup import Child, Markup, details, element, figure, join, number, paragraph, table
 from deepmix.report.html.page import Section
 from deepmix.report.html.plots import Series
+from deepmix.report.sections import term_name
+from deepmix.runs import EpochRecord
 from deepmix.training import IN_USE_SHARE
 
-Epochs = Sequence[Mapping[str, Any]]
-"""The lines of a run's metrics.jsonl."""
+Epochs = Sequence[EpochRecord]
+"""The epochs of a run."""
 
 
 TABLE_EPOCHS = 20
 """Epochs in the tables behind the curves."""
 
 
+TERMS = {
+    "reconstruction": ("Reconstruction", "log-likelihood of a row given its latents, in nats; higher is better"),
+    "kl_latent": ("KL of the latents", "what the latents cost against their prior, in nats per row"),
+    "kl_assignment": ("KL of the assignment", "what the assignment to clusters costs, in nats per row"),
+}
+"""Titles and explanations of our own losses' terms; a term that is not here is drawn all the same."""
+
+
 @dataclass(frozen=True)
 class Curve:
-    """One chart: what it shows and where in metrics.jsonl that stands."""
+    """One chart: what it shows, and how it is read from an epoch."""
 
     title: str
-    told: str
-    keys: Mapping[str, str]
-    """Keys of metrics.jsonl and what their lines are called."""
+    explanation: str
+    lines: Mapping[str, Callable[[EpochRecord], float | None]]
+    """What each line is called, and where an epoch has its value; None where it has none."""
     stage: str = "train"
     whole: bool = False
     """Whether its values are whole numbers."""
@@ -38,40 +47,52 @@ class Curve:
     """Whether it says nothing of a model of one component."""
 
 
-CURVES = (
-    Curve("Evidence lower bound (ELBO)", "nats a row; higher is better", {"elbo": "ELBO"}),
-    Curve("Reconstruction", "log-likelihood of a row given its latents, in nats", {"reconstruction": "reconstruction"}),
-    Curve(
-        "KL divergences",
-        "what the latents and the assignment to clusters cost, in nats a row",
-        {"kl_latent": "latents", "kl_assignment": "assignment"},
-    ),
+BOUND = Curve(
+    "Evidence lower bound (ELBO)",
+    "nats per row; higher is better. The objective is what was maximised: its terms are weighted, and it may have more",
+    {"ELBO": lambda row: row.elbo, "objective": lambda row: row.objective},
+)
+OTHERS = (
     Curve(
         "Clusters in use",
         f"components that hold at least {IN_USE_SHARE:g} of an equal share of the rows",
-        {"clusters_in_use": "clusters"},
+        {"clusters": lambda row: row.clusters_in_use},
         whole=True,
         mixture=True,
     ),
     Curve(
         "Certainty while training",
         "mean of the largest q(y|x), with the noise of training",
-        {"confidence": "certainty"},
+        {"certainty": lambda row: row.confidence},
         mixture=True,
     ),
     Curve(
         "Pretraining",
         "log-likelihood of a row under the plain autoencoder, in nats",
-        {"elbo": "pretraining"},
+        {"pretraining": lambda row: row.elbo},
         "pretrain",
     ),
 )
-"""The charts, in their order."""
+"""The charts beside those of the loss, in their order."""
+
+
+def curves_of(runs: Iterable[Epochs]) -> list[Curve]:
+    """Return the charts of runs: the bound, one for each term that an epoch has, and the others."""
+    names = dict.fromkeys(name for rows in runs for row in rows if row.stage == "train" for name in row.terms)
+    return [BOUND, *map(_term, names), *OTHERS]
+
+
+def _term(name: str) -> Curve:
+    words = term_name(name)
+    unknown = f"{words[:1].upper()}{words[1:]}", f"the term '{name}' of the loss, in nats per row"
+    title, explanation = TERMS.get(name, unknown)
+    return Curve(title, explanation, {words: lambda row: row.terms.get(name)})
 
 
 def training(runs: Mapping[str, Epochs], *, is_mixture: bool) -> Section | None:
     """Return the training curves of one run, or of several by name."""
-    figures = [drawn for curve in CURVES if is_mixture or not curve.mixture for drawn in _figures(curve, runs)]
+    charts = [curve for curve in curves_of(runs.values()) if is_mixture or not curve.mixture]
+    figures = [drawn for curve in charts for drawn in _figures(curve, runs)]
     if not figures:
         return None
     opening = paragraph(
@@ -81,22 +102,22 @@ def training(runs: Mapping[str, Epochs], *, is_mixture: bool) -> Section | None:
 
 
 def _figures(curve: Curve, runs: Mapping[str, Epochs]) -> list[Markup]:
-    """Return a curve's chart; of several runs one for each of its keys."""
+    """Return a curve's chart; of several runs one for each of its lines."""
     if len(runs) == 1:
         (rows,) = runs.values()
-        series = [_series(name, rows, curve.stage, key) for key, name in curve.keys.items()]
+        series = [_series(name, rows, curve.stage, value) for name, value in curve.lines.items()]
         return _figure(curve, curve.title, series, named=True)
     charts = []
-    for key, name in curve.keys.items():
-        title = f"{curve.title}: {name}" if len(curve.keys) > 1 else curve.title
-        series = [_series(run, rows, curve.stage, key) for run, rows in runs.items()]
+    for name, value in curve.lines.items():
+        title = f"{curve.title}: {name}" if len(curve.lines) > 1 else curve.title
+        series = [_series(run, rows, curve.stage, value) for run, rows in runs.items()]
         charts += _figure(curve, title, series, named=False)
     return charts
 
 
-def _series(name: str, rows: Epochs, stage: str, key: str) -> Series:
-    known = [row for row in rows if row["stage"] == stage and key in row]
-    return Series(name, [row["epoch"] for row in known], [row[key] for row in known])
+def _series(name: str, rows: Epochs, stage: str, value: Callable[[EpochRecord], float | None]) -> Series:
+    known = [(row.epoch, found) for row in rows if row.stage == stage and (found := value(row)) is not None]
+    return Series(name, [epoch for epoch, _ in known], [found for _, found in known])
 
 
 def _figure(curve: Curve, title: str, series: list[Series], *, named: bool) -> list[Markup]:
@@ -104,16 +125,16 @@ def _figure(curve: Curve, title: str, series: list[Series], *, named: bool) -> l
     series = [one for one in series if one.y]
     if not series:
         return []
-    told = "; ".join(
+    described = "; ".join(
         f"{one.name}: {number(one.y[0])} in epoch {one.x[0]}, {number(one.y[-1])} in epoch {one.x[-1]}"
         for one in series
     )
-    chart = plots.line_chart(title, f"{told}.", series, "epoch", whole=curve.whole, named=named)
+    chart = plots.line_chart(title, f"{described}.", series, "epoch", whole=curve.whole, named=named)
     longest = max((one.x for one in series), key=len)
     chosen = sorted({round(place) for place in np.linspace(0, len(longest) - 1, TABLE_EPOCHS)})
     rows: list[list[Child]] = [
         [f"{longest[i]:g}", *(number(one.y[i], 4) if i < len(one.y) else "-" for one in series)] for i in chosen
     ]
-    listed = table(f"{title}: {curve.told}", ["epoch", *(one.name for one in series)], rows)
-    shown = curve.told if named else f"{curve.told}; a line is a run"
+    listed = table(f"{title}: {curve.explanation}", ["epoch", *(one.name for one in series)], rows)
+    shown = curve.explanation if named else f"{curve.explanation}; a line is a run"
     return [figure(chart, caption(title, shown), details("The figures behind it", listed))]

@@ -34,11 +34,11 @@ def looks(material: Material) -> Section:
 def _card(material: Material, cluster: int, *content: Child) -> Markup:
     """Return a cluster's card: its name, its size, the label it stands for, and what it looks like."""
     n_rows = int(material.size_K[cluster])
-    told = f"{n_rows:,} rows, {percent(n_rows / len(material.cluster_N))}"
+    text = f"{n_rows:,} rows, {percent(n_rows / len(material.cluster_N))}"
     if material.label_N is not None and n_rows:
         labels, counts = np.unique(material.label_N[material.cluster_N == cluster], return_counts=True)
-        told += f"; {percent(counts.max() / n_rows, 0)} of them are labelled {labels[counts.argmax()]}"
-    return element("article", element("h3", f"Cluster {cluster}"), paragraph(told), *content, class_="card")
+        text += f"; {percent(counts.max() / n_rows, 0)} of them are labelled {labels[counts.argmax()]}"
+    return element("article", element("h3", f"Cluster {cluster}"), paragraph(text), *content, class_="card")
 
 
 def _image_cards(material: Material) -> Section:
@@ -106,9 +106,9 @@ def _feature_cards(material: Material) -> Section:
         ]
         listed = table(f"What sets cluster {cluster} apart", ["feature", "difference", "here", "others"], rows)
         least = "Least certain" if material.is_mixture else "Farthest from its centre"
-        told = f"Most typical rows: {_numbers(material.typical(cluster))}. "
-        told += f"{least}: {_numbers(material.doubtful(cluster))}."
-        cards.append(_card(material, cluster, listed, paragraph(told, class_="quiet")))
+        text = f"Most typical rows: {_numbers(material.typical(cluster))}. "
+        text += f"{least}: {_numbers(material.doubtful(cluster))}."
+        cards.append(_card(material, cluster, listed, paragraph(text, class_="quiet")))
     opening = paragraph(
         "For each cluster the features in which its rows differ most from all other rows. The difference is that "
         "of the means, in standard deviations of the feature over all rows: around 0.2 is small, above 0.8 large "

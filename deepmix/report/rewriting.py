@@ -8,7 +8,7 @@ import numpy as np
 
 from deepmix import runs
 from deepmix.data import fingerprint
-from deepmix.errors import DeepmixError, UsageError, option
+from deepmix.errors import UsageError
 from deepmix.inference import LoadedRun
 from deepmix.report import seeds, writing
 
@@ -28,26 +28,20 @@ def rewrite(path: Path, *, with_umap: bool = False) -> Path:
         DeepmixError: a file is damaged, or a plugin it needs is missing.
 
     """
-    try:
-        if (path / runs.SUMMARY).is_file():
-            folders = seeds.seed_folders(path)
-            for folder in folders.values():
-                _rewrite_run(folder, with_umap)
-            seeds.write_seeds(path)
-        else:
-            _rewrite_run(runs.RunFolder.open(path), with_umap)
-    except (KeyError, TypeError, IndexError) as error:  # JSON that is whole and not what a run writes
-        raise DeepmixError(
-            f"the files of '{path}' do not fit together ({type(error).__name__}: {error}); "
-            f"train again with {option('overwrite')}"
-        ) from error
+    if (path / runs.SUMMARY).is_file():
+        folders = seeds.seed_folders(path)
+        for folder in folders.values():
+            _rewrite_run(folder, with_umap)
+        seeds.write_seeds(path)
+    else:
+        _rewrite_run(runs.RunFolder.open(path), with_umap)
     return path / runs.REPORT
 
 
 def _rewrite_run(folder: runs.RunFolder, with_umap: bool) -> None:
     loaded = LoadedRun(folder)
     split = loaded.training_data()
-    if fingerprint(split) != folder.read_json(runs.CONFIG)["resolved"]["data"]["fingerprint"]:
+    if fingerprint(split) != loaded.record.data.fingerprint:
         raise UsageError(
             f"the data of '{folder.path}' have changed since it was trained; put the old ones back or train again"
         )

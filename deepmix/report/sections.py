@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from deepmix.metrics import ACCURACY, METRICS, SILHOUETTE
 from deepmix.report import words
 from deepmix.report.html.markup import (
     Child,
@@ -42,24 +43,23 @@ def facts(entries: Iterable[Fact]) -> Markup:
 
 def lead(material: Material) -> Markup:
     """Return what stands below the title: what was done, what came of it, and the main figures."""
-    metrics, rows = material.metrics, material.config["resolved"]["data"]["rows"]
+    metrics, rows = material.metrics, material.config.data.rows
     opening = paragraph(
-        element("strong", material.config["model"]),
-        f" sorted the {rows['train'] + rows['test']:,} rows of ",
+        element("strong", material.config.requested.model),
+        f" sorted the {rows.total:,} rows of ",
         element("strong", material.data),
         f", {material.x_ND.shape[1]:,} columns each, into {material.n_clusters} clusters. It learned from "
-        f"{rows['train']:,} of them; the other {rows['test']:,} were held out, to see how it does on new rows.",
+        f"{rows.train:,} of them; the other {rows.test:,} were held out, to see how it does on new rows.",
     )
-    test = metrics["heads"][material.head]["test"]
+    accuracy, silhouette = (material.test.get(metric.name) for metric in (ACCURACY, SILHOUETTE))
+    start = words.initial_accuracy(material)
     entries: list[Fact] = []
-    if "acc" in test:
-        entries.append(("Accuracy", percent(test["acc"]), f"held-out rows, head '{material.head}'"))
-        if material.baseline is not None:
-            entries.append(
-                ("Initial clustering", percent(material.baseline["acc"]), "accuracy before the mixture was trained")
-            )
-    elif test["silhouette"] is not None:
-        entries.append(("Silhouette", fixed(test["silhouette"], 2), "held-out rows; 1 at best"))
+    if accuracy is not None:
+        entries.append(("Accuracy", percent(accuracy), f"held-out rows, head '{material.head}'"))
+        if start is not None:
+            entries.append(("Initial clustering", percent(start), "accuracy before the mixture was trained"))
+    elif silhouette is not None:
+        entries.append(("Silhouette", fixed(silhouette, 2), "held-out rows; 1 at best"))
     least, most = int(material.size_K.min()), int(material.size_K.max())
     filled = int((material.size_K > 0).sum())
     entries.append(
@@ -69,25 +69,25 @@ def lead(material: Material) -> Markup:
         entries.append(
             ("Mean certainty", fixed(float(material.confidence_N.mean()), 2), "largest q(y|x) of a row; 1 at best")
         )
-    entries.append(("ELBO", number(metrics["elbo"]["test"], 4), "nats a held-out row"))
+    entries.append(("ELBO", number(metrics.elbo["test"], 4), "nats per held-out row"))
     return join([opening, paragraph(words.outcome(material)), facts(entries)])
 
 
 def cautions(material: Material) -> Section:
     """Return the run's warnings in plain words."""
-    return caution_section([*words.worse_than_start(material), *material.metrics["warnings"]])
+    return caution_section([*words.worse_than_start(material), *material.metrics.warnings])
 
 
 def caution_section(warnings: Sequence[str]) -> Section:
     """Return warnings in plain words, or that there are none."""
     parts = []
     for warning in warnings:
-        heading, told, meaning = words.advice(warning)
+        heading, text, meaning = words.advice(warning)
         parts.append(
             element(
                 "div",
                 element("h3", "Warning: ", heading),
-                paragraph(told),
+                paragraph(text),
                 meaning and paragraph(meaning),
                 class_="warning",
             )
@@ -105,17 +105,18 @@ def caution_section(warnings: Sequence[str]) -> Section:
 def results(material: Material) -> Section:
     """Return every head's metrics beside the initial clustering's."""
     metrics = material.metrics
-    known = words.known_metrics(metrics)
-    header = ["clusters by", *(words.METRICS[name][0] for name in known)]
+    known = [METRICS[name] for name in metrics.score_names()]
+    header = ["clusters by", *(metric.title for metric in known)]
     parts = []
-    for side, told in (("test", "Held-out rows"), ("train", "Training rows")):
+    for side, caption in (("test", "Held-out rows"), ("train", "Training rows")):
         rows: list[list[Child]] = [
-            [f"head {head}", *(fixed(sides[side][name]) for name in known)] for head, sides in metrics["heads"].items()
+            [f"head {head}", *(fixed(sides[side].scores.get(metric.name)) for metric in known)]
+            for head, sides in metrics.heads.items()
         ]
-        baseline = metrics.get("initial_labels", {}).get(side)
-        if baseline is not None:
-            rows.append(["initial clustering alone", *(fixed(baseline.get(name)) for name in known)])
-        parts.append(table(told, header, rows))
+        baseline = {} if metrics.initial_labels is None else metrics.initial_labels.side(side)
+        if baseline:
+            rows.append(["initial clustering alone", *(fixed(baseline.get(metric.name)) for metric in known)])
+        parts.append(table(caption, header, rows))
     if material.baseline is not None:
         parts.append(
             paragraph(
@@ -125,13 +126,14 @@ def results(material: Material) -> Section:
             )
         )
     heads = "A head turns what the model says of a row into a cluster; 'posterior' takes the most probable component."
-    if len(metrics["heads"]) > 1:
+    if len(metrics.heads) > 1:
         heads += f" The clusters below are those of '{material.head}'."
-    terms = [element("dt", words.METRICS[name][0]) + element("dd", words.METRICS[name][1]) for name in known]
-    sides = metrics["elbo_parts"]
+    terms = [element("dt", metric.title) + element("dd", metric.explanation) for metric in known]
+    sides = metrics.elbo_parts
+    names = dict.fromkeys(name for parts_of_side in sides.values() for name in parts_of_side)
     bound = [
-        [name.replace("_", " "), number(sides["train"][name], 4), number(sides["test"][name], 4)]
-        for name in sides["train"]
+        [term_name(name), *(number(sides[side][name], 4) if name in sides[side] else "-" for side in ("train", "test"))]
+        for name in names
     ]
     parts += [
         paragraph(heads),
@@ -139,7 +141,7 @@ def results(material: Material) -> Section:
         details(
             "The evidence lower bound (ELBO) and its parts",
             table(
-                "Nats a row; the ELBO is the reconstruction less the others",
+                "Nats per row; the ELBO is the reconstruction less the other terms",
                 ["part", "training", "held out"],
                 bound,
             ),
@@ -155,51 +157,45 @@ def results(material: Material) -> Section:
 def again(material: Material) -> Section:
     """Return what was run, and the command that runs it again."""
     config = material.config
-    resolved, environment = config["resolved"], config["environment"]
-    data, threads = resolved["data"], environment["threads"]
+    requested, data, environment = config.requested, config.data, config.environment
     known: list[tuple[str, Any]] = [
-        ("data set", config["dataset"]),
-        ("preparation", data["preprocessing"]),
-        ("rows", f"{data['rows']['train']:,} for training, {data['rows']['test']:,} held out"),
-        ("labels", "used for scoring only" if data["labels"] else "none"),
-        ("fingerprint of the data", data["fingerprint"]),
-        ("model", f"{config['model']}, {resolved['n_parameters']:,} parameters"),
-        ("likelihood", resolved["model"].get("likelihood")),
-        ("initial clustering", config.get("init") or resolved["parts"].get("initializer")),
-        ("seed", config["seed"]),
+        ("data set", requested.dataset),
+        ("preparation", data.preprocessing),
+        ("rows", f"{data.rows.train:,} for training, {data.rows.test:,} held out"),
+        ("labels", "used for scoring only" if data.labels else "none"),
+        ("fingerprint of the data", data.fingerprint),
+        ("model", f"{requested.model}, {config.n_parameters:,} parameters"),
+        ("likelihood", config.likelihood),
+        ("initial clustering", config.initializer),
+        ("seed", requested.seed),
         (
             "time",
-            f"{number(material.metrics['seconds'])} s on {environment['device']}, threads: {threads}",
+            f"{number(material.metrics.seconds)} s on {environment.device}, threads: {environment.threads}",
         ),
-        (
-            "versions",
-            ", ".join(
-                f"{name} {environment[name]}" for name in ("deepmix", "torch", "numpy", "scikit-learn", "python")
-            ),
-        ),
-        ("platform", environment["platform"]),
-        ("git commit", environment.get("git_commit")),
+        ("versions", ", ".join(f"{name} {version}" for name, version in environment.versions.items())),
+        ("platform", environment.platform),
+        ("git commit", environment.git_commit),
     ]
-    options = [
-        (f"{part}.{name}", value)
-        for part, values in resolved.items()
-        if isinstance(values, dict) and part not in ("data", "parts")
-        for name, value in values.items()
-    ]
+    options = [(f"{part}.{name}", value) for part, values in config.resolved.items() for name, value in values.items()]
     parts = [
         paragraph(
             "This command repeats the run; with the same data, versions and number of threads it gives the same bits:"
         ),
-        code("Command", words.command(config)),
+        code("Command", words.command(requested)),
         described("What was run", known),
         details("Every option, as it was resolved", described("Options of the model and its parts", options)),
         details(
             "The whole config.json",
             paragraph("Saved to a file, this repeats the run too: deepmix train --config FILE"),
-            code("config.json", json.dumps(config, indent=2, ensure_ascii=False)),
+            code("config.json", json.dumps(config.to_json(), indent=2, ensure_ascii=False)),
         ),
     ]
     return Section("Run it again", join(parts))
+
+
+def term_name(name: str) -> str:
+    """Return what the report calls a term of the loss."""
+    return name.replace("_", " ")
 
 
 def code(name: str, text: str) -> Markup:

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from deepmix import runs
-from deepmix.errors import DeepmixError, UsageError, option
+from deepmix.data import write_atomically
+from deepmix.errors import UsageError
 from deepmix.maths import Array
+from deepmix.metrics import ACCURACY, METRICS, SILHOUETTE, Metric
 from deepmix.report import analysis, curves, sections, words
 from deepmix.report.clusters import caption, shade
 from deepmix.report.html import plots
 from deepmix.report.html.markup import Child, Markup, element, figure, fixed, join, number, paragraph, percent, table
 from deepmix.report.html.page import Section, page
 from deepmix.report.material import data_name
-from deepmix.report.writing import read_epochs
+from deepmix.runs import EpochRecord, Metrics, RunConfig
 
 STABLE_AGREEMENT = 0.9
-"""Share of rows on which two seeds must agree on average: below it one row in ten changes its cluster by chance."""
+"""Fraction of rows on which two seeds must agree on average: below it one row in ten changes its cluster by chance."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class SeedRun:
     """One of the runs."""
 
     seed: int
-    metrics: Mapping[str, Any]
-    epochs: Sequence[Mapping[str, Any]]
+    metrics: Metrics
+    epochs: Sequence[EpochRecord]
     cluster_N: Array
     """Clusters of the first head, all rows."""
 
@@ -40,52 +41,48 @@ class SeedRun:
 class SeedMaterial:
     """What the report of several seeds is made from."""
 
-    config: Mapping[str, Any]
-    """config.json of the first seed's run."""
+    config: RunConfig
+    """Of the first seed's run."""
     runs: Sequence[SeedRun]
 
     @property
     def head(self) -> str:
         """The head whose clusters are compared: the first."""
-        return str(self.config["heads"][0])
+        return self.config.requested.heads[0]
 
     @property
     def data(self) -> str:
         """The data set's name: a file's without its folder."""
-        return data_name(self.config)
+        return data_name(self.config.requested)
 
     @property
-    def heads(self) -> list[str]:
+    def heads(self) -> Sequence[str]:
         """The heads' names."""
-        return list(self.config["heads"])
+        return self.config.requested.heads
 
     @property
-    def metric(self) -> str:
+    def metric(self) -> Metric:
         """The main metric: the accuracy where there are labels."""
-        return "acc" if "acc" in words.known_metrics(self.runs[0].metrics) else "silhouette"
+        return ACCURACY if ACCURACY.name in self.runs[0].metrics.score_names() else SILHOUETTE
 
     @property
     def is_mixture(self) -> bool:
         """Whether the model has components of its own: only such start from an initial clustering."""
-        return "initial_labels" in self.runs[0].metrics
+        return self.runs[0].metrics.initial_labels is not None
 
-    @property
-    def baselines(self) -> list[Mapping[str, Any]]:
-        """The initial clustering's metrics on the held-out rows, of each seed; empty where there are none."""
-        return [
-            run.metrics["initial_labels"]["test"]
-            for run in self.runs
-            if "test" in run.metrics.get("initial_labels", {})
-        ]
+    def baseline_values(self, metric: Metric) -> list[float]:
+        """Return the initial clustering's metric on the held-out rows, of each seed that has it."""
+        values = [(run.metrics.baseline or {}).get(metric.name) for run in self.runs]
+        return [value for value in values if value is not None]
 
-    def values(self, head: str, metric: str) -> list[float]:
+    def values(self, head: str, metric: Metric) -> list[float]:
         """Return a head's metric on the held-out rows, of each seed that has it."""
-        values = [run.metrics["heads"][head]["test"].get(metric) for run in self.runs]
-        return [float(value) for value in values if value is not None]
+        values = [run.metrics.score(head, metric.name) for run in self.runs]
+        return [value for value in values if value is not None]
 
     @cached_property
     def agreement_SS(self) -> Array:
-        """Share of rows that two seeds put in matching clusters, (S, S)."""
+        """Fraction of the rows that two seeds put in matching clusters, (S, S)."""
         return analysis.pairwise_agreement([run.cluster_N for run in self.runs])
 
     @property
@@ -102,12 +99,7 @@ def seed_folders(path: Path) -> dict[int, runs.RunFolder]:
         DeepmixError: summary.json is damaged.
 
     """
-    try:
-        numbers = [int(seed) for seed in runs.read_json(path / runs.SUMMARY)["seeds"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise DeepmixError(
-            f"'{path / runs.SUMMARY}' is damaged ({error}); train again with {option('overwrite')}"
-        ) from error
+    numbers = runs.RunFolder(path).read(runs.Summary).seeds
     folders = {seed: runs.RunFolder(path / f"seed-{seed}") for seed in numbers}
     missing = [seed for seed, folder in folders.items() if not folder.has(runs.METRICS)]
     if missing:
@@ -126,23 +118,23 @@ def write_seeds(path: Path) -> None:
         DeepmixError: a file is missing or damaged.
 
     """
-    runs.write_atomically(path / runs.REPORT, render(collect(path)).encode())
+    write_atomically(path / runs.REPORT, render(collect(path)).encode())
 
 
 def collect(path: Path) -> SeedMaterial:
     """Return what the report of a folder of seeds is made from; raises what `write_seeds` raises."""
     folders = seed_folders(path)
-    config = next(iter(folders.values())).read_json(runs.CONFIG)
+    config = next(iter(folders.values())).read(RunConfig)
     done = []
     for seed, folder in folders.items():
-        cells = folder.read_table(runs.ASSIGNMENTS)[config["heads"][0]]
-        done.append(SeedRun(seed, folder.read_json(runs.METRICS), read_epochs(folder), np.array(cells, dtype=np.int64)))
+        cells = folder.read_table(runs.ASSIGNMENTS)[config.requested.heads[0]]
+        done.append(SeedRun(seed, folder.read(Metrics), folder.read_epochs(), np.array(cells, dtype=np.int64)))
     return SeedMaterial(config, done)
 
 
 def render(material: SeedMaterial) -> str:
     """Return the report of several seeds as an HTML document."""
-    clusters, model = material.config["resolved"]["size"]["components"], material.config["model"]
+    clusters, model = material.config.n_clusters, material.config.requested.model
     parts = (
         _cautions(material),
         _results(material),
@@ -156,26 +148,31 @@ def render(material: SeedMaterial) -> str:
 
 
 def _lead(material: SeedMaterial) -> Markup:
-    rows = material.config["resolved"]["data"]["rows"]
+    rows = material.config.data.rows
     opening = paragraph(
-        element("strong", material.config["model"]),
+        element("strong", material.config.requested.model),
         f" was trained {len(material.runs)} times on ",
         element("strong", material.data),
-        f" ({rows['train']:,} training and {rows['test']:,} held-out rows), each time from another seed. What differs "
+        f" ({rows.train:,} training and {rows.test:,} held-out rows), each time from another seed. What differs "
         "between these runs is chance.",
     )
     entries: list[sections.Fact] = []
     values = material.values(material.head, material.metric)
     if values:
         note = f"held-out rows, head '{material.head}'; mean ± standard deviation"
-        entries.append((words.METRICS[material.metric][0].capitalize(), _mean(values), note))
-    if material.baselines:
-        accuracies = [baseline["acc"] for baseline in material.baselines]
+        entries.append((capitalized(material.metric.title), _mean(values), note))
+    accuracies = material.baseline_values(ACCURACY)
+    if accuracies:
         entries.append(("Initial clustering", _mean(accuracies), "accuracy before the mixture was trained"))
     if len(material.runs) > 1:
         entries.append(("Agreement of two seeds", percent(material.mean_agreement), "of the rows, on average"))
-    entries.append(("ELBO", _mean([run.metrics["elbo"]["test"] for run in material.runs]), "nats a held-out row"))
+    entries.append(("ELBO", _mean([run.metrics.elbo["test"] for run in material.runs]), "nats per held-out row"))
     return join([opening, sections.facts(entries)])
+
+
+def capitalized(title: str) -> str:
+    """Return a title that begins with a capital letter."""
+    return title[:1].upper() + title[1:]
 
 
 def _mean(values: Sequence[float]) -> str:
@@ -190,15 +187,15 @@ def unstable(material: SeedMaterial) -> list[str]:
     """Return the warning that the clusters change with the seed, if they do."""
     if len(material.runs) < 2 or material.mean_agreement >= STABLE_AGREEMENT:
         return []
-    told = f"two seeds put only {percent(material.mean_agreement)} of the rows in matching clusters on average"
-    return [f"unstable over seeds: {told}"]
+    text = f"two seeds put only {percent(material.mean_agreement)} of the rows in matching clusters on average"
+    return [f"unstable over seeds: {text}"]
 
 
 def _cautions(material: SeedMaterial) -> Section:
     """Return the warning on the whole, then those of the runs, each with the seeds it is about."""
     seeds_by_warning: dict[str, list[str]] = {}
     for run in material.runs:
-        for warning in run.metrics["warnings"]:
+        for warning in run.metrics.warnings:
             seeds_by_warning.setdefault(warning, []).append(str(run.seed))
     single = [
         f"{warning} (seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)})"
@@ -208,44 +205,43 @@ def _cautions(material: SeedMaterial) -> Section:
 
 
 def _results(material: SeedMaterial) -> Section:
-    known, metric = words.known_metrics(material.runs[0].metrics), material.metric
+    metric = material.metric
+    known = [METRICS[name] for name in material.runs[0].metrics.score_names()]
     rows: list[list[Child]] = [
-        [f"head {head}", *(_mean(material.values(head, name)) for name in known)] for head in material.heads
+        [f"head {head}", *(_mean(material.values(head, one)) for one in known)] for head in material.heads
     ]
-    if material.baselines:
-        cells = [_mean([found[name] for found in material.baselines if name in found]) for name in known]
-        rows.append(["initial clustering alone", *cells])
-    header = ["clusters by", *(words.METRICS[name][0] for name in known)]
+    if any(material.baseline_values(one) for one in known):
+        rows.append(["initial clustering alone", *(_mean(material.baseline_values(one)) for one in known)])
+    header = ["clusters by", *(one.title for one in known)]
     listed = table("Held-out rows, mean ± standard deviation over seeds", header, rows)
     every = [
         [
             f"seed {run.seed}",
-            *(fixed(run.metrics["heads"][head]["test"].get(metric)) for head in material.heads),
-            number(run.metrics["elbo"]["test"], 4),
-            number(run.metrics["seconds"]),
+            *(fixed(run.metrics.score(head, metric.name)) for head in material.heads),
+            number(run.metrics.elbo["test"], 4),
+            number(run.metrics.seconds),
         ]
         for run in material.runs
     ]
-    name = words.METRICS[metric][0]
     header = ["run", *(f"head {head}" for head in material.heads), "ELBO", "seconds"]
-    single = table(f"Each seed's {name} on held-out rows", header, every)
+    single = table(f"Each seed's {metric.title} on held-out rows", header, every)
     return Section("Results over seeds", join([listed, element("div", _strips(material), single, class_="beside")]))
 
 
 def _strips(material: SeedMaterial) -> Markup | None:
     """Return the chart of every seed's main metric."""
-    metric, name = material.metric, words.METRICS[material.metric][0]
+    metric, name = material.metric, material.metric.title
     rows = [(head, material.values(head, metric)) for head in material.heads]
-    told = f"a dot is a seed's {name} on held-out rows, the stroke their mean"
-    if metric == "acc" and material.baselines:
-        rows.append(("initial", [found["acc"] for found in material.baselines]))
-        told += "; 'initial' is the initial clustering alone"
+    text = f"a dot is a seed's {name} on held-out rows, the stroke their mean"
+    if initial := material.baseline_values(metric):
+        rows.append(("initial", initial))
+        text += "; 'initial' is the initial clustering alone"
     rows = [(head, values) for head, values in rows if values]
     if not rows:
         return None
     described = "; ".join(f"{head} from {number(min(values))} to {number(max(values))}" for head, values in rows)
     title = f"Each seed's {name}"
-    return figure(plots.strips(title, f"{described}.", rows, name), caption(title, told))
+    return figure(plots.strips(title, f"{described}.", rows, name), caption(title, text))
 
 
 def _agreement(material: SeedMaterial) -> Section | None:
@@ -256,14 +252,14 @@ def _agreement(material: SeedMaterial) -> Section | None:
         [name, *(element("td", percent(float(share), 0), class_=shade(max(2 * share - 1, 0.0))) for share in shares)]
         for name, shares in zip(names, material.agreement_SS, strict=True)
     ]
-    told = paragraph(
+    text = paragraph(
         "Two seeds agree on a row if they put it in matching clusters, all clusters matched one to one. On average "
         f"they agree on {percent(material.mean_agreement)} of the rows, the worst pair on "
         f"{percent(float(material.agreement_SS.min()))}. Clusters that change with the seed are not much of a finding, "
         "however good each run looks."
     )
     title = f"Rows on which two seeds agree, head '{material.head}'"
-    return Section("Agreement of the seeds", join([told, table(title, ["run", *names], rows, class_="confusion")]))
+    return Section("Agreement of the seeds", join([text, table(title, ["run", *names], rows, class_="confusion")]))
 
 
 def _runs(material: SeedMaterial) -> Section:
@@ -271,17 +267,20 @@ def _runs(material: SeedMaterial) -> Section:
         element("li", element("a", f"Report of seed {run.seed}", href=f"seed-{run.seed}/{runs.REPORT}"))
         for run in material.runs
     ]
-    told = paragraph("Each run has a report of its own, with the map, the clusters and what they look like:")
-    return Section("Reports of the runs", join([told, element("ul", *links)]))
+    text = paragraph("Each run has a report of its own, with the map, the clusters and what they look like:")
+    return Section("Reports of the runs", join([text, element("ul", *links)]))
 
 
 def _again(material: SeedMaterial) -> Section:
-    environment = material.config["environment"]
-    told = paragraph(
+    environment = material.config.environment
+    text = paragraph(
         "This command repeats all runs; with the same data, versions and number of threads it gives the same bits:"
     )
-    command = sections.code("Command", words.command(material.config, seeds=len(material.runs)))
-    known = ", ".join(f"{name} {environment[name]}" for name in ("deepmix", "torch", "device", "threads"))
+    command = sections.code("Command", words.command(material.config.requested, seeds=len(material.runs)))
+    known = (
+        f"deepmix {environment.deepmix}, torch {environment.torch}, device {environment.device}, "
+        f"threads {environment.threads}"
+    )
     return Section(
-        "Run it again", join([told, command, paragraph(f"Ran with {known}; each run's report lists it all.")])
+        "Run it again", join([text, command, paragraph(f"Ran with {known}; each run's report lists it all.")])
     )

@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
-from typing import Any
 
 from deepmix.errors import plain, spell_stored
+from deepmix.metrics import ACCURACY, SILHOUETTE
 from deepmix.report.html.markup import fixed, percent
 from deepmix.report.material import Material
-
-METRICS = {
-    "acc": ("accuracy", "share of rows whose cluster stands for their label, clusters and labels matched one to one"),
-    "nmi": ("NMI", "normalised mutual information: what cluster and label tell of each other, 0 to 1"),
-    "ari": ("ARI", "adjusted Rand index: pairs of rows kept together or apart as the labels do; chance is 0, best 1"),
-    "homogeneity": ("homogeneity", "1 where each cluster holds rows of one label only"),
-    "completeness": ("completeness", "1 where all rows of a label are in one cluster"),
-    "v_measure": ("V-measure", "harmonic mean of homogeneity and completeness"),
-    "silhouette": ("silhouette", "how far clusters lie apart in the latent space, -1 to 1; needs no labels"),
-}
-"""The metrics of metrics.json: names for tables and what they mean."""
-
+from deepmix.runs import Requested
 
 ADVICE = {
     "collapsed components": (
@@ -51,7 +39,7 @@ ADVICE = {
 
 
 WORTH_A_WARNING = 0.01
-"""Share of the held-out rows that training may lose against its start before the report warns."""
+"""Fraction of the held-out rows that training may lose against its start before the report warns."""
 
 
 def advice(warning: str) -> tuple[str, str, str | None]:
@@ -64,76 +52,73 @@ def advice(warning: str) -> tuple[str, str, str | None]:
     return "About the data", f"{warning[:1].upper()}{warning[1:]}.", None
 
 
-def known_metrics(metrics: Mapping[str, Any]) -> list[str]:
-    """Return the names of the metrics a run has, in the order of METRICS."""
-    measured = next(iter(metrics["heads"].values()))["test"]
-    return [name for name in METRICS if name in measured]
-
-
 def outcome(material: Material) -> str:
     """Return in a sentence or two what the run achieved, beside what its start had achieved already."""
-    head = material.metrics["heads"][material.head]["test"]
-    if "acc" not in head:
-        told = "There are no labels to compare the clusters with, so nothing here says that they are the right ones. "
-        if head["silhouette"] is None:
-            return told + "The held-out rows lie in a single cluster."
-        apart = separation(head["silhouette"])
-        return told + f"In the latent space they lie {apart}: a silhouette of {fixed(head['silhouette'], 2)}."
+    accuracy, silhouette = (material.test.get(metric.name) for metric in (ACCURACY, SILHOUETTE))
+    if accuracy is None:
+        text = "There are no labels to compare the clusters with, so nothing here says that they are the right ones. "
+        if silhouette is None:
+            return text + "The held-out rows lie in a single cluster."
+        apart = separation(silhouette)
+        return text + f"In the latent space they lie {apart}: a silhouette of {fixed(silhouette, 2)}."
     n_test = int(material.test_N.sum())
-    told = f"{percent(head['acc'])} of the {n_test:,} held-out rows are in the cluster that stands for their label. "
-    if material.baseline is None:
-        return told
-    told += (
-        f"The initial clustering, from which training started, reaches {percent(material.baseline['acc'])} by itself: "
-    )
-    gained = rows_gained(material)
+    text = f"{percent(accuracy)} of the {n_test:,} held-out rows are in the cluster that stands for their label. "
+    start, gained = initial_accuracy(material), rows_gained(material)
+    if start is None or gained is None:
+        return text
+    text += f"The initial clustering, from which training started, reaches {percent(start)} by itself: "
     if gained == 0:
-        return told + "training neither gained nor lost a row against it."
+        return text + "training neither gained nor lost a row against it."
     rows = f"{abs(gained):,} row{'s' if abs(gained) > 1 else ''}"
-    return told + f"training {'gained' if gained > 0 else 'lost'} {rows} against it."
+    return text + f"training {'gained' if gained > 0 else 'lost'} {rows} against it."
 
 
-def rows_gained(material: Material) -> int:
-    """Return by how many held-out rows the accuracy exceeds the initial clustering's."""
-    assert material.baseline is not None
-    head = material.metrics["heads"][material.head]["test"]
-    return round((head["acc"] - material.baseline["acc"]) * int(material.test_N.sum()))
+def initial_accuracy(material: Material) -> float | None:
+    """Return the accuracy of the initial clustering on the held-out rows, where there is one."""
+    return None if material.baseline is None else material.baseline.get(ACCURACY.name)
+
+
+def rows_gained(material: Material) -> int | None:
+    """Return by how many held-out rows the accuracy exceeds the initial clustering's; None where there is no such."""
+    accuracy, start = material.test.get(ACCURACY.name), initial_accuracy(material)
+    if accuracy is None or start is None:
+        return None
+    return round((accuracy - start) * int(material.test_N.sum()))
 
 
 def worse_than_start(material: Material) -> list[str]:
     """Return the warning that training lost against the initial clustering, if it did by more than a trifle."""
-    if material.baseline is None:
-        return []
-    lost, n_test = -rows_gained(material), int(material.test_N.sum())
-    if lost <= WORTH_A_WARNING * n_test:
+    gained, n_test = rows_gained(material), int(material.test_N.sum())
+    if gained is None or -gained <= WORTH_A_WARNING * n_test:
         return []
     return [
-        f"worse than the start: {lost:,} fewer of {n_test:,} held-out rows are right than by the initial clustering"
+        f"worse than the start: {-gained:,} fewer of {n_test:,} held-out rows are right than by the initial clustering"
     ]
 
 
 def separation(silhouette: float) -> str:
     """Return what a silhouette means, by the steps of Kaufman and Rousseeuw (1990, table 4)."""
     steps = ((0.71, "far apart"), (0.51, "well apart"), (0.26, "weakly apart"))
-    return next((told for least, told in steps if silhouette >= least), "hardly apart")
+    return next((phrase for least, phrase in steps if silhouette >= least), "hardly apart")
 
 
-def command(config: Mapping[str, Any], seeds: int | None = None) -> str:
+def command(requested: Requested, seeds: int | None = None) -> str:
     """Return the command line that repeats a run, or a folder of runs."""
     words = ["deepmix", "train"]
-    for key in ("model", "prior", "posterior", "encoder", "decoder", "init"):
-        if config.get(key) is not None:
-            words += [f"--{key}", str(config[key])]
-    for head in config["heads"]:
-        words += ["--head", str(head)]
-    for key, flag in (("dataset", "--dataset"), ("label_column", "--label-column"), ("data_dir", "--data-dir")):
-        if config.get(key) is not None:
-            words += [flag, str(config[key])]
-    for key, value in config.get("settings", {}).items():
+    flags = ("model", "prior", "posterior", "encoder", "decoder", "init")
+    words += [
+        word for name in flags if (value := getattr(requested, name)) is not None for word in (f"--{name}", value)
+    ]
+    for head in requested.heads:
+        words += ["--head", head]
+    for name in ("dataset", "label_column", "data_dir"):
+        if (value := getattr(requested, name)) is not None:
+            words += [f"--{name.replace('_', '-')}", value]
+    for key, value in requested.settings.items():
         words += ["--set", f"{key}={value}"]
-    words += ["--seeds", str(seeds)] if seeds is not None else ["--seed", str(config["seed"])]
-    if config.get("device", "auto") != "auto":
-        words += ["--device", str(config["device"])]
+    words += ["--seeds", str(seeds)] if seeds is not None else ["--seed", str(requested.seed)]
+    if requested.device != "auto":
+        words += ["--device", requested.device]
     lines = [words[0] + " " + words[1]]
     for word in words[2:]:
         quoted = shlex.quote(word)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from deepmix import runs
 from deepmix.contracts import Model
-from deepmix.data import Split
-from deepmix.errors import DeepmixError, option
+from deepmix.data import Split, write_atomically
 from deepmix.maths import Array, Inference
 from deepmix.report import clusters as clusters_part, curves, looks, sections
 from deepmix.report.html.page import page
@@ -53,15 +50,15 @@ def write_report(
         split: the data it was trained on.
         model: trained.
         inferences: what the model says of the training and the test rows, by side.
-        clusters: those of the run's first head, by side.
-        with_umap: draw the latent map by UMAP too, which must be installed.
+        clusters: the clusters of the run's first head, by side.
+        with_umap: draw the latent map by UMAP too.
 
     Raises:
         DeepmixError: a file of the run is missing or damaged.
 
     """
     material = collect(folder, split, model, inferences, clusters, with_umap=with_umap)
-    runs.write_atomically(folder.path / runs.REPORT, render(material).encode())
+    write_atomically(folder.path / runs.REPORT, render(material).encode())
 
 
 def collect(
@@ -79,20 +76,20 @@ def collect(
     def joined(parts: Mapping[str, Array]) -> Array:
         return np.concatenate([parts["train"], parts["test"]])[order]
 
-    config = folder.read_json(runs.CONFIG)
-    shape = image_shape(split, from_file=config["resolved"]["parts"]["data"].startswith("deepmix."))
+    config = folder.read(runs.RunConfig)
+    shape = image_shape(split, from_file="data" not in config.parts)
     return Material(
         folder=str(folder.path),
         config=config,
-        metrics=folder.read_json(runs.METRICS),
-        epochs=read_epochs(folder),
+        metrics=folder.read(runs.Metrics),
+        epochs=folder.read_epochs(),
         x_ND=split.x,
         label_N=None if split.labels is None else np.array([label_text(label) for label in split.labels]),
         test_N=np.isin(np.arange(len(order)), split.test),
         cluster_N=joined(clusters),
         latent_NM=joined({side: inference.latent_NM for side, inference in inferences.items()}),
         log_q_NK=joined({side: inference.log_q_NK for side, inference in inferences.items()}),
-        generate=None if shape is None else _Generator(model, int(config["seed"])),
+        generate=None if shape is None else _Generator(model, config.requested.seed),
         undo=split.preparation.undo,
         columns=split.preparation.columns,
         image_shape=shape,
@@ -113,7 +110,7 @@ def render(material: Material) -> str:
         curves.training({"this run": material.epochs}, is_mixture=material.is_mixture),
         sections.again(material),
     )
-    title = f"{material.data}: {material.n_clusters} clusters by {material.config['model']}"
+    title = f"{material.data}: {material.n_clusters} clusters by {material.config.requested.model}"
     return page(title, sections.lead(material), [part for part in parts if part is not None])
 
 
@@ -143,17 +140,3 @@ class _Generator:
         device = next(self._model.parameters()).device
         generator = torch.Generator(device).manual_seed(self._seed)
         return np.asarray(self._model.sample(SHOWN, component, generator).cpu())
-
-
-def read_epochs(folder: runs.RunFolder) -> list[dict[str, Any]]:
-    """Return the lines of metrics.jsonl.
-
-    Raises:
-        DeepmixError: it is missing or damaged.
-
-    """
-    path = folder.path / runs.EPOCHS
-    try:
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise DeepmixError(f"'{path}' can't be read ({error}); train again with {option('overwrite')}") from error

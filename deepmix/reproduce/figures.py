@@ -68,7 +68,7 @@ def draw(
         The pictures written, and remarks on what could not be drawn.
 
     """
-    found: dict[Path, Panel] = {}
+    by_run: dict[Path, Panel] = {}
     for number, cell in enumerate(table.cells):
         for protocol in table.protocols:
             job = jobs.get((number, protocol.name))
@@ -76,8 +76,8 @@ def draw(
             if outcome is not None and outcome.results:
                 run = outcome.seed_folder(min(outcome.results))
                 head = protocol.heads.get(cell.spec.head, cell.spec.head)
-                found.setdefault(run, Panel(cell, protocol.name, head, run))
-    panels = list(found.values())
+                by_run.setdefault(run, Panel(cell, protocol.name, head, run))
+    panels = list(by_run.values())
     if not panels:
         return [], ["Nothing is drawn: there is no finished run."]
     drawings: dict[str, Callable[[Sequence[Panel], list[str]], Figure]] = {
@@ -149,20 +149,20 @@ def _generated(
     """Return (components, COLUMNS, D) generated rows; NaN where a component gives none."""
     n_rows = COLUMNS if run.model.n_components > 1 else COLUMNS * COLUMNS  # a VAE's rows belong to no cluster
     generator = torch.Generator(run.device).manual_seed(run.config.seed)
-    found, few = [], []
+    generated, few = [], []
     for component in components:
         rows = np.full((n_rows, run.n_features), np.nan, dtype=np.float32)
         x, _ = run.draw(n_rows, component, generator, least)
         rows[: len(x)] = x
         if len(x) < n_rows:
             few.append(f"{component} ({len(x)})")
-        found.append(run.preparation.undo(rows))
+        generated.append(run.preparation.undo(rows))
     if few:
         remarks.append(
             f"{title}: in {MAX_TRIALS} trials these components gave fewer than {n_rows} rows of that posterior: "
             f"{', '.join(few)}."
         )
-    return np.stack(found).reshape(-1, COLUMNS, run.n_features)
+    return np.stack(generated).reshape(-1, COLUMNS, run.n_features)
 
 
 def _by_class(run: LoadedRun) -> list[int]:
@@ -201,7 +201,7 @@ def _mosaics(pictures: Sequence[tuple[str, Array]]) -> Figure:
     """Draw blocks of square images, a block a title, a cluster a row, a pixel of white between."""
     side = int(np.sqrt(pictures[0][1].shape[-1]))
     if side * side != pictures[0][1].shape[-1]:
-        raise DeepmixError(f"rows of {pictures[0][1].shape[-1]} columns are no square images")
+        raise DeepmixError(f"rows of {pictures[0][1].shape[-1]} columns are not square images")
     across = 2
     down = -(-len(pictures) // across)
     heights = [max(len(block) for _, block in pictures[i : i + across]) for i in range(0, len(pictures), across)]

@@ -1,11 +1,11 @@
-"""Cells as run folders: what a cell's configuration is, doing or reusing its runs, reading its figures off them."""
+"""Cells as run folders: what a cell's configuration is, doing or reusing its runs, reading its figures from them."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from deepmix.experiment import (
     Experiment,
     ExperimentConfig,
     build_model,
+    describe,
+    is_same_run,
     prepare_experiment,
-    resolved_options,
     run_experiment,
 )
 from deepmix.report import forgiven, write_report
@@ -31,9 +32,6 @@ QUICK_EPOCHS = 2
 """Epochs of each stage with --quick: enough to see that a table runs, and no more."""
 
 
-CLUSTER_MEASURES = ("acc", "nmi", "ari", "homogeneity", "completeness", "v_measure")
-
-
 PERCENT = 100.0
 
 
@@ -41,12 +39,40 @@ OWN_SETTINGS = ("data.download",)
 """Settings of ours that change no result."""
 
 
-LOWER_IS_BETTER = ("knn_3", "knn_5", "knn_10", "ten_epochs", "n_parameters")
+@dataclass(frozen=True)
+class RunFigure:
+    """A figure of a whole run that a table may have; that of a head's clusters is a metric of `deepmix.metrics`."""
+
+    read: Callable[[Path, runs.Metrics], float | None]
+    """Returns it in the papers' unit, from the run's folder and its metrics."""
+    is_count: bool = False
+
+
+def _ten_epochs(path: Path, results: runs.Metrics) -> float:
+    """Return the seconds that ten epochs of training take."""
+    rows = runs.RunFolder(path).read_epochs()
+    return 10.0 * float(np.mean([row.seconds for row in rows if row.stage == "train"]))
+
+
+def _knn_error(k: int) -> Callable[[Path, runs.Metrics], float | None]:
+    def read(path: Path, results: runs.Metrics) -> float | None:
+        error = (results.knn_error or {}).get(str(k))
+        return None if error is None else PERCENT * error
+
+    return read
+
+
+RUN_FIGURES: dict[str, RunFigure] = {
+    "n_parameters": RunFigure(lambda path, results: float(results.n_parameters), is_count=True),
+    "ten_epochs": RunFigure(_ten_epochs),
+    **{f"knn_{k}": RunFigure(_knn_error(k)) for k in metrics.NEIGHBOUR_COUNTS},
+}
+"""By the names that the papers' tables use; the lower, the better."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run with all its seeds, which one or more cells read their figures off."""
+    """A run with all its seeds; one or more cells read their figures from it."""
 
     config: ExperimentConfig
     protocol: Protocol
@@ -69,8 +95,8 @@ class Outcome:
 
     folder: Path
     options: dict[str, Any]
-    results: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """metrics.json by seed."""
+    results: dict[int, runs.Metrics] = field(default_factory=dict)
+    """By seed."""
     failures: dict[int, str] = field(default_factory=dict)
     gap: str = ""
     """Why there is nothing: a part that is not installed, data that are not there."""
@@ -160,17 +186,17 @@ def run_job(
         outcome.gap = str(error)
         return outcome
     model = build_model(prepared.parts, prepared.split, prepared.n_components, prepared.config.seed)
-    resolved = _comparable(resolved_options(prepared, model))
+    wanted = describe(prepared, model)
     for seed in seeds:
         one = dataclasses.replace(prepared, config=dataclasses.replace(prepared.config, seed=seed))
         folder = outcome.seed_folder(seed)
-        finished = _finished(folder, resolved, trace=job.trace)
+        finished = _finished(folder, wanted, trace=job.trace)
         if finished is not None:
             outcome.results[seed] = finished
             continue
         say(f"{job.key}, seed {seed}")
         try:
-            outcome.results[seed] = _run(one, folder, resolved, reporter(), trace=job.trace)
+            outcome.results[seed] = _run(one, folder, wanted, reporter(), trace=job.trace)
         except OSError:
             raise
         except Exception as error:  # whatever stops one cell must not stop the table
@@ -180,47 +206,37 @@ def run_job(
     return outcome
 
 
-def _finished(path: Path, resolved: Any, *, trace: bool) -> dict[str, Any] | None:
-    """Return metrics.json of a run that is finished and was made of these data with these options."""
+def _finished(path: Path, wanted: runs.RunConfig, *, trace: bool) -> runs.Metrics | None:
+    """Return the metrics of a run that is finished and was made of these data with these parts and options."""
     folder = runs.RunFolder(path)
-    if not _is_same(folder, resolved) or (trace and not trace_path(path).is_file()):
+    if not _is_same(folder, wanted) or (trace and not trace_path(path).is_file()):
         return None
     try:
-        results: dict[str, Any] = folder.read_json(runs.METRICS)
+        return folder.read(runs.Metrics)
     except DeepmixError:  # missing, or damaged: it is done again
         return None
-    return results
 
 
-def _comparable(resolved: Any) -> Any:
-    """Return a run's resolved options as config.json has them, without those that change no result."""
-    read = json.loads(json.dumps(resolved))
-    for key in OWN_SETTINGS:
-        part, name = key.split(".")
-        read[part].pop(name, None)
-    return read
-
-
-def _is_same(folder: runs.RunFolder, resolved: Any) -> bool:
-    """Whether the run is of these data and options, defaults included: they differ between versions of deepmix."""
+def _is_same(folder: runs.RunFolder, wanted: runs.RunConfig) -> bool:
+    """Whether the run in a folder is the wanted one, defaults included: they differ between versions of deepmix."""
     try:
-        return bool(_comparable(folder.read_json(runs.CONFIG)["resolved"]) == resolved)
-    except (DeepmixError, AttributeError, KeyError, TypeError):
+        return is_same_run(folder.read(runs.RunConfig), wanted, OWN_SETTINGS)
+    except DeepmixError:
         return False
 
 
 def _can_resume(folder: runs.RunFolder) -> bool:
     """Whether a run was begun and its checkpoint can be read."""
     try:
-        folder.read_tensors(runs.CHECKPOINT)
+        folder.read_weights(runs.CheckpointMeta)
     except DeepmixError:
         return False
     return not folder.has(runs.METRICS)
 
 
-def _run(prepared: Experiment, path: Path, resolved: Any, reporter: Any, *, trace: bool) -> dict[str, Any]:
+def _run(prepared: Experiment, path: Path, wanted: runs.RunConfig, reporter: Any, *, trace: bool) -> runs.Metrics:
     folder = runs.RunFolder(path)
-    resume = _is_same(folder, resolved) and _can_resume(folder)
+    resume = _is_same(folder, wanted) and _can_resume(folder)
     if not resume:
         folder = runs.RunFolder.create(path, overwrite=True)
         trace_path(path).unlink(missing_ok=True)
@@ -236,29 +252,38 @@ def _run(prepared: Experiment, path: Path, resolved: Any, reporter: Any, *, trac
         reporter.close()
 
 
-def measure(name: str, head: str, side: str, path: Path, results: Mapping[str, Any]) -> float:
+def measure(name: str, head: str, side: str, path: Path, results: runs.Metrics) -> float:
     """Return one figure of a finished run, in the papers' unit.
 
     Raises:
         KeyError: the run does not have it.
 
     """
-    if name == "n_parameters":
-        return float(results["n_parameters"])
-    if name == "ten_epochs":
-        lines = [json.loads(line) for line in (path / runs.EPOCHS).read_text("utf-8").splitlines()]
-        return 10.0 * float(np.mean([line["seconds"] for line in lines if line["stage"] == "train"]))
-    if name.startswith("knn_"):
-        return PERCENT * float(results["knn_error"][name.removeprefix("knn_")])
+    if name in RUN_FIGURES:
+        figure = RUN_FIGURES[name].read(path, results)
+        if figure is None:
+            raise KeyError(name)
+        return figure
     if side == "all":
         table = runs.RunFolder(path).read_table(runs.ASSIGNMENTS)
-        return PERCENT * metrics.against_labels(np.array(table["label"]), np.array(table[head]))[name]
-    return PERCENT * float(results["heads"][head][side][name])
+        scores = metrics.measure(metrics.Clustering(np.array(table[head], dtype=np.int64), np.array(table["label"])))
+    else:
+        scores = dict(results.heads[head][side].scores)
+    value = scores[name]
+    if value is None:
+        raise KeyError(name)
+    return PERCENT * value
 
 
-def initial(name: str, side: str, results: Mapping[str, Any]) -> float | None:
+def initial(name: str, side: str, results: runs.Metrics) -> float | None:
     """Return how good the initial clustering alone is, by the same measure, in the papers' unit."""
-    if name not in CLUSTER_MEASURES:
-        return None
-    value = results.get("initial_labels", {}).get(side, {}).get(name)
-    return None if value is None else PERCENT * float(value)
+    scores = {} if results.initial_labels is None else results.initial_labels.side(side)
+    value = scores.get(name)
+    return None if value is None else PERCENT * value
+
+
+def best_of(name: str) -> Callable[[list[float]], float]:
+    """Return the function that picks the best value of a figure."""
+    if name in RUN_FIGURES:
+        return min
+    return metrics.METRICS[name].best if name in metrics.METRICS else max

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from deepmix.reproduce.jobs import RUN_FIGURES
 from deepmix.reproduce.published import OURS, PAPER
 
 NAMES = {PAPER: "papers' protocol", OURS: "our defaults"}
-
-
-UNITS = {"ten_epochs": "seconds", "n_parameters": "count"}
 
 
 QUICK_WARNING = "Made with --quick: two epochs a stage. These figures say that the table runs, and nothing else."
@@ -70,12 +68,12 @@ def _other_heads(cells: Sequence[Mapping[str, Any]], protocols: Sequence[str]) -
             cell["column"],
             NAMES[name],
             f"{cell[name]['head']}: {_spread(cell[name])}",
-            f"{head}: {_spread(found)}",
+            f"{head}: {_spread(figures)}",
         ]
         for cell in cells
         for name in protocols
-        for head, found in cell[name].get("also", {}).items()
-        if cell["measure"] == "acc" and found["best"] is not None
+        for head, figures in cell[name].get("also", {}).items()
+        if cell["measure"] == "acc" and figures["best"] is not None
     ]
     if not rows:
         return []
@@ -83,14 +81,14 @@ def _other_heads(cells: Sequence[Mapping[str, Any]], protocols: Sequence[str]) -
     return ["", "## The GMM's two starts, accuracy", "", _row(heading), _row(["---"] * 5), *map(_row, rows)]
 
 
-def _spread(found: Mapping[str, Any]) -> str:
-    return f"{found['best']:.2f}, {_mean(found, 'acc')}"
+def _spread(figures: Mapping[str, Any]) -> str:
+    return f"{figures['best']:.2f}, {_mean(figures, 'acc')}"
 
 
-def _mean(found: Mapping[str, Any], measure: str) -> str:
+def _mean(figures: Mapping[str, Any], measure: str) -> str:
     """Return mean and deviation; one run has none."""
-    mean = _number(found["mean"], measure)
-    return mean if found["std"] is None or measure == "n_parameters" else f"{mean} ± {found['std']:.2f}"
+    mean = _number(figures["mean"], measure)
+    return mean if figures["std"] is None or _digits(measure) == 0 else f"{mean} ± {figures['std']:.2f}"
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -101,7 +99,8 @@ def _measure(cell: Mapping[str, Any]) -> str:
     name = cell["measure"].replace("_", " ")
     if name.startswith("knn"):
         return "error"
-    return f"{name} ({cell['side']})" if cell["side"] != "test" and cell["measure"] not in UNITS else name
+    of_the_run = cell["measure"] in RUN_FIGURES
+    return f"{name} ({cell['side']})" if cell["side"] != "test" and not of_the_run else name
 
 
 def _paper(cell: Mapping[str, Any]) -> str:
@@ -117,18 +116,23 @@ def _paper(cell: Mapping[str, Any]) -> str:
 def _number(value: float | None, measure: str) -> str:
     if value is None:
         return "-"
-    return f"{value:,.0f}" if measure == "n_parameters" else f"{value:.2f}"
+    return f"{value:,.0f}" if _digits(measure) == 0 else f"{value:.2f}"
 
 
-def _ours(found: Mapping[str, Any], measure: str, n_seeds: int) -> list[str]:
+def _digits(measure: str) -> int:
+    """Return how many decimals a figure has; a count has none."""
+    return 0 if measure in RUN_FIGURES and RUN_FIGURES[measure].is_count else 2
+
+
+def _ours(figures: Mapping[str, Any], measure: str, n_seeds: int) -> list[str]:
     """Return the four cells of one protocol."""
-    if found.get("best") is None:
-        return ["failed" if found.get("failures") else "-", "-", "-", "-"]
-    best, mean = _number(found["best"], measure), _mean(found, measure)
-    few = f" ({len(found['values'])})" if len(found["values"]) != n_seeds else ""
-    initial = found["initial_labels"]
+    if figures.get("best") is None:
+        return ["failed" if figures.get("failures") else "-", "-", "-", "-"]
+    best, mean = _number(figures["best"], measure), _mean(figures, measure)
+    few = f" ({len(figures['values'])})" if len(figures["values"]) != n_seeds else ""
+    initial = figures["initial_labels"]
     baselines = "-" if initial["test"] is None else f"{initial['train']:.2f} / {initial['test']:.2f}"
-    return [best, f"{mean}{few}", baselines, f"{found['seconds']:.1f}"]
+    return [best, f"{mean}{few}", baselines, f"{figures['seconds']:.1f}"]
 
 
 def _collect(cells: Sequence[Mapping[str, Any]], protocols: Sequence[str]) -> dict[str, list[str]]:
@@ -137,9 +141,9 @@ def _collect(cells: Sequence[Mapping[str, Any]], protocols: Sequence[str]) -> di
     for cell in cells:
         place = f"{cell['row']}, {cell['column']}"
         for name in protocols:
-            found = cell[name]
-            texts = [f"failed, seed {seed}: {text}" for seed, text in found.get("failures", {}).items()]
-            for text in (found.get("gap"), *texts):
+            figures = cell[name]
+            texts = [f"failed, seed {seed}: {text}" for seed, text in figures.get("failures", {}).items()]
+            for text in (figures.get("gap"), *texts):
                 if text and place not in reasons.setdefault(text, []):
                     reasons[text].append(place)
     everywhere = len({(cell["row"], cell["column"]) for cell in cells})

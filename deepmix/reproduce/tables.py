@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from deepmix import metrics, runs
+from deepmix.data import write_atomically
 from deepmix.errors import UsageError, option
 from deepmix.experiment import check_dataset
 from deepmix.reproduce import markdown
-from deepmix.reproduce.jobs import LOWER_IS_BETTER, Job, Outcome, find_gap, initial, job_of, measure, run_job
+from deepmix.reproduce.jobs import Job, Outcome, best_of, find_gap, initial, job_of, measure, run_job
 from deepmix.reproduce.published import Cell, Protocol, Spec, Table, load_table, select
 
 CELLS = "cells"
@@ -103,7 +104,7 @@ def reproduce(
     Args:
         request: what to do.
         reporter: makes the one each run is reported to.
-        say: told what is being done.
+        say: prints what is being done.
 
     Returns:
         What the table's JSON holds, and the files written.
@@ -156,8 +157,8 @@ def _write(
     content["pictures"] = [path.name for path in pictures]
     content["remarks"] = remarks
     paths = [request.out / f"{request.stem}.md", request.out / f"{request.stem}.json"]
-    runs.write_atomically(paths[0], markdown.render(content).encode())
-    runs.write_atomically(paths[1], (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+    write_atomically(paths[0], markdown.render(content).encode())
+    write_atomically(paths[1], (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
     return content, [*paths, *pictures]
 
 
@@ -180,7 +181,7 @@ def assemble(table: Table, request: Request, plan: Plan, outcomes: dict[str, Out
         place = {"row": cell.row, "column": cell.column, "measure": cell.measure, "side": cell.spec.side}
         cells.append({**place, "dataset": cell.spec.dataset, "model": cell.spec.model, "paper": paper, **ours})
     environments = [
-        runs.read_json(o.seed_folder(seed) / runs.CONFIG)["environment"]
+        runs.to_plain(runs.RunFolder(o.seed_folder(seed)).read(runs.RunConfig).environment)
         for o in outcomes.values()
         for seed in o.results
     ]
@@ -220,14 +221,14 @@ def _measured(cell: Cell, protocol: Protocol, outcome: Outcome, out: Path) -> di
     head = protocol.heads.get(cell.spec.head, cell.spec.head)
     spread, gap = _over_seeds(cell, head, outcome)
     baselines = {
-        side: metrics.spread([initial(cell.measure, side, results) for results in outcome.results.values()])["mean"]
+        side: metrics.spread([initial(cell.measure, side, results) for results in outcome.results.values()]).mean
         for side in ("train", "test")
     }
     return {
         **spread,
         "also": {other: _over_seeds(cell, other, outcome)[0] for other in protocol.also.get(cell.spec.head, ())},
         "initial_labels": baselines,
-        "seconds": metrics.spread([results["seconds"] for results in outcome.results.values()])["mean"],
+        "seconds": metrics.spread([results.seconds for results in outcome.results.values()]).mean,
         "head": head,
         "folder": outcome.folder.relative_to(out).as_posix(),
         "failures": {str(seed): text for seed, text in outcome.failures.items()},
@@ -244,6 +245,5 @@ def _over_seeds(cell: Cell, head: str, outcome: Outcome) -> tuple[dict[str, Any]
             values[str(seed)] = measure(cell.measure, head, cell.spec.side, outcome.seed_folder(seed), results)
         except KeyError:
             gap = f"runs of this deepmix do not record {cell.measure} (or the data have no labels)"
-    best = min if cell.measure in LOWER_IS_BETTER else max
-    spread = metrics.spread(list(values.values()), best=best)
-    return {"best": spread["best"], "mean": spread["mean"], "std": spread["std"], "values": values}, gap
+    spread = metrics.spread(list(values.values()), best=best_of(cell.measure))
+    return {"best": spread.best, "mean": spread.mean, "std": spread.std, "values": values}, gap

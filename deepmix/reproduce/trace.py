@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -12,6 +11,7 @@ from deepmix import metrics
 from deepmix.contracts import Batch, Model
 from deepmix.data import Rows
 from deepmix.experiment import Experiment, Watch
+from deepmix.runs import EpochRecord
 from deepmix.training import EVALUATION_ROWS
 
 
@@ -30,17 +30,17 @@ def tracer(prepared: Experiment, run: Path) -> Watch:
     """Return what scores the test rows' most probable components after each epoch of training."""
     rows = Rows(prepared.split.x, prepared.split.test, prepared.device)
 
-    def watch(model: Model, stage: str, row: dict[str, Any]) -> None:
+    def watch(model: Model, stage: str, row: EpochRecord) -> None:
         if stage != "train" or prepared.split.labels is None:
             return
         was_training = model.training
         model.eval()
         with torch.no_grad():
-            found = [model.infer(Batch(x_ND))[0].argmax(-1) for x_ND in rows.in_order(EVALUATION_ROWS)]
+            predicted = [model.infer(Batch(x_ND))[0].argmax(-1) for x_ND in rows.in_order(EVALUATION_ROWS)]
         model.train(was_training)
         labels = prepared.split.labels[prepared.split.test]
-        accuracy = metrics.clustering_accuracy(labels, torch.cat(found).cpu().numpy())
+        accuracy = metrics.clustering_accuracy(labels, torch.cat(predicted).cpu().numpy())
         with trace_path(run).open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps({"epoch": row["epoch"], "acc": accuracy}) + "\n")
+            lines.write(json.dumps({"epoch": row.epoch, "acc": accuracy}) + "\n")
 
     return watch

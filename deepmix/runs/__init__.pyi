@@ -1,4 +1,4 @@
-from .atomic import read_json as read_json, write_atomically as write_atomically
+from .conversion import BEFORE as BEFORE, MisfitError as MisfitError, from_plain as from_plain, to_plain as to_plain
 from .folder import RunFolder as RunFolder
 from .kept import keep_inference as keep_inference
 from .names import (
@@ -14,4 +14,29 @@ from .names import (
     SUMMARY as SUMMARY,
 )
 from .ownership import delete_checkpoint as delete_checkpoint, fresh_path as fresh_path
+from .records import (
+    ADDED_KEYS as ADDED_KEYS,
+    FORMAT as FORMAT,
+    CheckpointMeta as CheckpointMeta,
+    DataRecord as DataRecord,
+    Environment as Environment,
+    EpochRecord as EpochRecord,
+    Evaluation as Evaluation,
+    HeadFigures as HeadFigures,
+    InferenceHeader as InferenceHeader,
+    InitialLabels as InitialLabels,
+    Metrics as Metrics,
+    ModelHeader as ModelHeader,
+    PartRecord as PartRecord,
+    Requested as Requested,
+    RowCounts as RowCounts,
+    RunConfig as RunConfig,
+    Scores as Scores,
+    Summary as Summary,
+    check_format as check_format,
+    damaged as damaged,
+    is_config as is_config,
+    over_seeds as over_seeds,
+    summarize as summarize,
+)
 from .store import MemoryRun as MemoryRun, RunStore as RunStore, copy_run as copy_run

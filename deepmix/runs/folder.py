@@ -13,10 +13,11 @@ from typing import Any, final
 import safetensors.torch
 from torch import Tensor
 
+from deepmix.data import PART, write_atomically, writing_beside
 from deepmix.errors import DeepmixError, UsageError, option
 from deepmix.runs import ownership
-from deepmix.runs.atomic import read_json, write_atomically, writing_beside
-from deepmix.runs.names import CONFIG, EPOCHS, PART, SUMMARY
+from deepmix.runs.json_files import read_json
+from deepmix.runs.names import CONFIG, EPOCHS, SUMMARY
 from deepmix.runs.store import RunStore
 
 
@@ -108,8 +109,8 @@ class RunFolder(RunStore):
         """
         return read_json(self.path / name)
 
-    def append_epoch(self, row: Mapping[str, Any]) -> None:
-        """Add an epoch's line to metrics.jsonl."""
+    def append_line(self, row: Mapping[str, Any]) -> None:
+        """Add a line to metrics.jsonl."""
         with self._writing(EPOCHS) as path, path.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(row) + "\n")
 
@@ -119,7 +120,7 @@ class RunFolder(RunStore):
             lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
             write_atomically(path, "".join(lines[:n_lines]).encode())
 
-    def read_epochs(self) -> list[dict[str, Any]]:
+    def read_lines(self) -> list[Any]:
         """Read metrics.jsonl.
 
         Raises:

@@ -37,7 +37,3 @@ SEEDS_FILES = (SUMMARY, REPORT)
 
 SEED_FOLDER = r"seed-\d+"
 """What the run folders in a folder of seeds are called, as a regular expression."""
-
-
-PART = ".part"
-"""Ends the name of a file while it is being written; a process killed then leaves it behind."""

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from deepmix.data import PART
 from deepmix.errors import DeepmixError, UsageError, option
-from deepmix.runs.atomic import read_json
-from deepmix.runs.names import CHECKPOINT, CONFIG, NEIGHBOURS, PART, RUN_FILES, SEED_FOLDER, SEEDS_FILES, SUMMARY
+from deepmix.runs.json_files import read_json
+from deepmix.runs.names import CHECKPOINT, CONFIG, NEIGHBOURS, RUN_FILES, SEED_FOLDER, SEEDS_FILES, SUMMARY
 
 
 def check_replaceable(path: Path) -> Path:
@@ -110,7 +111,8 @@ def _moving(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UsageError(
-            f"'{path}' is not overwritten, because it can't be moved aside ({error.strerror}); choose another --out"
+            f"'{path}' is not overwritten, because it can't be moved aside ({error.strerror}); "
+            f"choose another {option('out')}"
         ) from error
 
 

@@ -7,11 +7,14 @@ import copy
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 from torch import Tensor
 
-from deepmix.runs.names import ASSIGNMENTS, CHECKPOINT, CONFIG, INFERENCE, METRICS, MODEL
+from deepmix.runs.names import ASSIGNMENTS, CHECKPOINT, CONFIG, EPOCHS, INFERENCE, METRICS, MODEL
+from deepmix.runs.records import EpochRecord, Record
+
+R = TypeVar("R", bound=Record)
 
 
 class RunStore(abc.ABC):
@@ -33,15 +36,15 @@ class RunStore(abc.ABC):
         """Read a JSON file; raises DeepmixError where it is missing or damaged."""
 
     @abc.abstractmethod
-    def append_epoch(self, row: Mapping[str, Any]) -> None:
-        """Add an epoch's line to metrics.jsonl."""
+    def append_line(self, row: Mapping[str, Any]) -> None:
+        """Add a line to metrics.jsonl."""
 
     @abc.abstractmethod
     def keep_epochs(self, n_lines: int) -> None:
         """Cut metrics.jsonl after its first `n_lines` whole lines (those a checkpoint knows of)."""
 
     @abc.abstractmethod
-    def read_epochs(self) -> list[dict[str, Any]]:
+    def read_lines(self) -> list[Any]:
         """Read metrics.jsonl; raises DeepmixError where it is missing or damaged."""
 
     @abc.abstractmethod
@@ -60,6 +63,32 @@ class RunStore(abc.ABC):
     def read_table(self, name: str) -> dict[str, list[str]]:
         """Read a CSV file's columns; raises DeepmixError where it is missing or damaged."""
 
+    def write(self, record: Record) -> None:
+        """Write a record's JSON file."""
+        self.write_json(str(record.FILE), record.to_json())
+
+    def read(self, kind: type[R]) -> R:
+        """Read a record's JSON file; raises DeepmixError where it is missing, damaged or of a newer format."""
+        return kind.from_json(self.read_json(str(kind.FILE)), str(self.path / kind.FILE))
+
+    def append_epoch(self, record: EpochRecord) -> None:
+        """Add an epoch's line to metrics.jsonl."""
+        self.append_line(record.to_json())
+
+    def read_epochs(self) -> list[EpochRecord]:
+        """Read metrics.jsonl; raises DeepmixError where it is missing or damaged."""
+        where = str(self.path / EPOCHS)
+        return [EpochRecord.from_json(line, f"{where}, line {i}") for i, line in enumerate(self.read_lines(), start=1)]
+
+    def write_weights(self, header: Record, tensors: Mapping[str, Tensor]) -> None:
+        """Write the safetensors file that a record is the header of."""
+        self.write_tensors(header.FILE, tensors, header.to_json())
+
+    def read_weights(self, kind: type[R]) -> tuple[dict[str, Tensor], R]:
+        """Read a safetensors file and its header; raises DeepmixError where it is missing or damaged."""
+        tensors, meta = self.read_tensors(kind.FILE)
+        return tensors, kind.from_json(meta, str(self.path / kind.FILE))
+
 
 @final
 class MemoryRun(RunStore):
@@ -77,27 +106,27 @@ class MemoryRun(RunStore):
         return name in self._json or name in self._tensors or name in self._tables
 
     def write_json(self, name: str, value: Any) -> None:
-        """Keep what the JSON file would hold."""
+        """Store what the JSON file would hold."""
         self._json[name] = json.loads(json.dumps(value, allow_nan=False))
 
     def read_json(self, name: str) -> Any:
         """Return it."""
         return copy.deepcopy(self._json[name])
 
-    def append_epoch(self, row: Mapping[str, Any]) -> None:
-        """Keep it."""
+    def append_line(self, row: Mapping[str, Any]) -> None:
+        """Keep the line."""
         self._epochs.append(dict(row))
 
     def keep_epochs(self, n_lines: int) -> None:
         """Keep the first lines only."""
         del self._epochs[n_lines:]
 
-    def read_epochs(self) -> list[dict[str, Any]]:
-        """Return them."""
+    def read_lines(self) -> list[Any]:
+        """Return the lines."""
         return copy.deepcopy(self._epochs)
 
     def write_tensors(self, name: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-        """Keep a copy; a checkpoint is passed over."""
+        """Keep a copy; a checkpoint is left out."""
         if name != CHECKPOINT:
             self._tensors[name] = ({key: value.detach().cpu().clone() for key, value in tensors.items()}, dict(meta))
 
@@ -120,8 +149,8 @@ class MemoryRun(RunStore):
 def copy_run(source: RunStore, target: RunStore) -> None:
     """Write a finished run to another store, without its checkpoint."""
     target.write_json(CONFIG, source.read_json(CONFIG))
-    for row in source.read_epochs():
-        target.append_epoch(row)
+    for row in source.read_lines():
+        target.append_line(row)
     for name in (MODEL, INFERENCE):
         target.write_tensors(name, *source.read_tensors(name))
     table = source.read_table(ASSIGNMENTS)

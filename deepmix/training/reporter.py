@@ -1,17 +1,19 @@
-"""Who hears how a run goes."""
+"""What a run reports its progress to."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
+
+from deepmix.runs import EpochRecord
 
 
 class Reporter(Protocol):
-    """Who is told how a run goes."""
+    """What a run reports its progress to."""
 
     def start(self, stage: str, n_epochs: int) -> None:
         """A stage begins; 0 epochs where their number is not known."""
 
-    def epoch(self, stage: str, row: dict[str, Any]) -> None:
+    def epoch(self, stage: str, row: EpochRecord) -> None:
         """An epoch ended; `row` is its line of metrics.jsonl."""
 
     def note(self, text: str) -> None:
@@ -24,7 +26,7 @@ class SilentReporter:
     def start(self, stage: str, n_epochs: int) -> None:
         """Ignore the start of a stage."""
 
-    def epoch(self, stage: str, row: dict[str, Any]) -> None:
+    def epoch(self, stage: str, row: EpochRecord) -> None:
         """Ignore an epoch."""
 
     def note(self, text: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +18,7 @@ from deepmix.data import Rows
 from deepmix.errors import DeepmixError, option
 from deepmix.maths import Array
 from deepmix.models import ObjectiveOptions
-from deepmix.runs import CHECKPOINT, NEIGHBOURS, RunStore
+from deepmix.runs import CHECKPOINT, NEIGHBOURS, CheckpointMeta, EpochRecord, RunStore
 from deepmix.training.diagnosis import components_in_use, diverged
 from deepmix.training.passes import EVALUATION_ROWS, autocast
 from deepmix.training.reporter import Reporter
@@ -97,10 +96,11 @@ class Trainer:
             row = self._run_epoch(n_epochs)
             self.epoch += 1
             self.n_lines += 1
-            if not math.isfinite(row["elbo"]):
+            if not math.isfinite(row.elbo):
                 raise diverged(f"in epoch {self.epoch} ({self.stage})")
             if self.stage == "train":
-                self._watch_objective(row["objective"], n_epochs)
+                assert row.objective is not None
+                self._watch_objective(row.objective, n_epochs)
             self.folder.append_epoch(row)
             if time.perf_counter() - self.saved > CHECKPOINT_SECONDS:
                 self.save()
@@ -123,7 +123,7 @@ class Trainer:
             "train", objective.beta_at(epoch, n_epochs), objective.anchor, hold=epoch < objective.hold * n_epochs
         )
 
-    def _run_epoch(self, n_epochs: int) -> dict[str, Any]:
+    def _run_epoch(self, n_epochs: int) -> EpochRecord:
         started = time.perf_counter()
         device = self.rows.device
         generator = torch.Generator(device).manual_seed(epoch_seed(self.seed, self.stage, self.epoch))
@@ -142,12 +142,20 @@ class Trainer:
                 sums[name] = sums[name] + value if name in sums else value
             self.optimizer.step()
         counts_K = sums.pop("counts", None)
-        row: dict[str, Any] = {"stage": self.stage, "epoch": self.epoch + 1}
-        row |= {name: float(value) / self.rows.n_rows for name, value in sums.items()}
-        if counts_K is not None:
-            row["clusters_in_use"] = components_in_use(counts_K)
-            row["beta"] = phase.beta
-        return row | {"lr": lr, "seconds": time.perf_counter() - started}
+        means = {name: float(value) / self.rows.n_rows for name, value in sums.items()}
+        return EpochRecord(
+            stage=self.stage,
+            epoch=self.epoch + 1,
+            elbo=means.pop("elbo"),
+            objective=means.pop("objective"),
+            dropped_mass=means.pop("dropped_mass", None),
+            confidence=means.pop("confidence", None),
+            clusters_in_use=None if counts_K is None else components_in_use(counts_K),
+            beta=None if counts_K is None else phase.beta,
+            terms=means,
+            lr=lr,
+            seconds=time.perf_counter() - started,
+        )
 
     def _batch(self, row_N: Tensor, generator: torch.Generator, phase: Phase) -> Batch:
         """Return these training rows with what the model may need to know of them."""
@@ -194,15 +202,15 @@ class Trainer:
             tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
         if self.labels_N is not None:
             tensors["labels"] = self.labels_N
-        meta = {
-            "stage": self.stage,
-            "epoch": self.epoch,
-            "n_lines": self.n_lines,
-            "best_objective": None if self.best_objective == -math.inf else self.best_objective,
-            "stale_epochs": self.stale_epochs,
-            "seconds": self.seconds,
-        }
-        self.folder.write_tensors(CHECKPOINT, tensors, meta)
+        meta = CheckpointMeta(
+            stage=self.stage,
+            epoch=self.epoch,
+            n_lines=self.n_lines,
+            best=None if self.best_objective == -math.inf else self.best_objective,
+            stale_epochs=self.stale_epochs,
+            seconds=self.seconds,
+        )
+        self.folder.write_weights(meta, tensors)
         self.saved = time.perf_counter()
 
     def restore(self) -> None:
@@ -210,7 +218,7 @@ class Trainer:
         if not self.folder.has(CHECKPOINT):
             self.folder.keep_epochs(0)
             return
-        tensors, meta = self.folder.read_tensors(CHECKPOINT)
+        tensors, meta = self.folder.read_weights(CheckpointMeta)
         device = self.rows.device
         prefix = "model."
         weights = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
@@ -228,8 +236,8 @@ class Trainer:
                 moments.setdefault(int(index), {})[key] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
         self.labels_N = tensors["labels"].to(device) if "labels" in tensors else None
-        self.stage, self.epoch = meta["stage"], meta["epoch"]
-        self.best_objective = -math.inf if meta["best_objective"] is None else meta["best_objective"]
-        self.n_lines, self.stale_epochs = meta["n_lines"], meta["stale_epochs"]
-        self.earlier_seconds = meta["seconds"]
+        self.stage, self.epoch = meta.stage, meta.epoch
+        self.best_objective = -math.inf if meta.best is None else meta.best
+        self.n_lines, self.stale_epochs = meta.n_lines, meta.stale_epochs
+        self.earlier_seconds = meta.seconds
         self.folder.keep_epochs(self.n_lines)

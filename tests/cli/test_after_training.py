@@ -257,7 +257,7 @@ def test_evaluate_gives_the_runs_own_metrics(deepmix, place):
     done = deepmix("evaluate", place / "run", "--json")
     assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout)
-    metrics = open_run(place / "run").metrics
+    metrics = open_run(place / "run").metrics.to_json()
     assert results["heads"] == metrics["heads"]
     assert results["elbo"] == pytest.approx(metrics["elbo"], rel=1e-6)
     assert "ELBO, test rows" in deepmix("evaluate", place / "run").stdout
@@ -265,7 +265,7 @@ def test_evaluate_gives_the_runs_own_metrics(deepmix, place):
 
 def test_evaluate_on_other_data_and_by_other_heads(deepmix, place, tmp_path):
     everything = json.loads(deepmix("evaluate", place / "run", "--dataset", place / "rows.csv", "--json").stdout)
-    own = open_run(place / "run").metrics["heads"]["gmm"]
+    own = open_run(place / "run").metrics.to_json()["heads"]["gmm"]
     sizes = np.add(own["train"]["sizes"], own["test"]["sizes"])
     assert everything["heads"]["gmm"]["all"]["sizes"] == sizes.tolist()
     assert "acc" in everything["heads"]["posterior"]["all"]

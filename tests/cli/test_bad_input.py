@@ -149,9 +149,9 @@ def test_a_label_column_by_number_is_no_name_of_a_header(deepmix, tmp_path):
     path = write_rows(tmp_path / "rows.csv", [[2, 0, 5], *([i + 3, i % 2, i * i % 11] for i in range(29))])
     done = deepmix("train", "--dataset", path, "--label-column", "2", "--out", "run", *TINY)
     assert done.returncode == 0, done.stderr
-    resolved = json.loads((tmp_path / "run" / "config.json").read_text())["resolved"]
-    assert sum(resolved["data"]["rows"].values()) == 30
-    assert resolved["size"]["components"] == 2
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert sum(config["data"]["rows"].values()) == 30
+    assert config["resolved"]["size"]["components"] == 2
 
 
 def test_a_text_of_another_encoding(deepmix, tmp_path):

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +16,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from deepmix.contracts import registry
 from deepmix.metrics import clustering_accuracy
+from deepmix.models import ObjectiveOptions
 from tests.cli.conftest import TINY, WITH_REPORT
 
 DIGITS_ROWS, DIGITS_TEST = 1797, 270
@@ -199,7 +204,7 @@ def test_prepared_archive_is_found_by_name_in_the_data_folder(deepmix, tmp_path)
     np.savez(folder / "tiny_images.npz", x=x, y=np.arange(90) % 3, n_train=60)
     done = deepmix("train", "--dataset", "tiny-images", "--out", "run", *TINY, env={"DEEPMIX_DATA": str(folder)})
     assert done.returncode == 0, done.stderr
-    data = json.loads((Path(tmp_path) / "run" / "config.json").read_text())["resolved"]["data"]
+    data = json.loads((Path(tmp_path) / "run" / "config.json").read_text())["data"]
     assert data["rows"] == {"train": 60, "test": 30}
     assert data["preprocessing"] == "divided by 255"
 
@@ -212,3 +217,51 @@ def test_no_options_at_all(deepmix, tmp_path, monkeypatch):
     (run,) = (tmp_path / "runs").iterdir()
     config = json.loads((run / "config.json").read_text())
     assert (config["dataset"], config["model"]) == ("digits", "mvae-emv2")
+
+
+def test_no_report_survives_resume(deepmix, blobs, tmp_path):
+    args = ("train", "--dataset", blobs, "--label-column", "kind", *WITH_REPORT)
+    for name, more in (("without", ["--no-report"]), ("with", [])):
+        assert deepmix(*args, "--out", name, *more).returncode == 0
+        assert json.loads((tmp_path / name / "config.json").read_text())["report"] is (name == "with")
+        (tmp_path / name / "metrics.json").unlink()
+        (tmp_path / name / "report.html").unlink(missing_ok=True)
+        done = deepmix("train", "--resume", "--out", name, "--quiet")
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / name / "metrics.json").exists()
+        assert (tmp_path / name / "report.html").exists() is (name == "with")
+    (tmp_path / "with" / "metrics.json").unlink()
+    (tmp_path / "with" / "report.html").unlink()
+    assert deepmix("train", "--resume", "--out", "with", "--quiet", "--no-report").returncode == 0
+    assert not (tmp_path / "with" / "report.html").exists()
+
+
+def test_no_report_survives_the_resume_of_several_seeds(deepmix, blobs, tmp_path):
+    args = ("train", "--dataset", blobs, "--label-column", "kind", "--seeds", 2, "--out", "runs2", *TINY)
+    assert deepmix(*args).returncode == 0
+    assert json.loads((tmp_path / "runs2" / "summary.json").read_text())["report"] is False
+    shutil.rmtree(tmp_path / "runs2" / "seed-1")
+    done = deepmix("train", "--resume", "--out", "runs2", "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs2" / "seed-1" / "metrics.json").exists()
+    assert not list((tmp_path / "runs2").rglob("report.html"))
+    assert json.loads((tmp_path / "runs2" / "summary.json").read_text())["report"] is False
+
+
+def test_resume_takes_its_options_from_the_run_and_not_from_todays_defaults(deepmix, blobs, tmp_path, monkeypatch):
+    args = ("train", "--dataset", blobs, "--label-column", "kind", *TINY)
+    assert deepmix(*args, "--out", "whole").returncode == 0
+    assert deepmix(*args, "--out", "cut").returncode == 0
+    for name in ("metrics.json", "model.safetensors", "checkpoint/state.safetensors"):
+        (tmp_path / "cut" / name).unlink()
+    module, _, name = registry.find("models", "mvae-emv2").target.partition(":")
+    recipe = getattr(importlib.import_module(module), name)
+    monkeypatch.setattr(
+        importlib.import_module(module),
+        name,
+        dataclasses.replace(recipe, prior="standard", posterior="joint", objective=ObjectiveOptions(anchor=9.0)),
+    )
+    done = deepmix("train", "--resume", "--out", "cut", "--quiet")
+    assert done.returncode == 0, done.stderr
+    for name in ("model.safetensors", "assignments.csv"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import numpy as np
 import pytest
 
-from deepmix import metrics
+from deepmix.metrics import Clustering, measure
 from deepmix.report import seeds
 from deepmix.report.material import SHOWN, Material
 from deepmix.report.writing import render
+from deepmix.runs import (
+    DataRecord,
+    Environment,
+    EpochRecord,
+    HeadFigures,
+    InitialLabels,
+    Metrics,
+    Requested,
+    RowCounts,
+    RunConfig,
+)
 
 HOSTILE_LABELS = (
     "<script>alert(1)</script>",
@@ -51,59 +61,76 @@ def make_material(
         moved_N = np.where(random.random(n_rows) < 0.1, 1, 0)
         label_N = np.array(labels)[(cluster_N + moved_N) % len(labels)]
     sides = {"train": ~test_N, "test": test_N}
-    measured: dict[str, Any] = {}
+    measured: dict[str, HeadFigures] = {}
     for side, rows in sides.items():
-        measured[side] = metrics.without_labels(latent_NM[rows], cluster_N[rows], n_clusters, 0)
-        if label_N is not None:
-            measured[side] |= metrics.against_labels(label_N[rows], cluster_N[rows])
+        labels_n = None if label_N is None else label_N[rows]
+        scores = measure(Clustering(cluster_N[rows], labels_n, latent_NM[rows]))
+        measured[side] = HeadFigures(scores, np.bincount(cluster_N[rows], minlength=n_clusters).tolist())
     parts = {"elbo": -20.0, "reconstruction": -15.0, "kl_latent": 3.0, "kl_assignment": 2.0}
-    results: dict[str, Any] = {
-        "heads": {"posterior": measured},
-        "elbo": {"train": -20.0, "test": -20.5},
-        "elbo_parts": {"train": parts, "test": parts},
-        "warnings": [],
-        "n_parameters": 1234,
-        "seconds": 5.5,
-    }
+    initial_labels = None
     if not one_component and label_N is not None:
         start_N = np.where(random.random(n_rows) < 0.2, (cluster_N + 1) % n_clusters, cluster_N)
-        results["initial_labels"] = {
-            side: metrics.against_labels(label_N[rows], start_N[rows]) for side, rows in sides.items()
-        }
-    epochs = [{"stage": "pretrain", "epoch": i + 1, "elbo": -40.0 + i} for i in range(10)]
-    epochs += [
-        {"stage": "train", "epoch": i + 1, "reconstruction": -15.0 - 9 / (i + 1), "confidence": 0.9, **curve}
-        for i in range(30)
-        for curve in [{"elbo": -20.0 - 9 / (i + 1), "kl_latent": 3.0, "kl_assignment": 2.0}]
+        initial_labels = InitialLabels(
+            **{side: measure(Clustering(start_N[rows], label_N[rows])) for side, rows in sides.items()}
+        )
+    results = Metrics(
+        heads={"posterior": measured},
+        elbo={"train": -20.0, "test": -20.5},
+        elbo_parts={"train": parts, "test": parts},
+        initial_labels=initial_labels,
+        warnings=[],
+        n_parameters=1234,
+        seconds=5.5,
+    )
+    epochs = [
+        EpochRecord(stage="pretrain", epoch=i + 1, elbo=-40.0 + i, objective=-40.0 + i, lr=0.1, seconds=1.0)
+        for i in range(10)
     ]
-    for row in epochs[10:]:
-        row["clusters_in_use"] = log_q_NK.shape[1]
-    data = {
-        "rows": {"train": int((~test_N).sum()), "test": int(test_N.sum())},
-        "columns": n_features,
-        "preprocessing": "values as they are",
-        "labels": labels is not None,
-        "fingerprint": "0123abcd",
-    }
-    resolved = {
-        "size": {"components": n_clusters, "latent_dim": 5},
-        "model": {"likelihood": "gaussian"},
-        "data": data,
-        "parts": {"data": "deepmix.experiment.parts:FromFile"},
-        "n_parameters": 1234,
-    }
-    environment = dict.fromkeys(("deepmix", "torch", "numpy", "scikit-learn", "python", "platform"), "1.0")
-    config = {
-        "model": "mvae-emv2",
-        "prior": None,
-        "init": "graph",
-        "heads": ["posterior"],
-        "dataset": "/somewhere/rows & more.csv",
-        "seed": 0,
-        "settings": {"size.components": str(n_clusters)},
-        "resolved": resolved,
-        "environment": {**environment, "device": "cpu", "threads": 1},
-    }
+    epochs += [
+        EpochRecord(
+            stage="train",
+            epoch=i + 1,
+            elbo=-20.0 - 9 / (i + 1),
+            objective=-21.0 - 9 / (i + 1),
+            terms={"reconstruction": -15.0 - 9 / (i + 1), "kl_latent": 3.0, "kl_assignment": 2.0},
+            confidence=0.9,
+            clusters_in_use=log_q_NK.shape[1],
+            lr=0.1,
+            seconds=1.0,
+        )
+        for i in range(30)
+    ]
+    config = RunConfig(
+        requested=Requested(
+            model="mvae-emv2",
+            prior=None,
+            posterior=None,
+            encoder=None,
+            decoder=None,
+            init="graph",
+            heads=("posterior",),
+            dataset="/somewhere/rows & more.csv",
+            label_column=None,
+            data_dir=None,
+            seed=0,
+            device="auto",
+            settings={"size.components": str(n_clusters)},
+        ),
+        report=True,
+        resolved={"size": {"components": n_clusters, "latent_dim": 5}, "model": {"likelihood": "gaussian"}},
+        parts={},
+        recipe=None,
+        data=DataRecord(
+            rows=RowCounts(int((~test_N).sum()), int(test_N.sum())),
+            columns=n_features,
+            image_shape=None,
+            preprocessing="values as they are",
+            labels=labels is not None,
+            fingerprint="0123abcd",
+        ),
+        n_parameters=1234,
+        environment=Environment(*["1.0"] * 6, device="cpu", threads=1, git_commit=None),
+    )
     return Material(
         folder="runs/made-up",
         config=config,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import re
 from html.parser import HTMLParser
@@ -11,9 +12,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from deepmix.metrics import METRICS
 from deepmix.report import words
 from deepmix.report.html.markup import fixed, percent
 from deepmix.report.writing import render
+from deepmix.runs import InitialLabels
 from tests.report.conftest import CASES, HOSTILE_COLUMNS, HOSTILE_LABELS, make_material, rendered
 
 VOID = {"meta", "link", "img", "br"}
@@ -122,29 +125,30 @@ def test_figures_are_those_of_metrics_json_beside_the_initial_clustering(case):
     material, page = CASES[case](), Page(rendered(case))
     for side, caption in (("test", "Held-out rows"), ("train", "Training rows")):
         rows = {row[0]: row[1:] for row in page.tables[caption]}
-        names = [key for key in words.METRICS if key in material.metrics["heads"]["posterior"][side]]
-        assert rows["clusters by"] == [words.METRICS[key][0] for key in names]
-        head = material.metrics["heads"]["posterior"][side]
+        head = material.metrics.heads["posterior"][side].scores
+        names = [key for key in METRICS if key in head]
+        assert rows["clusters by"] == [METRICS[key].title for key in names]
         assert rows["head posterior"] == [fixed(head[key]) for key in names]
-        if "initial_labels" in material.metrics:
-            start = material.metrics["initial_labels"][side]
+        if material.metrics.initial_labels is not None:
+            start = material.metrics.initial_labels.side(side)
             assert rows["initial clustering alone"] == [fixed(start.get(key)) for key in names]
         else:
             assert "initial clustering alone" not in rows
     if material.label_N is not None:
-        assert percent(material.metrics["heads"]["posterior"]["test"]["acc"]) in page.text
+        assert percent(material.metrics.score("posterior", "acc")) in page.text
 
 
 def test_outcome_says_what_training_added_to_its_start():
     material = make_material()
-    accuracy = material.metrics["heads"]["posterior"]["test"]["acc"]
-    start = material.metrics["initial_labels"]["test"]["acc"]
+    accuracy = material.metrics.score("posterior", "acc")
+    start = material.baseline["acc"]
     gained = round(35 * (accuracy - start))
     assert gained > 1
     assert words.outcome(material).endswith(
         f"reaches {percent(start)} by itself: training gained {gained} rows against it."
     )
-    material.metrics["initial_labels"]["test"] = {"acc": accuracy + 4 / 35}
+    better = dataclasses.replace(material.metrics, initial_labels=InitialLabels(test={"acc": accuracy + 4 / 35}))
+    material = dataclasses.replace(material, metrics=better)
     assert "training lost 4 rows against it" in words.outcome(material)
     page = Page(render(material))
     assert "Training made it worse" in page.text
@@ -161,7 +165,7 @@ def test_confusion_counts_the_held_out_rows_and_its_matched_cells_are_the_accura
     assert counts.sum() == 35
     matched = [attributes for attributes in page.all("td") if "matched" in (attributes.get("class") or "")]
     assert len(matched) == 4
-    accuracy = material.metrics["heads"]["posterior"]["test"]["acc"]
+    accuracy = material.metrics.score("posterior", "acc")
     assert np.trace(counts) / counts.sum() == pytest.approx(accuracy)  # ordered by the labels they are matched to
     for row, count in zip(rows, counts, strict=True):
         inside = material.label_N[material.test_N & (material.cluster_N == int(row[0]))]
@@ -229,8 +233,29 @@ def test_the_command_repeats_the_run():
 )
 def test_warnings_are_told_in_plain_words(warning, heading):
     material = make_material()
-    material.metrics["warnings"].append(warning)
+    material.metrics.warnings.append(warning)
     text = Page(render(material)).text
     assert f"Warning: {heading}" in text
     assert warning.rpartition(": ")[2][1:] in text
     assert "Nothing stood out" not in text
+
+
+def test_every_term_of_the_loss_is_drawn_and_listed():
+    material = make_material()
+    epochs = [
+        dataclasses.replace(row, terms={**row.terms, "tie_strength": 0.125 * row.epoch})
+        if row.stage == "train"
+        else row
+        for row in material.epochs
+    ]
+    parts = {side: {**terms, "tie_strength": 7.25} for side, terms in material.metrics.elbo_parts.items()}
+    metrics = dataclasses.replace(material.metrics, elbo_parts=parts)
+    page = Page(render(dataclasses.replace(material, epochs=epochs, metrics=metrics)))
+    (curve,) = (rows for name, rows in page.tables.items() if name.startswith("Tie strength: the term 'tie_strength'"))
+    assert curve[0] == ["epoch", "tie strength"]
+    assert (curve[1], curve[-1]) == (["1", "0.1250"], ["30", "3.750"])
+    (bound,) = (rows for name, rows in page.tables.items() if name.startswith("Evidence lower bound (ELBO): nats"))
+    assert bound[0] == ["epoch", "ELBO", "objective"]
+    assert bound[-1] == ["30", "\N{MINUS SIGN}20.30", "\N{MINUS SIGN}21.30"]
+    (listed,) = (rows for name, rows in page.tables.items() if name.startswith("Nats per row"))
+    assert ["tie strength", "7.250", "7.250"] in listed

@@ -10,7 +10,7 @@ import pytest
 from deepmix.contracts import Model
 from deepmix.data import Split
 from deepmix.experiment import ExperimentConfig, build_model, prepare_experiment, resolve, run_experiment
-from deepmix.runs import RunFolder
+from deepmix.runs import EpochRecord, RunFolder
 
 N_COLUMNS, N_COMPONENTS = 6, 4
 
@@ -24,7 +24,7 @@ class Silent:
     def start(self, stage: str, n_epochs: int) -> None:
         pass
 
-    def epoch(self, stage: str, row: dict[str, Any]) -> None:
+    def epoch(self, stage: str, row: EpochRecord) -> None:
         pass
 
     def note(self, text: str) -> None:
@@ -38,7 +38,7 @@ def train(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     def call(model: str, *, settings: dict[str, str] | None = None, **config: Any) -> dict[str, Any]:
         prepared = prepare_experiment(ExperimentConfig(model=model, settings=settings or {}, **config))
         folder = RunFolder.create(tmp_path / f"run-{len(list(tmp_path.iterdir()))}", overwrite=False)
-        return run_experiment(prepared, folder, Silent()).metrics
+        return run_experiment(prepared, folder, Silent()).metrics.to_json()
 
     return call
 

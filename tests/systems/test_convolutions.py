@@ -99,5 +99,5 @@ def test_digits(train, tmp_path, model):
     results = train(model, init="kmeans", encoder="conv", decoder="conv", settings=settings)
     assert results["heads"]["posterior"]["test"]["acc"] >= 0.6
     config = json.loads((tmp_path / "run-0" / "config.json").read_text())
-    assert config["resolved"]["data"]["image_shape"] == [8, 8, 1]
-    assert config["resolved"]["parts"]["decoder"] == "deepmix_builtins.convolutions:ConvDecoder"
+    assert config["data"]["image_shape"] == [8, 8, 1]
+    assert (config["parts"]["decoder"]["distribution"], config["parts"]["decoder"]["name"]) == ("deepmix", "conv")

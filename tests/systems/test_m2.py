@@ -178,7 +178,7 @@ def test_unknown_labels_are_neither_a_class_nor_scored(train, tmp_path, half_lab
     assert "initial_labels" not in results
     config = json.loads((tmp_path / "run-1" / "config.json").read_text())
     assert config["resolved"]["model"]["labelled"] == 60
-    again = evaluate_run(open_run(tmp_path / "run-1"))
+    again = evaluate_run(open_run(tmp_path / "run-1")).to_json()
     assert again["heads"]["posterior"] == results["heads"]["posterior"]
 
 

@@ -15,12 +15,29 @@ from deepmix.cli.output import check_out, replacing
 from deepmix.cli.pictures import draw_comparison
 from deepmix.cli.progress import table_console
 from deepmix.cli.streaming import OVERWRITE
-from deepmix.inference import ELBO, METRICS, compare_runs, read_compared
+from deepmix.inference import comparable, compare_runs, read_compared
+from deepmix.metrics import ACCURACY
+
+
+class MetricChoice(click.Choice[str]):
+    """One of the metrics that are declared when the command runs."""
+
+    def __init__(self) -> None:
+        super().__init__(())
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The names of the metrics."""
+        return tuple(comparable())
+
+    @choices.setter
+    def choices(self, names: object) -> None:
+        """Ignore what click.Choice sets at the time of its import."""
 
 
 @click.command()
 @click.argument("folders", metavar="RUN RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--metric", type=click.Choice([*METRICS, ELBO]), default="acc", show_default=True)
+@click.option("--metric", type=MetricChoice(), default=ACCURACY.name, show_default=True)
 @click.option("--head", help="Whose clusters.  [default: each run's first head]")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw every seed, the means and intervals: a .png file.")
 @OVERWRITE
@@ -31,7 +48,7 @@ def compare(
     """Compare finished runs on their test rows: by scores against labels, or by the ELBO.
 
     Each RUN is a run's folder, or the folder of several seeds. Differences are from the first, with 95 % intervals of
-    a paired bootstrap: the same test rows (and seeds) drawn for both, 1000 times; for the ELBO seeds alone.
+    a paired bootstrap, which draws the same test rows (and seeds) for both 1000 times, and for the ELBO only seeds.
     """
     if plot is not None:
         check_out(plot, (".png",), overwrite=overwrite)

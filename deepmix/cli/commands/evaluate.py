@@ -13,8 +13,7 @@ from rich.text import Text
 
 from deepmix.cli.progress import table_console
 from deepmix.cli.streaming import DEVICE, RUN
-
-COLUMNS = ("acc", "nmi", "ari", "homogeneity", "completeness", "v_measure", "silhouette")
+from deepmix.metrics import METRICS
 
 
 @click.command()
@@ -22,7 +21,9 @@ COLUMNS = ("acc", "nmi", "ari", "homogeneity", "completeness", "v_measure", "sil
 @click.option("--dataset", help="A data set's name or a file.  [default: what the run was trained on]")
 @click.option("--label-column", help="Column (or key) of the file that holds labels.  [default: as in training]")
 @click.option("--data-dir", help="Folder of prepared data sets.  [default: DEEPMIX_DATA, or as in training]")
-@click.option("--head", "heads", multiple=True, help="May be repeated; others than the run's are fitted anew.")
+@click.option(
+    "--head", "heads", multiple=True, help="May be repeated; heads that the run does not have are fitted anew."
+)
 @DEVICE
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def evaluate(
@@ -41,17 +42,21 @@ def evaluate(
     data_dir = data_dir or os.environ.get("DEEPMIX_DATA")
     results = evaluate_run(run, heads, dataset, label_column, data_dir)
     if as_json:
-        click.echo(json.dumps(results, indent=2))
+        click.echo(json.dumps(results.to_json(), indent=2))
         return
-    measured = next(iter(results["heads"].values()))
-    names = [name for name in COLUMNS if name in next(iter(measured.values()))]
+    figures = [figures for sides in results.heads.values() for figures in sides.values()]
+    names = [name for name in METRICS if any(name in one.scores for one in figures)]
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("head", "rows", *names):
         table.add_column(heading, justify="left" if heading in ("head", "rows") else "right")
-    for head, sides in results["heads"].items():
-        for side, values in sides.items():
-            cells = ("-" if values[name] is None else f"{values[name]:.4f}" for name in names)
-            table.add_row(Text(head), side, *cells)
+    for head, sides in results.heads.items():
+        for side, one in sides.items():
+            table.add_row(Text(head), side, *(score_text(one.scores.get(name)) for name in names))
     table_console().print(table)
-    for side, nats in results["elbo"].items():
-        click.echo(f"ELBO, {side} rows: {nats:.2f} nats a row")
+    for side, nats in results.elbo.items():
+        click.echo(f"ELBO, {side} rows: {nats:.2f} nats per row")
+
+
+def score_text(value: float | None) -> str:
+    """Return a metric as the table shows it."""
+    return "-" if value is None else f"{value:.4f}"

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import click
 
-from deepmix import experiment, runs
+from deepmix import experiment
 from deepmix.contracts import registry
+from deepmix.data import write_atomically
 from deepmix.errors import UsageError
 
 
@@ -75,7 +76,7 @@ def _describe(distribution: str, as_json: bool) -> None:
     """Write a distribution's description files and print their paths."""
     texts = experiment.describe_distribution(distribution)
     for path, text in texts.items():
-        runs.write_atomically(path, text.encode())
+        write_atomically(path, text.encode())
     click.echo(
         json.dumps([str(path) for path in texts]) if as_json else "\n".join(f"Written: {path}" for path in texts)
     )

@@ -7,18 +7,19 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from deepmix import experiment, metrics, runs, training
+from deepmix import experiment, runs, training
 from deepmix.cli.errors import flag
 from deepmix.cli.progress import UNWRAPPED, make_reporter
 from deepmix.contracts import parse_assignments, registry
 from deepmix.errors import DeepmixError, UsageError, spell_stored
 from deepmix.experiment import SHORTHANDS, ExperimentConfig, config_from_mapping, model_help
+from deepmix.metrics import METRICS, spread
 
 if TYPE_CHECKING:  # importing it would import torch, and --help must not wait for that
     from deepmix.experiment import Experiment
@@ -108,23 +109,23 @@ def train(
     Ends with a table of results and the path of the run folder. Without --dataset it runs on
     scikit-learn's Digits, which needs no download.
     """
-    given = {name: value for name, value in flags.items() if value is not None and value != ()}
-    settings = {name: str(given.pop(name)) for name in SHORTHANDS if name in given} | parse_assignments(assignments)
+    chosen = {name: value for name, value in flags.items() if value is not None and value != ()}
+    settings = {name: str(chosen.pop(name)) for name in SHORTHANDS if name in chosen} | parse_assignments(assignments)
     if overwrite and resume:
         raise UsageError("--overwrite and --resume exclude each other; give one")
-    if seeds is not None and "seed" in given:
+    if seeds is not None and "seed" in chosen:
         raise UsageError("--seed and --seeds exclude each other; give one")
     if resume:
         if out is None:
             raise UsageError("--resume needs the run folder; give it with --out")
-        if config_file or given or settings or seeds is not None:
+        if config_file or chosen or settings or seeds is not None:
             raise UsageError("--resume takes its options from the run folder; leave the others out")
-        _resume(out, quiet)
+        _resume(out, quiet, report=not no_report)
         return
     values = _read_config(config_file) if config_file else {}
     if "DEEPMIX_DATA" in os.environ:
         values.setdefault("data_dir", os.environ["DEEPMIX_DATA"])
-    config = config_from_mapping({**values, **given}, config_file or "the options")
+    config = config_from_mapping({**values, **chosen}, config_file or "the options")
     config = dataclasses.replace(config, settings={**config.settings, **settings})
     prepared = experiment.prepare_experiment(config)  # before a folder is made or replaced
     if prepared.n_components < 2:
@@ -135,7 +136,7 @@ def train(
         _show(out, {config.seed: results})
         return
     folder = runs.RunFolder.create(out, overwrite=overwrite)
-    folder.write_json(runs.SUMMARY, {"seeds": list(range(seeds)), "config": dataclasses.asdict(config)})
+    folder.write(runs.Summary(list(range(seeds)), experiment.requested_of(config), report=not no_report))
     _run_seeds(prepared, folder, range(seeds), quiet, report=not no_report)
 
 
@@ -147,14 +148,14 @@ def _run(
     report: bool,
     resume: bool = False,
     whole: Path | None = None,
-) -> dict[str, Any]:
+) -> runs.Metrics:
     """Do one run; if it is stopped, say how to resume it, or the `whole` folder of seeds it belongs to."""
     from deepmix.report import forgiven, write_report
 
     training.keep_freed_memory()
     reporter = make_reporter(quiet)
     try:
-        results = experiment.run_experiment(prepared, folder, reporter, resume=resume)
+        results = experiment.run_experiment(prepared, folder, reporter, resume=resume, report=report)
         if report:
             reporter.start("report", 0)
             with forgiven(reporter.note, folder.path):
@@ -170,7 +171,9 @@ def _run(
         reporter.close()
 
 
-def _run_seeds(prepared: Experiment, folder: runs.RunFolder, seeds: range, quiet: bool, *, report: bool) -> None:
+def _run_seeds(
+    prepared: Experiment, folder: runs.RunFolder, seeds: Sequence[int], quiet: bool, *, report: bool
+) -> None:
     """Do, or finish, a run for each seed and write their summary."""
     from deepmix.report import forgiven, write_seeds
 
@@ -179,31 +182,44 @@ def _run_seeds(prepared: Experiment, folder: runs.RunFolder, seeds: range, quiet
         path = folder.path / f"seed-{seed}"
         one = dataclasses.replace(prepared, config=dataclasses.replace(prepared.config, seed=seed))
         if (path / runs.METRICS).is_file():
-            results[seed] = runs.RunFolder(path).read_json(runs.METRICS)
+            results[seed] = runs.RunFolder(path).read(runs.Metrics)
         elif (path / runs.CONFIG).is_file():
             results[seed] = _run(one, runs.RunFolder(path), quiet, report=report, resume=True, whole=folder.path)
         else:
             results[seed] = _run(
                 one, runs.RunFolder.create(path, overwrite=True), quiet, report=report, whole=folder.path
             )
-    folder.write_json(runs.SUMMARY, {**metrics.summarize(results), "config": dataclasses.asdict(prepared.config)})
+    folder.write(runs.summarize(results, experiment.requested_of(prepared.config), report=report))
     if report:
         with forgiven(lambda text: click.echo(text, err=True), folder.path):
             write_seeds(folder.path)
     _show(folder.path, results)
 
 
-def _resume(out: Path, quiet: bool) -> None:
-    """Finish a run, or a folder of runs, from its last checkpoint."""
+def _resume(out: Path, quiet: bool, *, report: bool) -> None:
+    """Finish a run, or a folder of runs, from its last checkpoint, with the options that it records.
+
+    Args:
+        out: the folder.
+        quiet: show no progress.
+        report: False leaves out the report that the run was begun with.
+
+    """
     if (out / runs.SUMMARY).is_file():
         folder = runs.RunFolder(out)
-        summary = folder.read_json(runs.SUMMARY)
-        config = config_from_mapping(summary.get("config", {}), str(out / runs.SUMMARY))
-        _run_seeds(experiment.prepare_experiment(config), folder, range(len(summary["seeds"])), quiet, report=True)
+        summary = folder.read(runs.Summary)
+        if summary.config is None:
+            raise runs.damaged(str(out / runs.SUMMARY), "'config' is missing")
+        begun = next((path.parent for path in sorted(out.glob(f"seed-*/{runs.CONFIG}"))), None)
+        parts = None if begun is None else experiment.read_parts(runs.RunFolder(begun))[1]
+        prepared = experiment.prepare_experiment(experiment.config_of(summary.config), parts=parts)
+        _run_seeds(prepared, folder, summary.seeds, quiet, report=report and summary.report)
         return
     folder = runs.RunFolder.open(out)
-    config = config_from_mapping(folder.read_json(runs.CONFIG), str(out / runs.CONFIG))
-    _show(out, {config.seed: _run(experiment.prepare_experiment(config), folder, quiet, report=True, resume=True)})
+    record, parts = experiment.read_parts(folder)
+    prepared = experiment.prepare_experiment(experiment.config_of(record.requested), parts=parts)
+    metrics = _run(prepared, folder, quiet, report=report and record.report, resume=True)
+    _show(out, {record.requested.seed: metrics})
 
 
 def _read_config(path: str) -> dict[str, Any]:
@@ -220,7 +236,7 @@ def _read_config(path: str) -> dict[str, Any]:
     return values
 
 
-def _show(out: Path, results: Mapping[int, Mapping[str, Any]]) -> None:
+def _show(out: Path, results: Mapping[int, runs.Metrics]) -> None:
     """Print the table of results and the folder's path."""
     from rich import box
     from rich.console import Console
@@ -228,31 +244,29 @@ def _show(out: Path, results: Mapping[int, Mapping[str, Any]]) -> None:
     from rich.text import Text
 
     first = next(iter(results.values()))
-    measured = next(iter(first["heads"].values()))["test"]
-    names = [name for name in ("acc", "nmi", "ari", "v_measure", "silhouette") if name in measured]
+    names = [name for name in first.score_names() if METRICS[name].is_brief]
     console = Console(width=None if sys.stdout.isatty() else UNWRAPPED)
     table = Table(box=box.SIMPLE_HEAD, title="test rows", title_justify="left")
     table.add_column("head")
     for name in names:
         table.add_column(name, justify="right")
-    for head in first["heads"]:
-        cells = [_cell([result["heads"][head]["test"][name] for result in results.values()]) for name in names]
-        table.add_row(Text(head), *cells)
-    if "test" in first.get("initial_labels", {}):
-        rows = [result["initial_labels"]["test"] for result in results.values()]
-        table.add_row("(initial labels)", *(_cell([row.get(name) for row in rows]) for name in names))
+    for head in first.heads:
+        table.add_row(Text(head), *(_cell([one.score(head, name) for one in results.values()]) for name in names))
+    baselines = [one.baseline for one in results.values() if one.baseline is not None]
+    if baselines:
+        table.add_row("(initial labels)", *(_cell([scores.get(name) for scores in baselines]) for name in names))
     console.print(table)
-    elbo = metrics.spread([result["elbo"]["test"] for result in results.values()])["mean"]
-    seconds = sum(result["seconds"] for result in results.values())
-    click.echo(f"ELBO {elbo:.2f} nats a row, {first['n_parameters']:,} parameters, {seconds:.1f} s")
-    for text in dict.fromkeys(text for result in results.values() for text in result["warnings"]):
+    elbo = spread([one.elbo["test"] for one in results.values()]).mean
+    seconds = sum(one.seconds for one in results.values())
+    click.echo(f"ELBO {elbo:.2f} nats per row, {first.n_parameters:,} parameters, {seconds:.1f} s")
+    for text in dict.fromkeys(text for one in results.values() for text in one.warnings):
         click.echo(f"Warning: {spell_stored(text, flag)}")
     click.echo(f"Run folder: {out}")
 
 
-def _cell(values: list[float | None]) -> str:
+def _cell(values: Sequence[float | None]) -> str:
     """Return a value, or mean ± standard deviation over seeds."""
-    spread = metrics.spread(values)
-    if spread["mean"] is None:
+    figures = spread(values)
+    if figures.mean is None:
         return "-"
-    return f"{spread['mean']:.4f}" if len(values) == 1 else f"{spread['mean']:.4f} ± {spread['std']:.4f}"
+    return f"{figures.mean:.4f}" if figures.std is None else f"{figures.mean:.4f} ± {figures.std:.4f}"

@@ -121,10 +121,10 @@ def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
 def axes(x: Scale, y: Scale, x_label: str, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> Markup:
     """Return gridlines with their values, and the name of the x axis."""
     parts = [line(x.start, y(value), x.end, y(value), "rule") for value in y_ticks]
-    for value, told in zip(y_ticks, tick_texts(y_ticks), strict=True):
-        parts.append(text(x.start - 5, y(value) + 4, told, anchor="end"))
-    for value, told in zip(x_ticks, tick_texts(x_ticks), strict=True):
-        parts.append(text(x(value), y.start + 15, told, anchor="middle"))
+    for value, label in zip(y_ticks, tick_texts(y_ticks), strict=True):
+        parts.append(text(x.start - 5, y(value) + 4, label, anchor="end"))
+    for value, label in zip(x_ticks, tick_texts(x_ticks), strict=True):
+        parts.append(text(x(value), y.start + 15, label, anchor="middle"))
     parts += [line(x.start, y.start, x.end, y.start, "axis")]
     parts += [text((x.start + x.end) / 2, y.start + 31, x_label, anchor="middle", class_="axis-name")]
     return join(parts)
@@ -219,8 +219,10 @@ def swatch(colour: int, shape: str) -> Markup:
     )
 
 
-def bars(title: str, description: str, names: Sequence[str], values: Sequence[float], mark: float, told: str) -> Markup:
-    """Return horizontal bars with their names and values, and a dashed line at `mark`, which `told` names."""
+def bars(
+    title: str, description: str, names: Sequence[str], values: Sequence[float], mark: float, mark_name: str
+) -> Markup:
+    """Return horizontal bars with their names and values, and a dashed line at `mark`, which `mark_name` names."""
     step, top = (20, 22) if len(names) <= 20 else (14, 22)
     longest = max(len(short(name)) for name in names)
     x = Scale(0, max(*values, mark) or 1.0, 12 + 6.5 * longest, WIDTH - 52)
@@ -233,7 +235,7 @@ def bars(title: str, description: str, names: Sequence[str], values: Sequence[fl
         parts.append(element("rect", x=x.start, y=y + 2, width=f"{width:g}", height=step - 4, class_="bar s0"))
         parts.append(text(x(value) + 4, y + step / 2 + 4, number(value), class_="clear-of"))
     anchor = "middle" if x(mark) < WIDTH - 90 else "end"
-    parts.append(text(x(mark), top - 9, told, anchor=anchor, class_="axis-name"))
+    parts.append(text(x(mark), top - 9, mark_name, anchor=anchor, class_="axis-name"))
     return drawing(title, description, bottom + 4, *parts)
 
 
@@ -252,15 +254,15 @@ def difference_bar(value: float, reach: float) -> Markup:
     )
 
 
-def reliability_chart(title: str, description: str, found: Reliability) -> Markup:
+def reliability_chart(title: str, description: str, diagram: Reliability) -> Markup:
     """Return a reliability diagram: how often the model was right against how sure it was."""
     x, y = Scale(0, 1, 44, WIDTH - 12), Scale(0, 1, 300, 12)
     values = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     parts = [axes(x, y, "how sure the model was, q(y|x)", values, values)]
     parts.append(line(x(0), y(0), x(1), y(1), "mark-line"))
     parts.append(text(x(0.36), y(0.36) - 8, "as sure as right", anchor="end", class_="axis-name"))
-    for a, b, c, d, n in zip(found.said, found.seen, found.low, found.high, found.counts, strict=True):
-        radius = 3 + 6 * math.sqrt(n / found.counts.max())
+    for a, b, c, d, n in zip(diagram.said, diagram.seen, diagram.low, diagram.high, diagram.counts, strict=True):
+        radius = 3 + 6 * math.sqrt(n / diagram.counts.max())
         parts.append(line(x(a), y(c), x(a), y(d), "line s0"))
         hint = element("title", f"{n} rows: {a:.2f} sure, {b:.2f} right")
         parts.append(element("circle", hint, cx=x(a), cy=y(b), r=f"{radius:.1f}", class_="mark s0"))

@@ -18,7 +18,7 @@ from sklearn.neighbors import KNeighborsClassifier, kneighbors_graph
 from deepmix.contracts import Initializer
 from deepmix.errors import UsageError
 from deepmix.maths import Array
-from deepmix.metrics import without_labels
+from deepmix.metrics import silhouette
 
 TSNE_ITERATIONS, TSNE_ANGLE = 500, 0.8
 """Half of scikit-learn's iterations and its coarsest advised approximation: on three splits of Digits the
@@ -219,7 +219,7 @@ def _umap_clusters(features: list[Array], n_components: int, seed: int, *, alone
     for layout in layouts:
         mixture = GaussianMixture(n_components, n_init=UMAP_RESTARTS, random_state=seed, reg_covar=UMAP_REGULARIZATION)
         labels = np.asarray(mixture.fit_predict(layout.astype(np.float64)))
-        silhouette = without_labels(layout, labels, n_components, seed)["silhouette"] or -1.0
-        if silhouette > best_silhouette:
-            best, best_silhouette = labels, silhouette
+        score = silhouette(layout, labels, seed) or -1.0
+        if score > best_silhouette:
+            best, best_silhouette = labels, score
     return best

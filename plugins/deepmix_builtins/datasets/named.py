@@ -14,9 +14,17 @@ from scipy import sparse
 from sklearn.datasets import load_digits
 
 from deepmix.contracts import Dataset
-from deepmix.data import Collection, Split, SplitOptions, arrange_rows, find_prepared, load_prepared, obtain
+from deepmix.data import (
+    Collection,
+    Split,
+    SplitOptions,
+    arrange_rows,
+    find_prepared,
+    load_prepared,
+    obtain,
+    write_atomically,
+)
 from deepmix.errors import UsageError, option
-from deepmix.runs import write_atomically
 
 from .collections import (
     FASHION_MNIST,

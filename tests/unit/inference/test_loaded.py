@@ -1,4 +1,4 @@
-"""A run taken up again says of the same rows what it said when it was trained."""
+"""A finished run says of the same rows what it said when it was trained."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ HEADS = ("posterior", "gmm", "gmm-random", "kmeans")
 
 
 class Silent:
-    """Hears nothing."""
+    """A reporter that does nothing."""
 
     def start(self, stage: str, n_epochs: int) -> None:
         pass
 
-    def epoch(self, stage: str, row: dict[str, object]) -> None:
+    def epoch(self, stage: str, row: runs.EpochRecord) -> None:
         pass
 
     def note(self, text: str) -> None:
@@ -71,7 +71,7 @@ def test_the_elbo_of_the_test_rows_is_the_runs(finished):
     run = open_run(finished)
     split = run.training_data()
     _, elbo = run.evaluate(split.x[split.test])
-    assert elbo["elbo"] == pytest.approx(run.metrics["elbo"]["test"], rel=1e-6)
+    assert elbo["elbo"] == pytest.approx(run.metrics.elbo["test"], rel=1e-6)
 
 
 def test_columns_are_matched_by_name(finished):
@@ -137,7 +137,7 @@ def test_what_is_no_finished_run_is_refused(finished, tmp_path):
         open_run(copy)
     (copy / runs.MODEL).write_bytes(weights)
     config = json.loads((copy / runs.CONFIG).read_text())
-    config["settings"]["latent_dim"] = "3"
+    config["resolved"]["size"]["latent_dim"] = 3
     (copy / runs.CONFIG).write_text(json.dumps(config))
     with pytest.raises(DeepmixError, match="do not fit together"):
         open_run(copy)

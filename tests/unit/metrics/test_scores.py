@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics as reference
 from sklearn.neighbors import KNeighborsClassifier
 
-from deepmix.metrics import against_labels, clustering_accuracy, neighbour_errors, without_labels
+from deepmix.metrics import Clustering, clustering_accuracy, measure, neighbour_errors, silhouette
 
 
 def brute_force_accuracy(labels, clusters):
@@ -39,7 +39,8 @@ def test_accuracy_of_a_permutation_is_one_and_more_clusters_than_classes_cost():
 def test_other_measures_are_scikit_learns():
     random = np.random.default_rng(5)
     labels, clusters = random.integers(0, 4, 60), random.integers(0, 3, 60)
-    measured = against_labels(labels, clusters)
+    measured = measure(Clustering(clusters, labels))
+    assert list(measured) == ["acc", "nmi", "ari", "homogeneity", "completeness", "v_measure"]
     assert measured["nmi"] == pytest.approx(reference.normalized_mutual_info_score(labels, clusters))
     assert measured["ari"] == pytest.approx(reference.adjusted_rand_score(labels, clusters))
     assert measured["v_measure"] == pytest.approx(reference.v_measure_score(labels, clusters))
@@ -47,13 +48,23 @@ def test_other_measures_are_scikit_learns():
     assert measured["completeness"] == pytest.approx(reference.completeness_score(labels, clusters))
 
 
-def test_sizes_count_empty_clusters_and_silhouette_is_scikit_learns():
+def test_silhouette_is_scikit_learns():
     latent_NM = np.random.default_rng(0).normal(size=(30, 2))
     clusters = np.repeat([0, 2], 15)
-    measured = without_labels(latent_NM, clusters, 4, seed=0)
-    assert measured["sizes"] == [15, 0, 15, 0]
+    expected = reference.silhouette_score(latent_NM, clusters)
+    assert silhouette(latent_NM, clusters, seed=0) == pytest.approx(expected)
+    assert measure(Clustering(clusters, None, latent_NM)) == {"silhouette": pytest.approx(expected)}
+    assert silhouette(latent_NM, np.zeros(30, dtype=int), seed=0) is None
+
+
+def test_only_metrics_that_need_labels_leave_out_rows_without():
+    random = np.random.default_rng(1)
+    latent_NM, clusters = random.normal(size=(40, 2)), random.integers(0, 3, 40)
+    labels, known = random.integers(0, 3, 40), np.arange(40) < 25
+    measured = measure(Clustering(clusters, labels, latent_NM), known)
+    assert measured["acc"] == clustering_accuracy(labels[:25], clusters[:25])
     assert measured["silhouette"] == pytest.approx(reference.silhouette_score(latent_NM, clusters))
-    assert without_labels(latent_NM, np.zeros(30, dtype=int), 4, seed=0)["silhouette"] is None
+    assert list(measure(Clustering(clusters, labels, latent_NM), np.zeros(40, dtype=bool))) == ["silhouette"]
 
 
 def test_neighbour_errors_are_the_classifiers():

@@ -160,25 +160,34 @@ def test_selection():
 
 def test_measures_are_read_off_a_run(tmp_path):
     folder = runs.RunFolder(tmp_path)
-    for epoch, seconds in enumerate((1.0, 2.0, 3.0), start=1):
-        folder.append_epoch({"stage": "train", "epoch": epoch, "seconds": seconds})
-    folder.append_epoch({"stage": "pretrain", "epoch": 1, "seconds": 50.0})
+    for stage, epoch, seconds in (("train", 1, 1.0), ("train", 2, 2.0), ("train", 3, 3.0), ("pretrain", 1, 50.0)):
+        folder.append_epoch(runs.EpochRecord(stage=stage, epoch=epoch, elbo=-1.0, lr=0.1, seconds=seconds))
     folder.write_table(
         runs.ASSIGNMENTS,
         ["row", "split", "posterior", "probability", "label"],
         [(1, "train", 0, 1.0, "a"), (2, "train", 1, 1.0, "b"), (3, "test", 1, 1.0, "a"), (4, "test", 1, 1.0, "b")],
     )
-    results = {
-        "heads": {"posterior": {"train": {"acc": 0.5}, "test": {"acc": 0.25}}},
-        "knn_error": {"5": 0.125},
-        "n_parameters": 7,
-    }
+    results = runs.Metrics(
+        heads={
+            "posterior": {
+                "train": runs.HeadFigures({"acc": 0.5}, [1, 1]),
+                "test": runs.HeadFigures({"acc": 0.25, "silhouette": None}, [0, 2]),
+            }
+        },
+        elbo={},
+        elbo_parts={},
+        warnings=[],
+        n_parameters=7,
+        seconds=1.0,
+        knn_error={"5": 0.125},
+    )
     expected = {("acc", "train"): 50.0, ("acc", "test"): 25.0, ("acc", "all"): 75.0, ("knn_5", "test"): 12.5}
     expected |= {("ten_epochs", "test"): 20.0, ("n_parameters", "test"): 7.0}
     for (name, side), value in expected.items():
         assert measure(name, "posterior", side, tmp_path, results) == value
-    with pytest.raises(KeyError):
-        measure("knn_3", "posterior", "test", tmp_path, results)
+    for name in ("knn_3", "silhouette", "nmi"):
+        with pytest.raises(KeyError):
+            measure(name, "posterior", "test", tmp_path, results)
 
 
 def test_a_table_is_run_once_and_its_figures_agree_with_the_runs(tmp_path):
@@ -287,6 +296,43 @@ def test_a_cell_that_is_damaged_or_of_other_options_is_done_again(tmp_path, dama
         for one, two in zip(content["cells"], again["cells"], strict=True)
     ]
     assert run(**CHEAP, out=tmp_path)[2] == []
+
+
+def as_format_1(cell):
+    """Write a finished cell's records as the version before formats did, whose built-ins lay in other modules."""
+    config = json.loads((cell / runs.CONFIG).read_text())
+    facts = {key: value for key, value in config["data"].items() if key != "image_shape"}
+    data = {**config["resolved"]["data"], "image_shape": config["data"]["image_shape"], **facts}
+    training = {**config["resolved"]["training"], "epochs": 0, "pretrain_epochs": 0}  # a model without gradients
+    paths = {"initializer": "KMeansInitializer", "data": "Gaussians", "head.posterior": "PosteriorHead"}
+    assert {role for role in config["parts"] if role != "model"} == set(paths)
+    requested = [field.name for field in dataclasses.fields(runs.Requested)]
+    old = {key: config[key] for key in (*requested, "environment")}
+    old["resolved"] = {
+        **config["resolved"],
+        "training": training,
+        "data": data,
+        "parts": {role: f"deepmix_builtins.somewhere:{name}" for role, name in paths.items()},
+        "n_parameters": config["n_parameters"],
+    }
+    (cell / runs.CONFIG).write_text(json.dumps(old))
+    metrics = json.loads((cell / runs.METRICS).read_text())
+    del metrics["format"]
+    (cell / runs.METRICS).write_text(json.dumps(metrics))
+
+
+def test_a_finished_cell_is_the_same_wherever_its_plugins_lie(tmp_path):
+    content, _, _ = run(**CHEAP, out=tmp_path)
+    cell = tmp_path / content["cells"][0]["defaults"]["folder"] / "seed-0"
+    assert "deepmix_builtins" not in (cell / runs.CONFIG).read_text()
+    assert run(**CHEAP, out=tmp_path)[2] == []
+    as_format_1(cell)
+    again, _, said = run(**CHEAP, out=tmp_path)
+    assert said == []
+    assert [one["defaults"]["values"] for one in again["cells"]] == [
+        one["defaults"]["values"] for one in content["cells"]
+    ]
+    assert "format" not in json.loads((cell / runs.CONFIG).read_text())
 
 
 def test_one_run_has_no_deviation(tmp_path):

@@ -5,8 +5,9 @@ import json
 import pytest
 import torch
 
+from deepmix.data import write_atomically
 from deepmix.errors import DeepmixError
-from deepmix.runs import RunFolder, fresh_path, write_atomically
+from deepmix.runs import RunFolder, fresh_path
 
 
 def test_tensors_and_header_come_back(tmp_path):
@@ -45,7 +46,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 def test_epochs_beyond_the_checkpoint_are_cut(tmp_path):
     folder = RunFolder(tmp_path)
     for epoch in range(4):
-        folder.append_epoch({"epoch": epoch})
+        folder.append_line({"epoch": epoch})
     folder.keep_epochs(2)
     assert [json.loads(line)["epoch"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [0, 1]
 

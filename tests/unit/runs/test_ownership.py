@@ -22,7 +22,7 @@ def finished_run(path: Path) -> Path:
     path.mkdir(parents=True)
     folder.write_json(CONFIG, RECORD)
     folder.write_json(METRICS, {"acc": 0.5})
-    folder.append_epoch({"epoch": 1})
+    folder.append_line({"epoch": 1})
     folder.write_tensors(CHECKPOINT, {"a": torch.ones(2)}, {})
     folder.write_tensors(NEIGHBOURS, {"neighbours": torch.ones(2)}, {})
     (path / f"{CHECKPOINT}.part").write_bytes(b"half")
@@ -48,7 +48,7 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 
 def test_an_existing_folder_needs_overwrite(tmp_path):
     run = finished_run(tmp_path / "run")
-    with pytest.raises(UsageError, match=r"'.*run' exists; choose another --out, or add --overwrite or --resume"):
+    with pytest.raises(UsageError, match=r"'.*run' exists; choose another out, or add --overwrite or --resume"):
         RunFolder.create(run, overwrite=False)
 
 
@@ -63,7 +63,7 @@ def test_the_old_run_stays_until_the_first_file_of_the_new_one(tmp_path, make, f
     if first == CONFIG:
         folder.write_json(CONFIG, RECORD)
     elif first == EPOCHS:
-        folder.append_epoch({"epoch": 1})
+        folder.append_line({"epoch": 1})
     elif first == CHECKPOINT:
         folder.write_tensors(CHECKPOINT, {"a": torch.ones(2)}, {})
     else:
@@ -107,7 +107,7 @@ def test_a_folder_that_cannot_be_renamed_stays(tmp_path, monkeypatch, refused_re
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", refuse)
-        with pytest.raises(UsageError, match=r"can't be moved aside \(Device or resource busy\); choose another --out"):
+        with pytest.raises(UsageError, match=r"can't be moved aside \(Device or resource busy\); choose another out"):
             folder.write_table("first.csv", ["a"], [(1,)])
     assert contents(tmp_path) == before
 
@@ -154,7 +154,7 @@ def test_a_stranger_in_a_run_stops_the_overwrite_and_is_named(tmp_path, name, in
     (path / stranger).parent.mkdir(exist_ok=True)
     (path / stranger).write_text("all my work")
     before = contents(tmp_path)
-    with pytest.raises(UsageError, match=f"because deepmix did not write '{stranger}' in it; choose another --out"):
+    with pytest.raises(UsageError, match=f"because deepmix did not write '{stranger}' in it; choose another out"):
         RunFolder.create(path, overwrite=True)
     assert contents(tmp_path) == before
 
@@ -227,7 +227,7 @@ def test_a_link_to_nothing_and_a_file_are_refused(tmp_path):
     with pytest.raises(UsageError, match="is a link to a folder that is missing; remove it"):
         RunFolder.create(tmp_path / "link", overwrite=True)
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(UsageError, match="because it is not a folder; choose another --out"):
+    with pytest.raises(UsageError, match="because it is not a folder; choose another out"):
         RunFolder.create(tmp_path / "file", overwrite=True)
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -283,7 +283,7 @@ def test_what_a_kill_inside_the_first_write_leaves_is_overwritten(tmp_path, reco
     path.mkdir()
     value = RECORD if record == CONFIG else SEEDS_RECORD
     (path / f"{record}.part").write_text(json.dumps(value, indent=2)[:length])
-    with pytest.raises(UsageError, match=r"was stopped before its config\.json was written; repeat .* --overwrite"):
+    with pytest.raises(UsageError, match=r"was stopped before its config\.json was written; repeat .* overwrite"):
         RunFolder.open(path)
     folder = RunFolder.create(path, overwrite=True)
     folder.write_json(CONFIG, RECORD)

@@ -74,11 +74,11 @@ def test_the_objective_and_every_term_are_logged():
     trainer = trainer_of(graph_weight="2.0", graph_neighbours="3")
     trainer.run(lambda code_NM: np.arange(len(code_NM)) // 5 % 3)  # labels that the rows do not bear out
     *pretraining, last = trainer.folder.read_epochs()
-    assert pretraining[0]["objective"] == pretraining[0]["elbo"]
-    terms = last.get("terms", last)
+    assert pretraining[0].objective == pretraining[0].elbo
+    terms = last.terms
     bound = terms["reconstruction"] - terms["kl_latent"] - terms["kl_assignment"]
-    assert last["elbo"] == pytest.approx(bound, rel=1e-5)
-    assert last["objective"] == pytest.approx(bound - terms["anchor"] - terms["graph"], rel=1e-5)
+    assert last.elbo == pytest.approx(bound, rel=1e-5)
+    assert last.objective == pytest.approx(bound - terms["anchor"] - terms["graph"], rel=1e-5)
     assert min(terms["anchor"], terms["graph"]) > 0.0
 
 

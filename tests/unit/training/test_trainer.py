@@ -3,18 +3,16 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from deepmix import metrics
 from deepmix.data import Split
 from deepmix.errors import DeepmixError, UsageError
-from deepmix.experiment import Experiment, ExperimentConfig, prepare_experiment, resolve, run_experiment
+from deepmix.experiment import Experiment, ExperimentConfig, prepare_experiment, requested_of, resolve, run_experiment
 from deepmix.maths import Inference
-from deepmix.runs import RunFolder
+from deepmix.runs import EpochRecord, RunFolder, summarize
 from deepmix.training import TrainingOptions, diagnose, trainer
 from deepmix.training.diagnosis import components_in_use
 from deepmix.training.schedule import epoch_seed
@@ -30,14 +28,14 @@ class Listener:
     """Keeps what a run reports, and stops it after a number of epochs."""
 
     def __init__(self, stop_after: int | None = None) -> None:
-        self.epochs: list[dict[str, Any]] = []
+        self.epochs: list[EpochRecord] = []
         self.notes: list[str] = []
         self.stop_after = stop_after
 
     def start(self, stage: str, n_epochs: int) -> None:
         pass
 
-    def epoch(self, stage: str, row: dict[str, Any]) -> None:
+    def epoch(self, stage: str, row: EpochRecord) -> None:
         self.epochs.append(row)
         if len(self.epochs) == self.stop_after:
             raise PowerCutError
@@ -111,7 +109,7 @@ def test_checkpoint_of_another_model_is_refused(tmp_path):
 
 def test_training_raises_the_bound_and_finds_the_groups(tmp_path):
     listener = run(tmp_path / "run", small_experiment(epochs="40", pretrain_epochs="40"))
-    elbo = [row["elbo"] for row in listener.epochs if row["stage"] == "train"]
+    elbo = [row.elbo for row in listener.epochs if row.stage == "train"]
     assert elbo[-1] > elbo[0] + 1.0
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["heads"]["posterior"]["test"]["acc"] == 1.0
@@ -124,7 +122,7 @@ def test_training_raises_the_bound_and_finds_the_groups(tmp_path):
 
 def test_learning_rate_falls_to_its_last_part(tmp_path):
     listener = run(tmp_path / "run", small_experiment(lr="0.01", lr_decay="0.25"))
-    rates = [row["lr"] for row in listener.epochs if row["stage"] == "train"]
+    rates = [row.lr for row in listener.epochs if row.stage == "train"]
     np.testing.assert_allclose(rates, [0.01 * 0.25 ** (epoch / 4) for epoch in range(4)])
 
 
@@ -143,7 +141,7 @@ def test_patience_stops_early_and_says_so(tmp_path):
 
 def test_bf16_trains(tmp_path):
     listener = run(tmp_path / "run", small_experiment(precision="bf16"))
-    assert np.isfinite(listener.epochs[-1]["elbo"])
+    assert np.isfinite(listener.epochs[-1].elbo)
 
 
 @pytest.mark.parametrize(
@@ -201,23 +199,24 @@ def test_digits_with_defaults_are_clustered_well(tmp_path, prior):
     config = ExperimentConfig(prior=prior, heads=("posterior", "gmm"))
     listener = Listener()
     results = run_experiment(prepare_experiment(config), RunFolder.create(tmp_path / "run", overwrite=False), listener)
-    assert results["heads"]["posterior"]["test"]["acc"] >= 0.90
-    assert results["heads"]["gmm"]["test"]["acc"] >= 0.80
-    assert results["initial_labels"]["test"]["acc"] >= 0.90
-    assert results["warnings"] == []
+    assert results.metrics.score("posterior", "acc") >= 0.90
+    assert results.metrics.score("gmm", "acc") >= 0.80
+    assert results.metrics.baseline["acc"] >= 0.90
+    assert results.metrics.warnings == []
 
 
 def test_summary_counts_seeds(tmp_path):
+    of = small_experiment()
     results = {
         seed: run_experiment(
             dataclasses.replace(of, config=dataclasses.replace(of.config, seed=seed)),
             RunFolder.create(tmp_path / str(seed), overwrite=False),
             Listener(),
-        )
-        for of in [small_experiment()]
+        ).metrics
         for seed in (0, 1)
     }
-    summary = metrics.summarize(results)
-    values = [results[seed]["heads"]["posterior"]["test"]["acc"] for seed in (0, 1)]
-    assert summary["heads"]["posterior"]["acc"]["values"] == values
-    assert summary["elbo"]["mean"] == pytest.approx(np.mean([results[seed]["elbo"]["test"] for seed in (0, 1)]))
+    summary = summarize(results, requested_of(of.config), report=False)
+    values = [results[seed].score("posterior", "acc") for seed in (0, 1)]
+    assert summary.heads["posterior"]["acc"].values == values
+    assert summary.elbo.mean == pytest.approx(np.mean([results[seed].elbo["test"] for seed in (0, 1)]))
+    assert summary.report is False

@@ -1,29 +1,14 @@
-"""Files written whole or not at all."""
+"""Files that are written whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from deepmix.errors import DeepmixError
-from deepmix.runs.names import PART
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        DeepmixError: it is missing or damaged.
-
-    """
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DeepmixError(f"'{path}' can't be read ({error})") from error
+PART = ".part"
+"""Ends the name of a file while it is being written; a process killed then leaves it behind."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
