@@ -51,7 +51,7 @@ def rows_in(command: Command) -> Command:
 
 
 def inferences(run: LoadedRun, data: Path, label_column: str | None) -> Iterator[tuple[int, Inference]]:
-    """Yield the number of each block's first row, from 0, and what the model says of the block.
+    """Yield the number of each block's first row, from 0, and the model's inference for the block.
 
     A file without rows yields one empty block.
     """

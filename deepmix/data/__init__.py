@@ -17,4 +17,5 @@ __all__ = [
     "find_prepared",
     "load_prepared",
     "obtain",
+    "write_atomically",
 ]
