@@ -126,7 +126,9 @@ def _name(role: str, path: str, values: Mapping[str, Any]) -> str:
     if role.startswith("head."):
         return role.removeprefix("head.")
     requested = values.get({"initializer": "init", "data": "dataset"}.get(role, role))
-    return str(requested) if requested is not None else BUILTINS.get(path.rpartition(":")[2], path)
+    if requested is not None:
+        return str(requested)
+    return BUILTINS.get(path.rpartition(":")[2], path) if path.startswith(BUILTIN_MODULES) else path
 
 
 def _part(role: str, name: str, is_ours: bool, version: str) -> dict[str, str]:

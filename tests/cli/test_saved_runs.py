@@ -194,6 +194,20 @@ def edit(path: Path, *keys: str, value: Any) -> None:
     path.write_text(json.dumps(content))
 
 
+def test_a_part_of_another_distribution_in_format_1_is_found_by_its_path(deepmix, saved, monkeypatch):
+    path = saved / "table" / "config.json"
+    edit(path, "resolved", "parts", "prior", value="acme.priors:MixturePrior")  # not ours, whatever its class is called
+    refuses(deepmix("predict", "table", "new.csv"), 1, "needs prior 'acme.priors:MixturePrior', which is not installed")
+    real = registry.discover
+
+    def discover(kind: str) -> tuple[registry.Plugin, ...]:
+        plugin = registry.Plugin("priors", "blend", "acme", "1.0", "acme.priors:MixturePrior")
+        return (*real(kind), *([plugin] if kind == "priors" else []))
+
+    monkeypatch.setattr(registry, "discover", discover)
+    refuses(deepmix("predict", "table", "new.csv"), 1, "prior 'blend' of acme 1.0 can't be loaded")
+
+
 @pytest.fixture
 def current(deepmix, saved) -> Path:
     """Return a run of the present format."""
