@@ -307,3 +307,11 @@ def test_deleting_a_checkpoint_spares_what_else_is_there(tmp_path):
     delete_checkpoint(run)
     assert not (run / "checkpoint").exists()
     delete_checkpoint(run)
+
+
+def test_a_checkpoint_behind_a_link_is_not_deleted(tmp_path):
+    run = finished_run(tmp_path / "run")
+    (run / "checkpoint").rename(tmp_path / "elsewhere")
+    (run / "checkpoint").symlink_to(tmp_path / "elsewhere")
+    delete_checkpoint(run)
+    assert (run / CHECKPOINT).is_file()
