@@ -229,6 +229,8 @@ class Dataset(abc.ABC):
     """Data with a split, and labels where they exist."""
 
     Options: ClassVar[type] = NoOptions
+    downloads: ClassVar[bool] = False
+    """Whether it can fetch its files; then its options have a field `download`, and `download=false` forbids it."""
 
     @abc.abstractmethod
     def load(self, data_dir: Path | None) -> Split:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from deepmix import metrics, runs
-from deepmix.contracts import registry
+from deepmix.contracts import Dataset, registry
 from deepmix.errors import DeepmixError
 from deepmix.experiment import (
     Experiment,
@@ -163,11 +163,11 @@ def job_of(
 
 
 def _can_download(dataset: str) -> bool:
-    """Whether a data set has an option `download`."""
+    """Whether a data set can fetch its files."""
     if dataset not in registry.names("datasets"):
         return False
-    options = getattr(registry.load_plugin("datasets", dataset), "Options", None)
-    return options is not None and any(f.name == "download" for f in dataclasses.fields(options))
+    plugin: type[Dataset] = registry.load_plugin("datasets", dataset)
+    return plugin.downloads
 
 
 def run_job(

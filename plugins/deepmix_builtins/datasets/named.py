@@ -71,6 +71,7 @@ class Fetched(Dataset):
     """A data set kept as NAME.npz in the data folder, made of published files where it is not there yet."""
 
     Options: ClassVar[type] = FetchOptions
+    downloads = True
     names: ClassVar[tuple[str, ...]]
     """What NAME may be; the first is used for writing."""
     collection: ClassVar[Collection]
@@ -228,6 +229,7 @@ class Reuters10k(Dataset):
     """Reuters-10K: 10,000 documents drawn from `reuters` by a seed (a prepared reuters_10k.npz comes first)."""
 
     Options = SubsetOptions
+    downloads = True
     n_documents: ClassVar[int] = 10_000
     """VaDE section 4.1."""
 
