@@ -1,7 +1,7 @@
-"""What a plugin author reads: the interfaces a plugin implements, its options, and how plugins are found.
+"""The plugin author's starting point: the interfaces of plugins, their options, and how plugins are found.
 
-`__all__` is what a plugin may use; the other rooms of the core may import all that `__init__.pyi` lists. Each name is
-imported when it is first used.
+Plugins may use the names in `__all__`; other packages of the core may import every name in `__init__.pyi`. Each name
+is imported when it is first used.
 """
 
 import lazy_loader

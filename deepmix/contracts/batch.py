@@ -1,4 +1,4 @@
-"""What a model is given and what it returns in training: one frozen batch, one loss with named terms."""
+"""The input and output of a model in training: one frozen batch, and one loss with named terms."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor
 from deepmix.maths import Latents
 
 Stage = Literal["pretrain", "train"]
-"""The plain autoencoder's pretraining, or the training of the mixture."""
+"""Pretraining of the plain autoencoder, or training of the mixture."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """Where training stands: the stage, and the weights of the objective in this epoch."""
+    """The stage of training and the weights of the objective in the current epoch."""
 
     stage: Stage = "train"
     beta: float = 1.0
@@ -30,25 +30,25 @@ class Phase:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some rows, and what a model may need to know of them; a new ingredient is a new field."""
+    """Rows, with what a model may need to know about them; a new input becomes a new field."""
 
     x_ND: Tensor
     """The rows, (N, D) float32."""
     generator: torch.Generator | None = None
-    """Source of the Monte-Carlo noise; None where nothing is drawn."""
+    """Source of the Monte-Carlo noise; None where no samples are drawn."""
     phase: Phase = field(default_factory=Phase)
     row_N: Tensor | None = None
     """Row numbers among the training rows, (N,) int64; None outside training."""
     label_N: Tensor | None = None
-    """Initial clusters, (N,) int64 in [0, K); where a model learns from labels, true classes, -1 where unknown."""
+    """Initial clusters, (N,) int64 in [0, K); for a model that learns from labels, true classes, -1 where unknown."""
     neighbour_ND: Tensor | None = None
-    """One of each row's `n_neighbours` nearest training rows, chosen at random, (N, D); in training only."""
+    """A random one of each row's `n_neighbours` nearest training rows, (N, D); in training only."""
 
     def labels_for(self, purpose: str) -> Tensor:
         """Return the initial labels, (N,).
 
         Raises:
-            ValueError: the batch has none.
+            ValueError: the batch has no labels.
 
         """
         if self.label_N is None:
@@ -58,22 +58,22 @@ class Batch:
 
 @dataclass(frozen=True)
 class Loss:
-    """One batch's objective and its named terms, nats per row, each of shape (N,) unless its name says otherwise.
+    """The objective of a batch and its named terms, in nats per row, each of shape (N,) unless its name says otherwise.
 
-    Every term is logged and drawn under its name, so a model adds one by adding an entry to `terms`.
+    Every term is logged and plotted under its name, so a model adds a term by adding an entry to `terms`.
     """
 
     objective_N: Tensor
-    """What training maximises, with its gradient: the beta-weighted bound less the costs of further terms."""
+    """The quantity that training maximises, with gradient: the beta-weighted bound minus the costs of further terms."""
     elbo_N: Tensor
-    """The evidence lower bound itself (beta = 1), for comparing models; in pretraining the log-likelihood."""
+    """The evidence lower bound itself (beta = 1), for comparing models; in pretraining, the log-likelihood."""
     terms: Mapping[str, Tensor] = field(default_factory=dict)
-    """The bound's parts (`reconstruction`, `kl_latent`, `kl_assignment`) as they are, and the cost of each further
-    term as it enters the objective (`anchor`, `graph`, ...); without gradients."""
+    """The unweighted parts of the bound (`reconstruction`, `kl_latent`, `kl_assignment`), and the weighted cost of each
+    further term (`anchor`, `graph`, ...); without gradients."""
     log_q_NK: Tensor | None = None
     """log q(y|x), (N, K); None in pretraining."""
     dropped_N: Tensor | None = None
-    """Mass of q(y|x) that was not decoded (below `decode_threshold`); None where everything was."""
+    """Mass of q(y|x) that was not decoded (below `decode_threshold`); None where everything is decoded."""
 
     @classmethod
     def of_bound(
@@ -87,7 +87,7 @@ class Loss:
         costs: Mapping[str, Tensor] | None = None,
         dropped_N: Tensor | None = None,
     ) -> Loss:
-        """Return the loss of a bound whose parts are these; only the objective keeps its gradient.
+        """Return the loss of a bound with these parts; only the objective keeps its gradient.
 
         Args:
             reconstruction_N: E_q[log p(x|z)].
@@ -114,7 +114,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class MixtureStep:
-    """What a further term of the objective sees of a mixture's training step."""
+    """The state of a mixture's training step that is passed to a further term of the objective."""
 
     batch: Batch
     latents: Latents

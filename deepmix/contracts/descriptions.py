@@ -1,7 +1,7 @@
-"""What plugins say of themselves, in a file beside their sources: listings and help read it and import no plugin.
+"""Descriptions of plugins in a file beside their sources, which listings and help read instead of importing them.
 
-`deepmix plugins --describe DISTRIBUTION` writes the file. It holds a checksum of the package's sources and counts only
-while the checksum is right. Help imports a plugin that has no valid description; listings leave its summary out.
+`deepmix plugins --describe DISTRIBUTION` writes the file. It holds a checksum of the package's sources and is
+valid only while the checksum matches. Help imports a plugin that has no valid description; listings omit its summary.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from typing import Any
 from deepmix.contracts.options import OptionRow, describe
 
 FILE = "deepmix_plugins.json"
-"""Name of the file, in a plugin's top package."""
+"""Name of the file, which is in the top-level package of the plugins."""
 
 
 CORE = "deepmix"
-"""Top package of the core, whose own options are never copied into a description."""
+"""Top-level package of the core, whose options are never copied into a description."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class OptionTable:
     """The options of one part, as the help shows them."""
 
     base: str | None = None
-    """`deepmix.room:Class`: options of the core that these extend, whose rows come first."""
+    """Options of the core that these extend, as `deepmix.package:Class`; their rows come first."""
     defaults: Mapping[str, str] = field(default_factory=dict)
-    """Defaults, by name, that differ from the base's."""
+    """Defaults that differ from those of the base, by name."""
     own: tuple[OptionRow, ...] = ()
-    """Rows that the base lacks or has otherwise."""
+    """Rows that the base lacks, or that differ from its rows in type or help."""
 
     def rows(self) -> list[OptionRow]:
         """Return (name, type, default, help) of every option.
@@ -52,20 +52,20 @@ class OptionTable:
 
 @dataclass(frozen=True)
 class Description:
-    """What help and listings show of a plugin."""
+    """The text about a plugin that help and listings show."""
 
     summary: str
     options: OptionTable = OptionTable()
     objective: OptionTable | None = None
-    """A model's own defaults of the objective; None where it leaves them as they are."""
+    """A model's own defaults for the objective; None where it uses the core's."""
     parts: Mapping[str, str] = field(default_factory=dict)
-    """Of a model: the name of the plugin in each of its parts, and its `initializer`."""
+    """For a model, the names of the plugins in its parts, and of its `initializer`."""
 
 
 def option_table(options: Any, package: str) -> OptionTable | None:
     """Return a plugin's options as a table; None where some of them come from neither its package nor the core.
 
-    Those could change while the checksum of the plugin's package stays the same.
+    Such options could change while the checksum of the plugin's package stays the same.
     """
     ancestors = [
         ancestor
@@ -82,10 +82,10 @@ def option_table(options: Any, package: str) -> OptionTable | None:
     defaults, own = {}, []
     for row in describe(options):
         name, kind, default, text = row
-        theirs = inherited.get(name)
-        if theirs is None or (kind, text) != (theirs[1], theirs[3]):
+        base_row = inherited.get(name)
+        if base_row is None or (kind, text) != (base_row[1], base_row[3]):
             own.append(row)
-        elif default != theirs[2]:
+        elif default != base_row[2]:
             defaults[name] = default
     return OptionTable(f"{door}:{base.__qualname__}", defaults, tuple(own))
 
@@ -95,7 +95,7 @@ def _top_package(cls: type) -> str:
 
 
 def _core_rows(name: str) -> list[OptionRow]:
-    """Return the rows of the core's options called `deepmix.room:Class`; a LookupError if the core has none."""
+    """Return the rows of the core's options called `deepmix.package:Class`; raise a LookupError if it has none."""
     door, _, attribute = name.partition(":")
     options = getattr(importlib.import_module(door), attribute, None)
     if options is None:
@@ -104,7 +104,7 @@ def _core_rows(name: str) -> list[OptionRow]:
 
 
 def package_folder(package: str) -> Path | None:
-    """Return the folder of a top package without importing it; None where there is no such package, or it is a file."""
+    """Return the folder of a top-level package without importing it; None if it does not exist or is a single file."""
     try:
         spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):  # ValueError: a module in sys.modules that has no spec
@@ -116,7 +116,7 @@ def package_folder(package: str) -> Path | None:
 def sources_checksum(folder: Path) -> str:
     """Return the CRC-32 of the .py files below a folder, the same on every machine and for every kind of line ending.
 
-    That is enough to notice changes, and importing hashlib would take longer than the rest of the work here.
+    It is enough to notice changes, and importing hashlib would take longer than everything else here.
     """
     checksum = 0
     for path in sorted(folder.rglob("*.py"), key=lambda path: path.relative_to(folder).as_posix()):
@@ -133,7 +133,7 @@ def read_description(package: str, kind: str, target: str) -> Description | None
 
 @cache
 def _read_file(package: str) -> dict[tuple[str, str], Description]:
-    """Return a package's descriptions by (kind, target); none where its file is absent, outdated or unreadable."""
+    """Return a package's descriptions by (kind, target); empty where its file is absent, outdated or unreadable."""
     folder = package_folder(package)
     if folder is None or not (folder / FILE).is_file():
         return {}
@@ -142,7 +142,7 @@ def _read_file(package: str) -> dict[tuple[str, str], Description]:
         if content["sources"] != sources_checksum(folder):
             return {}
         return {(values["kind"], values["target"]): _description(values) for values in content["plugins"]}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # not what descriptions_text writes
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # not written by descriptions_text
         return {}
 
 
@@ -162,7 +162,7 @@ def _table(values: Mapping[str, Any]) -> OptionTable:
 
 
 def descriptions_text(folder: Path, descriptions: Mapping[tuple[str, str], Description]) -> str:
-    """Return the text of a package's file: a checksum of its sources, and a line for each plugin."""
+    """Return the text of a package's file: a checksum of its sources, and one line per plugin."""
     lines = [
         json.dumps(
             {"kind": kind, "target": target} | _without_empty(dataclasses.asdict(description)), ensure_ascii=False
@@ -174,6 +174,6 @@ def descriptions_text(folder: Path, descriptions: Mapping[tuple[str, str], Descr
 
 
 def _without_empty(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a mapping without the entries, at any depth, that say nothing; `summary` always says something."""
+    """Return a mapping without its empty entries, at any depth; `summary` is always kept."""
     short = {key: _without_empty(value) if isinstance(value, Mapping) else value for key, value in values.items()}
     return {key: value for key, value in short.items() if value not in (None, {}, ()) or key == "summary"}

@@ -1,4 +1,4 @@
-"""The contracts a plugin can fill; every class here is abstract.
+"""The interfaces that a plugin can implement; all classes here are abstract, except `NoOptions`.
 
 A part of a model (Encoder, Decoder, Prior, PosteriorEstimator) is built as `Part(dims, options)`, where
 `options` is an instance of its dataclass `Options`; other plugins are built as `Plugin(options)`. The
@@ -26,7 +26,7 @@ from deepmix.maths import Array, Dims, Gaussian, Inference, Latents, MixturePara
 
 @dataclass(frozen=True)
 class NoOptions:
-    """For plugins with nothing to set."""
+    """The options of a plugin that has none."""
 
 
 def first_line(documented: Any) -> str:
@@ -39,7 +39,7 @@ class Encoder(nn.Module, abc.ABC):
 
     Options: ClassVar[type] = NoOptions
     needs_images: ClassVar[bool] = False
-    """Whether it reads `dims.image_shape`, so that rows must be images."""
+    """Whether the part reads `dims.image_shape`, so that rows must be images."""
 
     @abc.abstractmethod
     def forward(self, x_ND: Tensor) -> Gaussian:
@@ -59,7 +59,7 @@ class Decoder(nn.Module, abc.ABC):
 
     Options: ClassVar[type] = NoOptions
     needs_images: ClassVar[bool] = False
-    """Whether it reads `dims.image_shape`, so that rows must be images."""
+    """Whether the part reads `dims.image_shape`, so that rows must be images."""
 
     @abc.abstractmethod
     def forward(self, z_RM: Tensor, counts_H: list[int]) -> Tensor:
@@ -67,16 +67,16 @@ class Decoder(nn.Module, abc.ABC):
 
         Args:
             z_RM: latents sorted by the head they come from.
-            counts_H: how many rows each head has; they sum to R.
+            counts_H: number of rows from each head; they sum to R.
 
         Returns:
-            (R, P): Bernoulli logits, Gaussian means, or means then log-variances.
+            (R, P): Bernoulli logits, Gaussian means, or means followed by log-variances.
 
         """
 
     @abc.abstractmethod
     def place(self, shift_M: Tensor, scale_M: Tensor) -> None:
-        """Take z * scale + shift from now on where z was taken before (undoes `Encoder.place`)."""
+        """Make the decoder apply z * scale + shift to its input first, which undoes `Encoder.place`."""
 
 
 class Prior(nn.Module, abc.ABC):
@@ -90,7 +90,7 @@ class Prior(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def place(self, components: Gaussian, weight_K: Tensor) -> None:
-        """Start from an initial clustering's moments, (K, M), and weights, (K,) summing to 1."""
+        """Set the prior to an initial clustering's moments, (K, M), and weights, (K,), which sum to 1."""
 
 
 class PosteriorEstimator(nn.Module, abc.ABC):
@@ -101,7 +101,7 @@ class PosteriorEstimator(nn.Module, abc.ABC):
     @property
     @abc.abstractmethod
     def needs_likelihood(self) -> bool:
-        """Whether log p(x|z_k) enters, so that every component is decoded before the E-step."""
+        """Whether q(y|x) depends on log p(x|z_k), so that every component is decoded before the E-step."""
 
     @abc.abstractmethod
     def forward(self, latents: Latents, log_likelihood_LNK: Tensor | None) -> Responsibilities:
@@ -109,48 +109,48 @@ class PosteriorEstimator(nn.Module, abc.ABC):
 
 
 class LossTerm(nn.Module, abc.ABC):
-    """A further term of a mixture's objective; a recipe lists the classes of those it adds."""
+    """An additional term of a mixture's objective; a recipe lists the classes of the terms that it adds."""
 
     Options: ClassVar[type] = NoOptions
     name: ClassVar[str]
-    """The name under which the term is logged and drawn; its options are set as `term.NAME.key`."""
+    """The name under which the term is logged and plotted; its options are set as `term.NAME.key`."""
 
     @abc.abstractmethod
     def forward(self, step: MixtureStep) -> Tensor:
-        """Return what the term costs each row, already weighted: nats, (N,), subtracted from the objective."""
+        """Return the weighted cost of the term for each row, (N,) in nats, which is subtracted from the objective."""
 
 
 class Model(nn.Module, abc.ABC):
-    """What training, the heads and the command line need of any model; built as `Model(dims, likelihood, options)`.
+    """The interface of every model to training, heads and command line; built as `Model(dims, likelihood, options)`.
 
-    Training calls the model itself, so `forward` is what hooks, DistributedDataParallel and torch.compile see.
+    Training calls the model itself, so that hooks, DistributedDataParallel and torch.compile see `forward`.
     """
 
     Options: ClassVar[type] = NoOptions
     init: ClassVar[str] = "graph"
-    """Name of the initial clustering the model starts from unless another is requested."""
+    """Name of the initial clustering that the model starts from unless another is requested."""
     single_component: ClassVar[bool] = False
     """Whether the model has one component whatever the number of clusters."""
     n_components: int
-    """K of q(y|x)."""
+    """K, the number of components of q(y|x)."""
     n_neighbours: int = 0
-    """How many nearest training rows each row's `neighbour_ND` is chosen from; 0: batches have none."""
+    """Number of nearest training rows from which each row's `neighbour_ND` is chosen; 0: batches have no neighbours."""
     latent_dim: int
-    """M."""
+    """M, the number of latent dimensions."""
 
     @classmethod
     def likelihood_name(cls, options: Any) -> str:
-        """Return the observation model that the options name; 'auto', the default, takes the data's."""
+        """Return the observation model that the options name; 'auto', the default, lets the data decide."""
         return "auto"
 
     @classmethod
     def n_labelled(cls, options: Any) -> int:
-        """Return how many training rows' labels the model learns from: 0, the default, starts from clusters."""
+        """Return the number of training rows whose labels the model uses; 0, the default: it starts from clusters."""
         return 0
 
     @classmethod
     def plan(cls) -> ModelPlan:
-        """Return what the core needs to know of the model before it is built."""
+        """Return what the core needs to know about the model before building it."""
 
         def build(dims: Dims, parts: Mapping[str, Any], likelihood: Any, options: Any) -> Model:
             make: Any = cls
@@ -190,8 +190,8 @@ class Model(nn.Module, abc.ABC):
 
         Args:
             code_NM: codes of all training rows.
-            squared_error_N: the autoencoder's mean squared error on each, in the data's units squared.
-            label_N: initial cluster of each row, int64 in [0, K); -1 where a model that learns from labels knows none.
+            squared_error_N: the autoencoder's mean squared error on each row, in squared units of the data.
+            label_N: initial cluster of each row, int64 in [0, K); -1: unknown, in a model that learns from labels.
 
         """
 
@@ -205,7 +205,7 @@ class Model(nn.Module, abc.ABC):
 
 
 class Initializer(abc.ABC):
-    """The initial clustering that heads and prior start from."""
+    """An algorithm for the initial clustering, from which encoder heads and prior start."""
 
     Options: ClassVar[type] = NoOptions
 
@@ -216,7 +216,7 @@ class Initializer(abc.ABC):
         Args:
             x_ND: the data, dense or CSR.
             code_NM: the pretrained autoencoder's codes of the same rows.
-            n_components: K, the number of clusters wanted.
+            n_components: K, the number of clusters.
             seed: makes the result reproducible.
 
         Returns:
@@ -226,7 +226,7 @@ class Initializer(abc.ABC):
 
 
 class Dataset(abc.ABC):
-    """Data with a split, and labels where they exist."""
+    """A source of data with a split, and with labels where they exist."""
 
     Options: ClassVar[type] = NoOptions
     downloads: ClassVar[bool] = False
@@ -238,7 +238,7 @@ class Dataset(abc.ABC):
 
 
 class ClusteringHead(abc.ABC):
-    """Turns a trained model's view of the rows into clusters.
+    """A method that turns a trained model's output on the rows into clusters.
 
     A plugin may also register any scikit-learn clusterer with `fit` and `predict`: it is fitted on the
     latents of the training rows.
@@ -246,9 +246,9 @@ class ClusteringHead(abc.ABC):
 
     Options: ClassVar[type] = NoOptions
     needs_mixture: ClassVar[bool] = False
-    """Whether the head reads q(y|x) and so makes no sense with a model of one component."""
+    """Whether the head reads q(y|x), which makes no sense with a model of one component."""
     refits: ClassVar[bool] = False
-    """Whether `predict` fits the rows it clusters, so that there must be more of them than clusters."""
+    """Whether `predict` fits the rows that it clusters, so that there must be more rows than clusters."""
 
     @abc.abstractmethod
     def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
@@ -260,8 +260,8 @@ class ClusteringHead(abc.ABC):
 
     @abc.abstractmethod
     def state(self) -> dict[str, Array] | None:
-        """Return what `fit` learned as arrays of numbers, which are stored with the run; None if that can't be done."""
+        """Return the result of `fit` as arrays of numbers, to be stored with the run; None if that is impossible."""
 
     @abc.abstractmethod
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Restore what `state` returned, in place of `fit`: `predict` then returns the same clusters."""
+        """Restore the arrays that `state` returned, in place of `fit`; `predict` then returns the same clusters."""

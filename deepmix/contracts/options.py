@@ -1,4 +1,4 @@
-"""Options are dataclasses: this module sets their fields from `--set key=value`, with checks, and describes them."""
+"""Options are dataclasses; this module checks and sets their fields from `--set key=value`, and describes them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ OptionRow = tuple[str, str, str, str]
 
 
 def parse_assignments(pairs: tuple[str, ...]) -> dict[str, str]:
-    """Read 'key=value' strings.
+    """Return the settings in 'key=value' strings.
 
     Raises:
-        UsageError: one has no '='.
+        UsageError: a string has no '='.
 
     """
     settings = {}
@@ -31,10 +31,10 @@ def parse_assignments(pairs: tuple[str, ...]) -> dict[str, str]:
 
 
 def build_options(defaults: Mapping[str, Any], settings: Mapping[str, str]) -> dict[str, Any]:
-    """Apply settings to the options of several parts.
+    """Return the options of several parts with settings applied.
 
     Args:
-        defaults: an options instance for each part's name ('encoder', 'training', ...).
+        defaults: an options instance for each part, by name ('encoder', 'training', ...).
         settings: values by `key`, or by `part.key` where two parts share a key.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What is known of a model before it is built: the core asks a plugin of kind `models` for this and nothing else."""
+"""The plan of a model before it is built: the only thing that the core asks of a plugin of kind `models`."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ class ModelPlan:
     """A model's parts, defaults and needs; `Model.plan()` and `Recipe.plan()` return it."""
 
     summary: str
-    """What the model is, in a line."""
+    """A one-line summary of the model."""
     source: str
-    """Where the model is defined, as `module:name`, for messages."""
+    """The definition of the model, as `module:name`, for messages."""
     options: Any
     """The default options, an instance of a dataclass."""
     build: Callable[[Dims, Mapping[str, Any], Any, Any], Any]
     """Builds the `Model` from sizes, parts by role, likelihood and options."""
     likelihood_name: Callable[[Any], str]
-    """The observation model that the options name, or 'auto'."""
+    """Returns the observation model that the options name, or 'auto'."""
     n_labelled: Callable[[Any], int]
-    """Number of training rows whose labels the model learns from, by the options."""
+    """Returns the number of training rows whose labels the model learns from, given its options."""
     init: str = "graph"
-    """Name of the initial clustering the model starts from unless another is requested."""
+    """Name of the initial clustering that the model starts from unless another is requested."""
     part_names: Mapping[str, str] = field(default_factory=dict)
-    """Names of the plugins that fill the roles encoder, decoder, prior and posterior; empty where the model has parts
-    of its own."""
+    """Names of the plugins that fill the roles encoder, decoder, prior and posterior; empty where the model
+    has its own parts."""
     terms: Mapping[str, type] = field(default_factory=dict)
     """Classes of `LossTerm`, by name."""
     objective: Any = None
-    """The default weights of the objective; None takes the core's."""
+    """The default weights of the objective; None: the core's defaults."""
     single_component: bool = False
     """Whether the model has one component whatever the number of clusters."""
     shared_latent: bool = False

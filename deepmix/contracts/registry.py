@@ -1,4 +1,4 @@
-"""The only reader of entry points: finds plugins without importing them, loads them by name."""
+"""The only reader of entry points: finds plugins without importing them, and loads them by name."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KINDS: tuple[str, ...] = (
     "datasets",
     "heads",
 )
-"""What can be plugged in; the entry-point group of each is `deepmix.<kind>`."""
+"""The kinds of plugins; the entry-point group of each kind is `deepmix.<kind>`."""
 
 
 OURS = "deepmix"
@@ -36,7 +36,7 @@ OURS = "deepmix"
 
 
 UNKNOWN = "unknown"
-"""The distribution or version of an entry point whose metadata do not say."""
+"""Stands for the distribution or version of an entry point whose metadata do not state it."""
 
 
 @dataclass(frozen=True)
@@ -52,25 +52,25 @@ class Plugin:
 
     @property
     def package(self) -> str:
-        """Name of the top package that the plugin's module belongs to."""
+        """Name of the top-level package of the plugin's module."""
         return re.split("[.:]", self.target, maxsplit=1)[0]
 
     def description(self) -> Description | None:
-        """Return what the plugin's package says of it without being imported; None if it has no valid description."""
+        """Return the plugin's description from its package, without importing it; None if there is no valid one."""
         return read_description(self.package, self.kind, self.target)
 
     def load(self) -> Any:
-        """Import the plugin. What its modules print goes to standard error, since standard output is for results.
+        """Import the plugin; anything its modules print goes to standard error, as standard output is for results.
 
         Raises:
-            DeepmixError: it can't be imported; the message says why and which distribution to reinstall or remove.
+            DeepmixError: the import fails; the message says why, and which distribution to reinstall or remove.
 
         """
         module, _, attribute = self.target.partition(":")
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 return entrypoints.EntryPoint(self.name, module, attribute).load()
-        except (Exception, SystemExit) as error:  # a plugin's import may fail in any way, sys.exit() among them
+        except (Exception, SystemExit) as error:  # a plugin's import may fail in any way, even by sys.exit()
             raise DeepmixError(
                 f"{singular(self.kind)} '{self.name}' of {self.distribution} {self.version} can't be loaded "
                 f"({type(error).__name__}: {error}); reinstall or remove {self.distribution}"
@@ -83,30 +83,30 @@ def singular(kind: str) -> str:
 
 
 def canonical(distribution: str) -> str:
-    """Return a distribution's name as package indexes spell it: lower case, dashes."""
+    """Return a distribution's name as package indexes spell it: in lower case, with dashes."""
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 @dataclass(frozen=True)
 class EntryPoints:
-    """The entry points of this installation that are for deepmix."""
+    """The entry points in this installation that belong to deepmix."""
 
     plugins: tuple[Plugin, ...]
-    """Sorted by kind, in the order of KINDS, then by name and distribution."""
+    """The plugins, sorted by kind in the order of KINDS, then by name and distribution."""
     problems: tuple[str, ...]
-    """A sentence for each `entry_points.txt`, or entry point, that can't be read and was passed over."""
+    """A sentence about each `entry_points.txt` or entry point that can't be read and is skipped."""
 
 
 @cache
 def read_entry_points() -> EntryPoints:
-    """Read the entry points of every installed distribution once; metadata that can't be read are passed over."""
+    """Read the entry points of every installed distribution once, skipping metadata that can't be read."""
     plugins: list[Plugin] = []
     problems: list[str] = []
     owners: set[str] = set()
     for folder in sys.path:
         for parser, distribution in _distributions(folder, problems):
             owner, version = canonical(distribution.name), distribution.version or UNKNOWN
-            if owner in owners:  # the first on the path is the one that Python imports
+            if owner in owners:  # Python imports the first one on the path
                 continue
             owners.add(owner)
             for kind in KINDS:
@@ -128,8 +128,8 @@ def read_entry_points() -> EntryPoints:
 def _distributions(folder: str, problems: list[str]) -> Iterator[tuple[configparser.ConfigParser, Any]]:
     """Yield the parsed entry points and the distribution of each one in a folder of `sys.path`.
 
-    `entrypoints` gives up a whole folder when one file in it is malformed. Such a folder is read file by file, and
-    a sentence on each malformed file is added to `problems`.
+    `entrypoints` gives up on a whole folder when one file in it is malformed. This function reads such a folder file by
+    file and adds a sentence about each malformed file to `problems`.
     """
     try:
         yield from list(entrypoints.iter_files_distros([folder]))
@@ -150,12 +150,12 @@ def _distributions(folder: str, problems: list[str]) -> Iterator[tuple[configpar
 
 
 def discover(kind: str) -> tuple[Plugin, ...]:
-    """Return the installed plugins of a kind, by name, reading metadata only."""
+    """Return the installed plugins of a kind, sorted by name, from metadata only."""
     return tuple(plugin for plugin in read_entry_points().plugins if plugin.kind == kind)
 
 
 def names(kind: str) -> list[str]:
-    """Return the names that can be asked for."""
+    """Return the names of the installed plugins of a kind."""
     return sorted({plugin.name for plugin in discover(kind)})
 
 
@@ -163,7 +163,7 @@ def find(kind: str, name: str) -> Plugin:
     """Return the plugin called `name`, or `distribution:name`.
 
     Raises:
-        UsageError: none or more than one has that name.
+        UsageError: no plugin, or more than one, has that name.
 
     """
     distribution, _, short = name.rpartition(":")
@@ -177,7 +177,7 @@ def find(kind: str, name: str) -> Plugin:
     if len(matches) > 1:
         owners = " and ".join(plugin.distribution for plugin in matches)
         raise UsageError(
-            f"{singular(kind)} '{name}' is claimed by {owners}; say which as '{matches[0].distribution}:{short}'"
+            f"{singular(kind)} '{name}' is claimed by {owners}; choose one, such as '{matches[0].distribution}:{short}'"
         )
     return matches[0]
 
@@ -218,7 +218,7 @@ def rows() -> list[PluginRow]:
 
 
 def checked_rows() -> list[CheckedRow]:
-    """Import every plugin and say whether it works; one that is broken does not stop the others."""
+    """Import every plugin and return its state; a broken plugin does not stop the others."""
     result = []
     for plugin in read_entry_points().plugins:
         summary, state = "", "ok"

@@ -1,6 +1,6 @@
-"""From options to a finished run: the configuration, its loaded parts, the data, training, heads and results.
+"""The way from options to a finished run: configuration, loaded parts, data, training, heads and results.
 
-Other rooms import only what this package's `__init__.pyi` lists; each name is imported when it is first used.
+Other packages import only the names in this package's `__init__.pyi`; each name is imported when it is first used.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""Clustering heads as a run uses and keeps them: ours, and scikit-learn's clusterers wrapped to be alike."""
+"""Clustering heads as a run uses and stores them: deepmix's own, and wrapped scikit-learn clusterers."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from deepmix.errors import DeepmixError
 from deepmix.maths import Array, Inference
 
 SAME_SHARE = 0.999
-"""Part of the rows on which the nearest centre must agree with a clusterer to stand for it: all but rounding's ties."""
+"""Fraction of the rows on which the nearest centre must agree with a clusterer to replace it: all but rounding ties."""
 
 
 CENTRES = (("cluster_centers_", None), ("subcluster_centers_", "subcluster_labels_"))
-"""Attributes where scikit-learn's clusterers keep centres, and the cluster of each if they are not one apiece."""
+"""Attributes of scikit-learn's clusterers that hold centres, and each centre's cluster unless every centre is one."""
 
 
 @dataclass(frozen=True)
 class HeadPlugin:
-    """What the core needs to know of a plugin of kind `heads`, be it a ClusteringHead or a scikit-learn clusterer."""
+    """The core's view of a plugin of kind `heads`, either a ClusteringHead or a scikit-learn clusterer."""
 
     make: Callable[[Any], ClusteringHead]
-    """Builds the head, not yet fitted, of its options."""
+    """Returns the head, not yet fitted, for its options."""
     Options: type
     needs_mixture: bool
     refits: bool
@@ -34,7 +34,7 @@ class HeadPlugin:
 
 
 def head_plugin(loaded: Any) -> HeadPlugin:
-    """Return a head's plugin; what is not a ClusteringHead is taken for a factory of scikit-learn clusterers."""
+    """Return a head's plugin; anything but a ClusteringHead is treated as a factory of scikit-learn clusterers."""
     if isinstance(loaded, type) and issubclass(loaded, ClusteringHead):
         make: Any = loaded
         return HeadPlugin(make, loaded.Options, loaded.needs_mixture, loaded.refits, loaded.__qualname__)
@@ -44,7 +44,7 @@ def head_plugin(loaded: Any) -> HeadPlugin:
 
 @final
 class ClustererHead(ClusteringHead):
-    """A scikit-learn clusterer on the latents; where the nearest of its centres says the same, that stands for it."""
+    """A scikit-learn clusterer on the latents, replaced by its nearest centre where that gives the same clusters."""
 
     def __init__(self, factory: Callable[[], Any]) -> None:
         self._factory = factory
@@ -52,44 +52,44 @@ class ClustererHead(ClusteringHead):
         self._cluster_C: Array | None = None
 
     def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
-        """Fit the clusterer, its number of clusters and seed set where it has such parameters."""
+        """Fit the clusterer, after setting its number of clusters and seed where it has such parameters."""
         clusterer = self._factory()
         if not (hasattr(clusterer, "fit") and hasattr(clusterer, "predict")):
             raise DeepmixError(
-                f"head {type(clusterer).__name__} can't give new rows a cluster; a head needs fit and predict"
+                f"head {type(clusterer).__name__} can't assign new rows to clusters; a head needs fit and predict"
             )
         if hasattr(clusterer, "get_params"):
-            wanted = {"n_clusters": n_clusters, "n_components": n_clusters, "random_state": seed}
-            known = clusterer.get_params()
-            clusterer.set_params(**{key: value for key, value in wanted.items() if key in known})
+            parameters = {"n_clusters": n_clusters, "n_components": n_clusters, "random_state": seed}
+            names = clusterer.get_params()
+            clusterer.set_params(**{key: value for key, value in parameters.items() if key in names})
         clusterer.fit(inference.latent_NM)
         self._clusterer = clusterer
-        found = np.asarray(clusterer.predict(inference.latent_NM))
-        self._values = np.unique(np.concatenate([found, np.asarray(getattr(clusterer, "labels_", found))]))
+        label_N = np.asarray(clusterer.predict(inference.latent_NM))
+        self._values = np.unique(np.concatenate([label_N, np.asarray(getattr(clusterer, "labels_", label_N))]))
         for centres, clusters in CENTRES:
             if not hasattr(clusterer, centres):
                 continue
             self._centre_CM = np.asarray(getattr(clusterer, centres))
             values = np.arange(len(self._centre_CM)) if clusters is None else np.asarray(getattr(clusterer, clusters))
             self._cluster_C = self._number(values)
-            if np.mean(self._nearest(inference.latent_NM) == self._number(found)) >= SAME_SHARE:
+            if np.mean(self._nearest(inference.latent_NM) == self._number(label_N)) >= SAME_SHARE:
                 return
             self._centre_CM = self._cluster_C = None
 
     def predict(self, inference: Inference) -> Array:
-        """Return cluster numbers: the clusterer's labels (-1 for noise too) in their order, from 0."""
+        """Return cluster numbers: the clusterer's labels (including -1 for noise), numbered in order from 0."""
         if self._centre_CM is not None:
             return self._nearest(inference.latent_NM)
         return self._number(np.asarray(self._clusterer.predict(inference.latent_NM)))
 
     def state(self) -> dict[str, Array] | None:
-        """Return the centres and their clusters; None where the clusterer is not the nearest of its centres."""
+        """Return the centres and their clusters; None where the nearest centre does not replace the clusterer."""
         if self._centre_CM is None or self._cluster_C is None:
             return None
         return {"centres": self._centre_CM, "clusters": self._cluster_C}
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Take up the centres."""
+        """Restore the centres and their clusters."""
         self._centre_CM, self._cluster_C = state["centres"], state["clusters"]
 
     def _nearest(self, latent_NM: Array) -> Array:
@@ -98,6 +98,6 @@ class ClustererHead(ClusteringHead):
         return self._cluster_C[pairwise_distances_argmin(latent_NM.astype(self._centre_CM.dtype), self._centre_CM)]
 
     def _number(self, labels: Array) -> Array:
-        """Return labels as 0, 1, ...; those unseen in training share the number after the last."""
+        """Return labels as 0, 1, ...; labels unseen in training share the number after the last."""
         places = np.searchsorted(self._values, labels).clip(max=len(self._values) - 1)
         return np.where(self._values[places] == labels, places, len(self._values)).astype(np.int64)

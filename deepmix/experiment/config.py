@@ -1,4 +1,4 @@
-"""Everything that decides a run, as values a file can hold."""
+"""The configuration of a run, as values that a file can hold."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 from deepmix.errors import UsageError, option
 
 SHORTHANDS = ("components", "latent_dim", "assignment", "beta", "epochs", "pretrain_epochs", "batch_size", "lr")
-"""Options the command line and the estimator take by themselves; the others are settings."""
+"""Options that have their own argument on the command line and in the estimator; the others are settings."""
 
 
 IN_MEMORY = "rows in memory"
-"""What stands for the data set of a run whose rows were never in a file."""
+"""The data set's name in a run whose rows were never in a file."""
 
 
 MAX_SEED = 2**32 - 1
-"""The largest seed NumPy and scikit-learn take."""
+"""The largest seed that NumPy and scikit-learn accept."""
 
 
 @dataclass(frozen=True)
 class ExperimentConfig:
-    """Everything that decides a run. `None` takes the model's own part."""
+    """The configuration of a run; `None` stands for the model's own part."""
 
     model: str = "mvae-emv2"
     prior: str | None = None
@@ -33,13 +33,13 @@ class ExperimentConfig:
     init: str | None = None
     heads: tuple[str, ...] = ("posterior",)
     dataset: str = "digits"
-    """A data set's name, or a file."""
+    """The name of a data set, or the path of a file."""
     label_column: str | None = None
     data_dir: str | None = None
     seed: int = 0
     device: str = "auto"
     settings: Mapping[str, str] = field(default_factory=dict)
-    """Options of the parts by `key` or `part.key`; what `--set` gives."""
+    """Options of the parts by `key` or `part.key`, as passed to `--set`."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= MAX_SEED:
@@ -52,43 +52,43 @@ CONFIG_KEYS = tuple(f.name for f in dataclasses.fields(ExperimentConfig))
 
 
 def config_from_mapping(values: Mapping[str, Any], source: str) -> ExperimentConfig:
-    """Read a configuration, such as a run's config.json or one written by hand.
+    """Return the configuration in a mapping, such as a run's config.json or a file written by hand.
 
-    Keys are those of ExperimentConfig; `head` may stand for `heads`, and any other key with a plain value
-    is an option, as `--set` takes it. Tables become dotted keys. What a run adds to its config.json is left out.
+    Keys are those of ExperimentConfig; `head` is accepted for `heads`, and any other key with a plain value is an
+    option, as `--set` takes it. Tables become dotted keys. Keys that a run adds to its config.json are ignored.
 
     Raises:
-        UsageError: a value is of the wrong kind.
-        DeepmixError: it is the config.json of a newer deepmix.
+        UsageError: a value has the wrong kind.
+        DeepmixError: the config.json is from a newer deepmix.
 
     """
-    from deepmix.runs import ADDED_KEYS, check_format, is_config  # here: the options of --help wait for no library
+    from deepmix.runs import ADDED_KEYS, check_format, is_config  # imported here, so that --help loads no library
 
     if is_config(values):
         check_format(values, source)
         values = {key: value for key, value in values.items() if key not in ADDED_KEYS}
-    known = {key: value for key, value in values.items() if key in CONFIG_KEYS and key != "settings"}
+    fields = {key: value for key, value in values.items() if key in CONFIG_KEYS and key != "settings"}
     if "head" in values:
-        known["heads"] = values["head"]
-    if isinstance(known.get("heads"), str):
-        known["heads"] = [known["heads"]]
+        fields["heads"] = values["head"]
+    if isinstance(fields.get("heads"), str):
+        fields["heads"] = [fields["heads"]]
     optional = {f.name for f in dataclasses.fields(ExperimentConfig) if f.default is None}
-    for key, value in known.items():
+    for key, value in fields.items():
         expected: Any = {"heads": (list, tuple), "seed": int}.get(key, str)
         if not isinstance(value, expected) and not (value is None and key in optional):
             raise UsageError(f"{source}: '{key}' has a value of the wrong kind: {value!r}")
-    if "heads" in known:
-        known["heads"] = tuple(map(str, known["heads"]))
+    if "heads" in fields:
+        fields["heads"] = tuple(map(str, fields["heads"]))
     others = {key: value for key, value in values.items() if key not in (*CONFIG_KEYS, "head")}
     settings = values.get("settings", {})
     if not isinstance(settings, Mapping):
         raise UsageError(f"{source}: 'settings' must be a table of options, got {settings!r}")
-    known["settings"] = {**_flatten(others, source), **_flatten(settings, source)}
-    return ExperimentConfig(**known)
+    fields["settings"] = {**_flatten(others, source), **_flatten(settings, source)}
+    return ExperimentConfig(**fields)
 
 
 def _flatten(table: Mapping[str, Any], source: str, prefix: str = "") -> dict[str, str]:
-    """Return a table's values as text by dotted key."""
+    """Return the values of a table as text, by dotted key."""
     flat: dict[str, str] = {}
     for key, value in table.items():
         if isinstance(value, Mapping):

@@ -13,24 +13,22 @@ from deepmix.experiment.selection import is_registered
 
 
 def load_data(config: ExperimentConfig, parts: Parts) -> Split:
-    """Read the data set: a plugin's, a file, or NAME.npz in the data folder.
+    """Return the data set: from a plugin, a file, or NAME.npz in the data folder.
 
     Raises:
-        UsageError: it is not there or can't be used.
-        DeepmixError: it is damaged.
+        UsageError: the data set does not exist or can't be used.
+        DeepmixError: the data set is damaged.
 
     """
     data_dir = Path(config.data_dir) if config.data_dir else None
     if parts.classes["data"] is not FromFile:
         if config.label_column is not None:
-            raise UsageError(
-                f"{option('label_column')} is for files; data set '{config.dataset}' brings its own labels"
-            )
+            raise UsageError(f"{option('label_column')} is for files; data set '{config.dataset}' has its own labels")
         split: Split = parts.classes["data"](parts.options["data"]).load(data_dir)
         return split
     if config.dataset == IN_MEMORY:
         raise UsageError(
-            f"the run was trained on rows in memory, which are not kept; name the data ({option('dataset')})"
+            f"the run was trained on rows in memory, which are not stored; name the data ({option('dataset')})"
         )
     if names_a_file(config.dataset):
         return load_file(Path(config.dataset), config.label_column, parts.options["data"])
@@ -40,7 +38,7 @@ def load_data(config: ExperimentConfig, parts: Parts) -> Split:
 
 
 def check_dataset(name: str, data_dir: Path | None) -> None:
-    """Raise a UsageError unless there is a data set, a file or a prepared archive of that name."""
+    """Raise a UsageError unless there is a data set, a file or a prepared archive with this name."""
     if is_registered(name):
         return
     if names_a_file(name):

@@ -1,4 +1,4 @@
-"""What a run's config.json records: every option resolved, the plugins by name, the data and where it ran."""
+"""The content of a run's config.json: every resolved option, the plugins by name, the data and the environment."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from deepmix.training import TrainingOptions, planned_epochs
 
 
 def describe(experiment: Experiment, model: Model, *, report: bool = True) -> RunConfig:
-    """Return the record of a run that is about to begin.
+    """Return the config.json of a run that is about to begin.
 
     Args:
-        experiment: what to do.
-        model: the model, built.
+        experiment: the experiment.
+        model: the assembled model.
         report: whether the run ends with a report.
 
     """
@@ -51,7 +51,7 @@ def describe(experiment: Experiment, model: Model, *, report: bool = True) -> Ru
 
 
 def resolved_options(experiment: Experiment, model: Model) -> dict[str, dict[str, Any]]:
-    """Return every option in force by part and name, with what the data decided."""
+    """Return the values of all options by part and name, including those that depend on the data."""
     parts, split = experiment.parts, experiment.split
     resolved: dict[str, dict[str, Any]] = {part: dataclasses.asdict(values) for part, values in parts.options.items()}
     resolved["size"] |= {"components": experiment.n_components, "latent_dim": latent_dim(parts, split.x.shape[1])}
@@ -79,9 +79,9 @@ def _environment(experiment: Experiment) -> Environment:
 
 
 def _git_commit() -> str | None:
-    """Return the commit of the folder this runs in, where it is a git checkout."""
+    """Return the commit of the current folder, if it is in a git checkout."""
     try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
+        process = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() or None if done.returncode == 0 else None
+    return process.stdout.strip() or None if process.returncode == 0 else None

@@ -1,4 +1,4 @@
-"""Plugins held to their contracts where a run uses them, so that a broken one is named and not met as a traceback."""
+"""Checks of plugins against their contracts before a run uses them; the error names the broken plugin."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from deepmix.maths import Array
 
 
 def try_model(config: ExperimentConfig, parts: Parts, split: Split, n_components: int) -> None:
-    """Check a model by the check that plugin authors call, at the sizes of its data.
+    """Run the check of `deepmix.testing` on a model, at the sizes of its data.
 
     Raises:
-        DeepmixError: it fails the check that plugins are tested by, or can't be built.
+        DeepmixError: the model fails the check or can't be built.
 
     """
     roles = ("model", *parts.plan.part_names)
@@ -30,25 +30,25 @@ def try_model(config: ExperimentConfig, parts: Parts, split: Split, n_components
             testing.check_model(model, split.x.shape[1])
     except DeepmixError:
         raise
-    except Exception as error:  # whatever is wrong in code that is not ours
+    except Exception as error:  # code that is not ours may fail in any way
         reason = str(error).split("\n")[0]
         foreign = [plugin for plugin in plugins if plugin.distribution != registry.OURS] or plugins
         suspects = [f"{registry.singular(p.kind)} '{p.name}' of {p.distribution}" for p in foreign]
         raise DeepmixError(
             f"{' or '.join(suspects)} breaks its contract ({type(error).__name__}: {reason}); "
-            "mend it, deepmix.testing checks it"
+            "fix it; deepmix.testing checks it"
         ) from error
 
 
 def checked_clusters(clusters: Array, n_rows: int, n_clusters: int | None, plugin: str) -> Array:
-    """Return a plugin's cluster numbers, (N,) from 0 and below K if it is given; a DeepmixError if they are none."""
+    """Return a plugin's cluster numbers; raise a DeepmixError unless they are (N,), from 0, and below K if given."""
     clusters = np.asarray(clusters)
     kind, shape = clusters.dtype.kind, clusters.shape
     highest = np.inf if n_clusters is None else n_clusters - 1
     if kind not in "iu" or shape != (n_rows,) or clusters.min() < 0 or clusters.max() > highest:
-        wanted = "from 0" if n_clusters is None else f"in 0..{n_clusters - 1}"
+        valid_range = "from 0" if n_clusters is None else f"in 0..{n_clusters - 1}"
         raise DeepmixError(
-            f"{plugin} must give {n_rows} whole numbers {wanted} and gave {clusters.dtype} of shape {shape}; "
-            "mend the plugin"
+            f"{plugin} must return {n_rows} whole numbers {valid_range}, but returned {clusters.dtype} of shape "
+            f"{shape}; fix the plugin"
         )
     return clusters

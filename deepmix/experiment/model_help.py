@@ -1,4 +1,4 @@
-"""What `deepmix train --model NAME --help` shows: a model's summary and the options of its parts."""
+"""The content of `deepmix train --model NAME --help`: a model's summary and the options of its parts."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from deepmix.training import TrainingOptions
 
 @dataclass(frozen=True)
 class ModelHelp:
-    """What the help shows of a configuration."""
+    """The content of the help on a configuration."""
 
     summary: str
     options: Mapping[str, Sequence[OptionRow]]
-    """Rows by part, as `resolve` names the parts."""
+    """Rows by part; `resolve` uses the same names of parts."""
 
 
 def model_help(config: ExperimentConfig) -> ModelHelp:
     """Return the help on a configuration; its plugins are imported only where one has no valid description.
 
     Raises:
-        UsageError: a name is unknown, or a part was asked for that the model has no place for.
+        UsageError: a name is unknown, or the configuration sets a part that the model does not use.
         DeepmixError: a plugin without a description can't be loaded.
 
     """
     try:
-        described = described_help(config)
-    except LookupError:  # a description from another version of deepmix, with options that this one lacks
-        described = None
-    return described or imported_help(config)
+        help_text = described_help(config)
+    except LookupError:  # the description is from another version of deepmix, whose options this one lacks
+        help_text = None
+    return help_text or imported_help(config)
 
 
 def described_help(config: ExperimentConfig) -> ModelHelp | None:
@@ -61,8 +61,8 @@ def described_help(config: ExperimentConfig) -> ModelHelp | None:
 
 
 def imported_help(config: ExperimentConfig) -> ModelHelp:
-    """Return the help from the plugins themselves."""
-    from deepmix.experiment.parts import resolve  # waits for torch
+    """Return the help from the imported plugins."""
+    from deepmix.experiment.parts import resolve  # imports torch
 
     parts = resolve(config)
     return ModelHelp(parts.plan.summary, {part: describe(options) for part, options in parts.options.items()})

@@ -1,4 +1,4 @@
-"""A training within a training, for plugins that start from another model's latents."""
+"""Training inside another training, for plugins that start from another model's latents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From options to loaded plugins, checked settings, data and an assembled model; nothing is written here."""
+"""Loading of the plugins that a configuration names, and resolution of their options; nothing is written."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ CONTRACTS = {"encoder": Encoder, "decoder": Decoder, "prior": Prior, "posterior"
 
 @dataclass(frozen=True)
 class Parts:
-    """The plugins a configuration names, loaded, and every option resolved."""
+    """The loaded plugins of a configuration, and all options resolved."""
 
     plan: ModelPlan
-    """What is known of the model before it is built."""
+    """The plan of the model, known before it is built."""
     classes: Mapping[str, Any]
     """Classes of encoder, decoder, prior, posterior, initializer, data, each term and each head, by part name."""
     options: Mapping[str, Any]
     """An options instance by part name; also size, model, objective and training."""
     plugins: Mapping[str, registry.Plugin] = field(default_factory=dict)
-    """Which plugin each part and the model is, by the same names; a data set that is a file is none."""
+    """The plugin of the model and of each part, by the same names; a data set that is a file has no plugin."""
 
 
 def resolve(config: ExperimentConfig) -> Parts:
-    """Load the plugins a configuration names and check every setting; nothing is read or written.
+    """Load the plugins that a configuration names and check every setting; no data are read and nothing is written.
 
     Raises:
         UsageError: a name or a setting is unknown or does not fit.
@@ -69,14 +69,14 @@ def resolve(config: ExperimentConfig) -> Parts:
 
 
 def load_classes(plugins: Mapping[str, registry.Plugin], plan: ModelPlan) -> dict[str, Any]:
-    """Load every plugin but the model, by part name, and check its contract; without a data set's, rows are a file's.
+    """Load every plugin except the model, by part name, and check its class; `data` without a plugin is FromFile.
 
     Args:
         plugins: the plugins by part name.
-        plan: the model's, whose terms come with it.
+        plan: the plan of the model, whose terms are added.
 
     Raises:
-        DeepmixError: a plugin can't be loaded, or is not a class of its interface.
+        DeepmixError: a plugin can't be loaded, or is not a subclass of its interface.
 
     """
     classes: dict[str, Any] = {}
@@ -91,12 +91,12 @@ def load_classes(plugins: Mapping[str, registry.Plugin], plan: ModelPlan) -> dic
 
 
 def n_labelled(parts: Parts) -> int:
-    """Return how many training rows' labels the model learns from."""
+    """Return the number of training rows whose labels the model learns from."""
     return parts.plan.n_labelled(parts.options["model"])
 
 
 def plan_of(loaded: Any) -> ModelPlan:
-    """Return the plan of a plugin of kind `models`: a Recipe's, or a Model class's."""
+    """Return the plan of a plugin of kind `models`, either a Recipe or a Model class."""
     if not isinstance(loaded, Recipe):
         _checked(loaded, Model)
     plan: ModelPlan = loaded.plan()
@@ -104,28 +104,28 @@ def plan_of(loaded: Any) -> ModelPlan:
 
 
 def _checked(loaded: Any, contract: type) -> Any:
-    """Return a plugin; raise a DeepmixError unless it is a class of the interface it is registered for."""
+    """Return a plugin; raise a DeepmixError unless it is a subclass of the interface that it is registered for."""
     if not (isinstance(loaded, type) and issubclass(loaded, contract)):
         name = getattr(loaded, "__qualname__", repr(loaded))
-        raise DeepmixError(f"plugin {name} is not a subclass of deepmix.contracts.{contract.__name__}; mend the plugin")
+        raise DeepmixError(f"plugin {name} is not a subclass of deepmix.contracts.{contract.__name__}; fix the plugin")
     return loaded
 
 
 def options_of(loaded: Any) -> Any:
-    """Return the default options of a plugin that is not a model; a scikit-learn clusterer has none of ours."""
-    declared = isinstance(loaded, type) and issubclass(loaded, (*CONTRACTS.values(), Initializer, Dataset))
-    return _default_options(loaded if declared else head_plugin(loaded))
+    """Return the default options of a plugin that is not a model; a scikit-learn clusterer has NoOptions."""
+    has_options = isinstance(loaded, type) and issubclass(loaded, (*CONTRACTS.values(), Initializer, Dataset))
+    return _default_options(loaded if has_options else head_plugin(loaded))
 
 
 def _default_options(plugin: Any) -> Any:
-    """Return the options of a plugin by default."""
+    """Return the default options of a plugin."""
     if not dataclasses.is_dataclass(plugin.Options):
-        raise DeepmixError(f"the Options of plugin {plugin.__qualname__} are not a dataclass; mend the plugin")
+        raise DeepmixError(f"the Options of plugin {plugin.__qualname__} are not a dataclass; fix the plugin")
     options: Any = plugin.Options
     return options()
 
 
 class FromFile:
-    """Stands for a data set that is no plugin."""
+    """A stand-in for the plugin of a data set that is a file."""
 
     Options = SplitOptions

@@ -1,4 +1,4 @@
-"""Writes what a distribution's plugins say of themselves, for `deepmix plugins --describe`."""
+"""The description files of a distribution's plugins, for `deepmix plugins --describe`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from deepmix.experiment.parts import options_of, plan_of
 
 
 def describe_distribution(name: str) -> dict[Path, str]:
-    """Return the text of the description file of each package that a distribution has plugins in; nothing is written.
+    """Return the text of the description file for each package of a distribution's plugins; nothing is written.
 
-    Plugins whose options come from a third package are left out: deepmix imports them when it needs them.
+    Plugins whose options come from a third package are omitted: deepmix imports them when it needs them.
 
     Raises:
-        UsageError: no plugin is from a distribution of this name.
+        UsageError: no distribution of this name has plugins.
         DeepmixError: a plugin can't be loaded, or is not in a package.
 
     """
@@ -31,19 +31,19 @@ def describe_distribution(name: str) -> dict[Path, str]:
     owned = [plugin for plugin in plugins if plugin.distribution == registry.canonical(name)]
     if not owned:
         raise unknown_choice("distribution of plugins", name, {plugin.distribution for plugin in plugins})
-    described: dict[Path, dict[tuple[str, str], Description]] = {}
+    descriptions: dict[Path, dict[tuple[str, str], Description]] = {}
     for plugin in owned:
         folder = package_folder(plugin.package)
         if folder is None:
             raise DeepmixError(
                 f"the plugins of {plugin.distribution} are in the single module '{plugin.package}'; "
-                "descriptions need a package, so make it a folder with an __init__.py"
+                "descriptions need a package, so turn it into a folder with an __init__.py"
             )
-        here = described.setdefault(folder, {})
+        in_package = descriptions.setdefault(folder, {})
         description = _description(plugin.kind, plugin.load(), plugin.package)
         if description is not None:
-            here[plugin.kind, plugin.target] = description
-    return {folder / FILE: descriptions_text(folder, here) for folder, here in described.items()}
+            in_package[plugin.kind, plugin.target] = description
+    return {folder / FILE: descriptions_text(folder, in_package) for folder, in_package in descriptions.items()}
 
 
 def _description(kind: str, loaded: Any, package: str) -> Description | None:

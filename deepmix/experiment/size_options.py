@@ -1,4 +1,4 @@
-"""How large a model is; read by `--help`, so nothing slow is imported here."""
+"""The options for the sizes of a model; `--help` reads them, so nothing slow is imported here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class SizeOptions:
     )
     latent_dim: int | None = field(
         default=None,
-        metadata={"help": "M, the number of latent dimensions; auto: VaDE's 10, or the data's where they have fewer"},
+        metadata={"help": "M, the number of latent dimensions; auto: VaDE's 10, or the number of columns if smaller"},
     )
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
-"""The formulas and the values they pass around: pure functions with the papers' equation numbers.
+"""The papers' formulas as pure functions, with equation numbers, and the values that they exchange.
 
-`__all__` is what a plugin may use; the other rooms of the core may import all that `__init__.pyi` lists. Each name is
-imported when it is first used.
+Plugins may use the names in `__all__`; other packages of the core may import every name in `__init__.pyi`. Each name
+is imported when it is first used.
 """
 
 import lazy_loader

@@ -1,6 +1,6 @@
-"""The formulas in plain PyTorch: the oracle the kernels are tested against, and the fallback.
+"""The formulas in plain PyTorch: the reference that the kernels are tested against, and their fallback.
 
-Every density, divergence and responsibility of the papers stands here once. Equation numbers are
+Every density, divergence and responsibility in the papers is defined here once. Equation numbers are
 those of the MVAE supplement unless a paper is named. See `deepmix.maths.values` for the shape legend.
 """
 
@@ -25,7 +25,7 @@ def gaussian_log_prob(z: Tensor, mean: Tensor | None, log_var: Tensor | None) ->
 
 
 def reparameterise(noise: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
-    """Return z = mean + exp(log_var / 2) noise: standard normal noise as a sample of N(mean, exp(log_var))."""
+    """Return z = mean + exp(log_var / 2) noise, which turns standard normal noise into N(mean, exp(log_var))."""
     return torch.addcmul(mean, noise, torch.exp(0.5 * log_var))
 
 
@@ -40,12 +40,12 @@ def gaussian_entropy(log_var: Tensor) -> Tensor:
 def component_kl(
     mean_NHM: Tensor, log_var_NHM: Tensor, prior_mean_KM: Tensor | None, prior_log_var_KM: Tensor | None
 ) -> Tensor:
-    """Return KL(q(z|y_k,x) || p(z|y_k)), shape (N, K); one head, H = 1, is compared with every component.
+    """Return KL(q(z|y_k,x) || p(z|y_k)), shape (N, K); a single head, H = 1, is compared with every component.
 
     KL = 1/2 sum_m [log(p_m / v_m) + v_m / p_m + (mu_m - nu_m)^2 / p_m - 1]
 
-    of q = N(mu, v) from p = N(nu, p): for a mixture the z part of VaDE eq. 12; for N(0, I), which None stands for,
-    k-DVAE eq. 4: 1/2 sum_m [mu_m^2 + v_m - 1 - log v_m].
+    for q = N(mu, v) and prior N(nu, p). For a mixture this is the z part of VaDE eq. 12; for N(0, I), which None stands
+    for, it is k-DVAE eq. 4: 1/2 sum_m [mu_m^2 + v_m - 1 - log v_m].
     """
     if prior_mean_KM is None or prior_log_var_KM is None:
         return 0.5 * (mean_NHM.square() + log_var_NHM.exp() - 1.0 - log_var_NHM).sum(-1)
@@ -67,10 +67,10 @@ def mixture_posterior(
 ) -> tuple[Tensor, Tensor]:
     """Return log q(y|x), (N, K), and the log normaliser, (N,).
 
-    q(y_k) is proportional to p(y_k) p(z_k|y_k), times p(x|z_k) where a log-likelihood is given, over
-    q(z_k|y_k,x) where `use_posterior`: eq. 5 has both, eq. 15 the latter, eqs. 10 and 16 neither.
-    `product` multiplies over the L samples as printed; otherwise their geometric mean is taken, which
-    is what eq. 2 gives when solved.
+    q(y_k|x) is proportional to p(y_k) p(z_k|y_k), multiplied by p(x|z_k) if `log_likelihood_LNK` is not None and
+    divided by q(z_k|y_k,x) if `use_posterior` is true. Eq. 5 has both factors, eq. 15 the second, eqs. 10 and 16
+    neither. With `product`, the L samples are multiplied as printed; otherwise their geometric mean is taken, which is
+    the solution of eq. 2.
     """
     log_prior_LNK = gaussian_log_prob(z_LNHM, prior_mean_KM, prior_log_var_KM)
     log_ratio_LNK = log_weight_K + log_prior_LNK
@@ -92,7 +92,7 @@ def sampled_mixture_posterior(
     use_posterior: bool,
     product: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return z = mean + exp(log_var / 2) noise, VaDE eq. 14, and what `mixture_posterior` makes of it.
+    """Return z = mean + exp(log_var / 2) noise, VaDE eq. 14, and the result of `mixture_posterior` for it.
 
     The noise is a constant: no gradient flows into it.
     """
@@ -115,7 +115,7 @@ def component_log_prob(
 def component_log_prob_full(
     z_NM: Tensor, mean_KM: Tensor, precision_cholesky_KMM: Tensor, log_weight_K: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what `component_log_prob` returns, for covariances (A A^T)^-1 with A lower triangular.
+    """Return the same as `component_log_prob`, for covariances (A A^T)^-1 with A lower triangular.
 
     log N = log |A| - M/2 log 2 pi - |A^T (z - mean)|^2 / 2
     """
@@ -127,11 +127,11 @@ def component_log_prob_full(
 
 
 def jensen_shannon(log_p_NK: Tensor, log_q_NK: Tensor) -> Tensor:
-    """Return the Jensen-Shannon divergence of two distributions over y, (N,): 0 where they are equal, at most log 2.
+    """Return the Jensen-Shannon divergence of two distributions over y, (N,): 0 if they are equal, at most log 2.
 
     JS(p, q) = 1/2 KL(p || m) + 1/2 KL(q || m), m = (p + q) / 2
 
-    The graph term of DGG (k-DVAE, section 2): the posteriors of neighbours are drawn together.
+    This is the graph term of DGG (k-DVAE, section 2), which pulls the posteriors of neighbours together.
     """
     log_mean_NK = torch.logaddexp(log_p_NK, log_q_NK) - math.log(2.0)
     from_p_N = (log_p_NK.exp() * (log_p_NK - log_mean_NK)).sum(-1)
@@ -140,7 +140,7 @@ def jensen_shannon(log_p_NK: Tensor, log_q_NK: Tensor) -> Tensor:
 
 
 def normalize_log(log_ratio_NK: Tensor) -> tuple[Tensor, Tensor]:
-    """Divide unnormalised probabilities by their sum, in logs: return log q, (N, K), and the log normaliser, (N,).
+    """Normalise probabilities in log space: return log q, (N, K), and the log normaliser, (N,).
 
     log q_k = r_k - log sum_j exp(r_j)
     """

@@ -1,4 +1,4 @@
-"""The formulas of a mixture: weights, their KL term and a clustering's moments."""
+"""The formulas of a mixture: assignment weights, their KL term and the moments of a clustering."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from torch.nn import functional
 from deepmix.maths.values import Gaussian
 
 MIN_COMPONENT_VARIANCE = 1e-3
-"""Floor of a prior component's variance where it is placed; the codes' own variance is 1."""
+"""Floor of a prior component's variance when it is placed; the codes have variance 1."""
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """Bring a network's half-precision output to float32; densities are never computed in less."""
+    """Convert a network's half-precision output to float32; densities are never computed in lower precision."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def assignment_weights(log_q_NK: Tensor, assignment: str) -> Tensor:
-    """Return q(y|x) for soft assignment, or 1 on its largest component for hard (k-DVAE eq. 5)."""
+    """Return q(y|x) for soft assignment, or 1 on its largest component for hard assignment (k-DVAE eq. 5)."""
     if assignment == "soft":
         return log_q_NK.exp()
     return functional.one_hot(log_q_NK.argmax(-1), log_q_NK.shape[-1]).to(log_q_NK.dtype)
 
 
 def drop_negligible(weight_NK: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    """Set weights below the threshold to 0 and renormalise; also return the dropped mass, (N,).
+    """Return the weights, with those below the threshold set to 0 and renormalised, and the dropped mass, (N,).
 
-    The result is itself a distribution over y, so the ELBO with it is still a lower bound. The largest
+    The weights still form a distribution over y, so the ELBO with them is still a lower bound. The largest
     weight of a row is always kept, and at most (K - 1) * threshold is dropped.
     """
     if threshold == 0.0:
         return weight_NK, weight_NK.new_zeros(len(weight_NK))
     largest_N1 = weight_NK.amax(-1, keepdim=True)
-    kept_NK = weight_NK.where(weight_NK >= torch.clamp(largest_N1, max=threshold), 0.0)
-    mass_N1 = kept_NK.sum(-1, keepdim=True)
-    return kept_NK / mass_N1, (1.0 - mass_N1.squeeze(-1)).clamp_min(0.0)
+    sparse_NK = weight_NK.where(weight_NK >= torch.clamp(largest_N1, max=threshold), 0.0)
+    mass_N1 = sparse_NK.sum(-1, keepdim=True)
+    return sparse_NK / mass_N1, (1.0 - mass_N1.squeeze(-1)).clamp_min(0.0)
 
 
 def categorical_kl(weight_NK: Tensor, log_weight_K: Tensor) -> Tensor:
-    """Return KL(q(y|x) || p(y)), shape (N,); components of weight 0 count 0 (VaDE eq. 12)."""
+    """Return KL(q(y|x) || p(y)), shape (N,); components of weight 0 contribute 0 (VaDE eq. 12)."""
     log_ratio_NK = torch.log(weight_NK.where(weight_NK > 0.0, 1.0)) - log_weight_K
     return (weight_NK * log_ratio_NK.where(weight_NK > 0.0, 0.0)).sum(-1)
 
@@ -47,7 +47,7 @@ def categorical_kl(weight_NK: Tensor, log_weight_K: Tensor) -> Tensor:
 def cluster_moments(z_NM: Tensor, labels_N: Tensor, n_components: int) -> tuple[Gaussian, Tensor]:
     """Return the mean and log-variance (K, M) of each cluster's latents and its weight (K,).
 
-    An empty cluster gets the moments of all rows; weights are smoothed by one row each, so none is 0.
+    An empty cluster gets the moments of all rows; one row is added to each weight, so that none is 0.
     """
     one_hot_NK = functional.one_hot(labels_N, n_components).to(z_NM.dtype)
     count_K1 = one_hot_NK.sum(0).unsqueeze(-1)

@@ -1,9 +1,9 @@
-"""The values that cross interfaces: frozen, typed, with named axes.
+"""Frozen, typed values with named axes, which the interfaces exchange.
 
 Shape legend, used throughout the project:
     N rows of data        D features of a row      K mixture components
     M latent dimensions   L Monte-Carlo samples    H encoder heads (K, or 1 when shared)
-    R packed rows         P decoder outputs a row
+    R packed rows         P decoder outputs per row
 Log-probabilities and divergences are in nats.
 """
 
@@ -25,12 +25,12 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Dims:
-    """Sizes every part of a model is built from."""
+    """The sizes from which every part of a model is built."""
 
     n_features: int
     """D, columns of the data."""
     n_outputs: int
-    """P, numbers the decoder gives per row: D means, or D means and D log-variances."""
+    """P, outputs of the decoder per row: D means, or D means and D log-variances."""
     n_components: int
     """K, mixture components."""
     n_heads: int
@@ -43,24 +43,24 @@ class Dims:
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Diagonal Gaussians; `mean` and `log_var` have one shape, (..., M)."""
+    """Diagonal Gaussians; `mean` and `log_var` have the same shape, (..., M)."""
 
     mean: Tensor
     log_var: Tensor
 
     def noise(self, n_samples: int, generator: torch.Generator | None) -> Tensor | None:
-        """Draw what samples are made of, standard normal, (L, ..., M); `None` gives none."""
+        """Return the standard normal noise of samples, (L, ..., M), or None without a generator."""
         if generator is None:
             return None
         shape = (n_samples, *self.mean.shape)
         return torch.randn(shape, generator=generator, dtype=self.mean.dtype, device=self.mean.device)
 
     def at(self, noise: Tensor | None) -> Tensor:
-        """Return the reparameterised samples of some noise, VaDE eq. 14; without any the mean, L = 1."""
+        """Return the reparameterised samples for this noise, VaDE eq. 14; for None, the mean, L = 1."""
         return self.mean.unsqueeze(0) if noise is None else reparameterise(noise, self.mean, self.log_var)
 
     def sample(self, n_samples: int, generator: torch.Generator | None) -> Tensor:
-        """Draw (L, ..., M) samples; `None` returns the mean, L = 1."""
+        """Return (L, ..., M) samples; without a generator, the mean, L = 1."""
         return self.at(self.noise(n_samples, generator))
 
 
@@ -68,7 +68,7 @@ class Gaussian:
 class MixtureParameters:
     """The prior p(z|y_k) p(y_k): K diagonal Gaussians and their log-weights.
 
-    `components` is None for N(0, I) in every component, else mean and log-variance of shape (K, M).
+    `components` is None for N(0, I) in every component, otherwise mean and log-variance of shape (K, M).
     """
 
     components: Gaussian | None
@@ -77,10 +77,10 @@ class MixtureParameters:
 
 @dataclass(frozen=True)
 class Latents:
-    """What an E-step sees of one batch."""
+    """The input of an E-step for one batch."""
 
     noise_LNHM: Tensor | None
-    """Standard normal, what z is drawn with, (L, N, H, M); None where z is the mean of q(z|y,x)."""
+    """The standard normal noise from which z is computed, (L, N, H, M); None where z is the mean of q(z|y,x)."""
     posterior: Gaussian
     """q(z|y,x), shape (N, H, M)."""
     prior: MixtureParameters
@@ -89,32 +89,32 @@ class Latents:
     at_mean: bool
     """True outside training: z is the posterior mean and nothing is random."""
     drawn_LNHM: Tensor | None = None
-    """The samples where they are at hand; elsewhere a kernel may draw them on its way."""
+    """The samples, if they have been computed; otherwise a kernel may compute them in the same pass."""
 
     @property
     def z_LNHM(self) -> Tensor:
-        """Samples of q(z|y,x), or its mean."""
+        """The samples of q(z|y,x), or its mean."""
         return self.posterior.at(self.noise_LNHM) if self.drawn_LNHM is None else self.drawn_LNHM
 
 
 @dataclass(frozen=True)
 class Responsibilities:
-    """q(y|x): normalised logs and the logarithm of what they were divided by."""
+    """log q(y|x), normalised, and the log of the normaliser."""
 
     log_q_NK: Tensor
     log_normalizer_N: Tensor
     z_LNHM: Tensor | None = None
-    """The latents' samples, where the E-step drew them on its way."""
+    """The samples of the latents, if the E-step computed them in the same pass."""
 
 
 @dataclass(frozen=True)
 class Inference:
-    """What a trained model says of rows: q(y|x) and the latent of each row's MAP component."""
+    """The output of a trained model for rows: log q(y|x) and the latent of each row's MAP component."""
 
     log_q_NK: Array
     latent_NM: Array
 
     @property
     def map_N(self) -> npt.NDArray[np.int64]:
-        """The component of largest q(y|x), shape (N,)."""
+        """The component with the largest q(y|x), shape (N,)."""
         return np.asarray(self.log_q_NK.argmax(axis=1), dtype=np.int64)

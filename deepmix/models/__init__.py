@@ -1,7 +1,7 @@
-"""The one model of the grid, the recipes that assemble it, its likelihoods and its objective.
+"""The grid's single model class, the recipes that assemble it, its likelihoods and its objective.
 
-`__all__` is what a plugin may use; the other rooms of the core may import all that `__init__.pyi` lists. Each name is
-imported when it is first used.
+Plugins may use the names in `__all__`; other packages of the core may import every name in `__init__.pyi`. Each name
+is imported when it is first used.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""The observation models p(x|z): log-densities from a decoder's outputs, in nats per row."""
+"""Observation models p(x|z): log-densities computed from a decoder's outputs, in nats per row."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ MIN_LOG_VAR, MAX_LOG_VAR = math.log(MIN_VARIANCE), 8.0
 
 
 NOISE_ROWS = 4096
-"""Rows, evenly spread, on which the effect of noise is measured."""
+"""Number of evenly spaced rows on which the effect of noise is measured."""
 
 
 class Likelihood(nn.Module):
-    """p(x|z) from a decoder's P outputs a row.
+    """p(x|z), computed from the P decoder outputs per row.
 
     bernoulli: logits, VaDE eq. 12 (x in [0, 1], as the papers use it for grey values).
-    gaussian: means; one variance for all features, `place`d at what pretraining and the first noise leave.
-    gaussian-learned: means then log-variances, VaDE eq. 2.
+    gaussian: means; one variance for all features, which `place` sets to the error left by pretraining and first noise.
+    gaussian-learned: means, then log-variances, VaDE eq. 2.
     """
 
     log_var: Tensor
@@ -56,20 +56,20 @@ class Likelihood(nn.Module):
         return outputs_RP if self.name == "gaussian" else outputs_RP.chunk(2, dim=-1)[0]
 
     def place(self, residual_variance: float) -> None:
-        """Set the fixed variance to its maximum-likelihood value, the mean squared error training starts from."""
+        """Set the fixed variance to its maximum-likelihood value, the mean squared error at the start of training."""
         self.log_var.fill_(math.log(max(residual_variance, MIN_VARIANCE)))
 
     @torch.no_grad()
     def noise_error(self, decode: Callable[[Tensor], Tensor], z_NM: Tensor, log_var: float) -> float:
         """Return the mean squared error that noise of this log-variance on the latents adds.
 
-        Without it an autoencoder that loses nothing, as any with as many latent dimensions as columns, would make
-        p(x|z) so narrow that training would see no other term. 0 where no variance is placed.
+        Without it a lossless autoencoder, such as any with as many latent dimensions as columns, would make p(x|z) so
+        narrow that it would outweigh every other term in training. It is 0 where there is no fixed variance.
         """
         if self.name != "gaussian":
             return 0.0
-        some_NM = z_NM[:: math.ceil(len(z_NM) / NOISE_ROWS)]
+        sample_NM = z_NM[:: math.ceil(len(z_NM) / NOISE_ROWS)]
         generator = torch.Generator(z_NM.device).manual_seed(0)
-        noise_NM = torch.randn(some_NM.shape, generator=generator, device=z_NM.device, dtype=z_NM.dtype)
-        noisy_ND = self.mean(decode(some_NM + math.exp(0.5 * log_var) * noise_NM))
-        return float((noisy_ND - self.mean(decode(some_NM))).square().mean())
+        noise_NM = torch.randn(sample_NM.shape, generator=generator, device=z_NM.device, dtype=z_NM.dtype)
+        noisy_ND = self.mean(decode(sample_NM + math.exp(0.5 * log_var) * noise_NM))
+        return float((noisy_ND - self.mean(decode(sample_NM))).square().mean())

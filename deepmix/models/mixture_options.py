@@ -1,4 +1,4 @@
-"""Options that every mixture of VAEs has."""
+"""Options common to all mixtures of VAEs."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from deepmix.errors import UsageError
 
 @dataclass(frozen=True)
 class MixtureOptions:
-    """What kind of mixture of VAEs; defaults come from the recipe."""
+    """Options of a mixture of VAEs; the defaults come from the recipe."""
 
     assignment: Literal["soft", "hard"] = field(
-        default="soft", metadata={"help": "how q(y|x) weighs the components: as it is, or all on the largest"}
+        default="soft", metadata={"help": "weights of the components: q(y|x) itself, or 1 on its largest entry"}
     )
     likelihood: Literal["auto", "bernoulli", "gaussian", "gaussian-learned"] = field(
         default="auto",
         metadata={"help": "p(x|z); auto: bernoulli where the data lie in 0..1, else gaussian"},
     )
-    samples: int = field(default=1, metadata={"help": "L, Monte-Carlo samples of z a row"})
+    samples: int = field(default=1, metadata={"help": "L, Monte-Carlo samples of z per row"})
     decode_threshold: float = field(
         default=1e-3, metadata={"help": "components with q(y|x) below this are not decoded; 0 decodes all"}
     )
     noise: bool = field(
-        default=True, metadata={"help": "draw z from q(z|y,x); false: z is its mean, and no KL: a plain autoencoder"}
+        default=True, metadata={"help": "draw z from q(z|y,x); false: use its mean and no KL, a plain autoencoder"}
     )
     graph_weight: float = field(
         default=0.0,
         metadata={"help": "weight of the divergence between the q(y|x) of neighbouring rows (DGG); 0: no graph"},
     )
-    graph_neighbours: int = field(default=10, metadata={"help": "neighbours of a row in that graph"})
+    graph_neighbours: int = field(default=10, metadata={"help": "number of neighbours of each row in that graph"})
 
     def __post_init__(self) -> None:
         if self.samples < 1:

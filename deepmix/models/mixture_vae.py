@@ -1,4 +1,4 @@
-"""The one model of the grid: encoder, decoder, prior and q(y|x) estimator assembled into a mixture of VAEs.
+"""The grid's single model class: encoder, decoder, prior and q(y|x) estimator assembled into a mixture of VAEs.
 
     ELBO(x) = sum_k q_k [ log p(x|z_k) - beta ( KL_k - log p(y_k) + log q_k ) ]
 
@@ -43,7 +43,7 @@ from deepmix.models.likelihoods import Likelihood
 from deepmix.models.mixture_options import MixtureOptions
 
 INITIAL_LOG_VAR = 2.0 * math.log(0.2)
-"""log-variance heads start from: posteriors a fifth as wide as the codes' unit spread."""
+"""Initial value of the log-variance heads: posteriors are a fifth as wide as the codes' unit spread."""
 MIN_SCALE = 1e-3
 """Floor of a code's spread (standard deviation) when codes are rescaled."""
 
@@ -77,7 +77,7 @@ class MixtureVAE(Model):
 
     @torch.no_grad()
     def pretrained(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the pretrained codes and the squared error of their decoding, mean over features."""
+        """Return the pretrained codes and the squared error of their decoding, averaged over features."""
         code_NM = self.encoder.code(batch.x_ND)
         mean_ND = self.likelihood.mean(self._decode_codes(code_NM))
         return at_least_float32(code_NM), (batch.x_ND - mean_ND).square().mean(-1)
@@ -88,7 +88,7 @@ class MixtureVAE(Model):
 
     @torch.no_grad()
     def place(self, code_NM: Tensor, squared_error_N: Tensor, label_N: Tensor) -> None:
-        """Rescale the codes to unit spread, copy the pretrained head to all K and take the prior's moments."""
+        """Rescale the codes to unit spread, copy the pretrained head to all K and give the prior the moments."""
         shift_M, scale_M = code_NM.mean(0), code_NM.std(0).clamp_min(MIN_SCALE)
         self.encoder.place(shift_M, scale_M, INITIAL_LOG_VAR)
         self.decoder.place(shift_M, scale_M)
@@ -98,14 +98,14 @@ class MixtureVAE(Model):
         self.prior.place(*cluster_moments(z_NM, label_N, self.n_components))
 
     def training_loss(self, batch: Batch) -> Loss:
-        """Return the bound: the E-step first, then only the components it gives weight to are decoded.
+        """Return the bound; the E-step runs first, and only the components that it gives weight to are decoded.
 
-        q(y|x) is the E-step's result and held fixed in the M-step, whatever the estimator: at eq. 5's optimum
-        with beta = 1 its gradient is 0 anyway; elsewhere (VaDE's eq. 16 too, and beta other than 1, which the
+        For every estimator, q(y|x) is the result of the E-step and is held fixed in the M-step. At the optimum of eq. 5
+        with beta = 1 its gradient is 0 anyway. Otherwise (also for VaDE's eq. 16, and for beta other than 1, which the
         E-step does not see) this is EM's alternation, not the gradient of one objective.
 
-        The anchor's and the graph's gradients take log p(x|z_k) as a constant where it enters q(y|x) (eq. 5,
-        k-DVAE): the encoder and the prior follow the initial labels and the neighbours, the decoder only reconstructs.
+        The gradients of the anchor and the graph treat log p(x|z_k) as a constant where it enters q(y|x) (eq. 5,
+        k-DVAE): the encoder and prior follow the initial labels and the neighbours; the decoder only reconstructs.
         """
         x_ND, phase = batch.x_ND, batch.phase
         latents = self._latents(x_ND, batch.generator)
@@ -127,8 +127,8 @@ class MixtureVAE(Model):
             cross_entropy_N = functional.nll_loss(log_q_NK, batch.labels_for("anchor"), reduction="none")
             costs["anchor"] = phase.anchor * cross_entropy_N
         if batch.neighbour_ND is not None:
-            of_neighbours = self._latents(batch.neighbour_ND, batch.generator)
-            log_neighbour_NK = self._e_step(batch.neighbour_ND, of_neighbours).log_q_NK
+            neighbour_latents = self._latents(batch.neighbour_ND, batch.generator)
+            log_neighbour_NK = self._e_step(batch.neighbour_ND, neighbour_latents).log_q_NK
             costs["graph"] = self.options.graph_weight * jensen_shannon(log_q_NK, log_neighbour_NK)
         step = MixtureStep(batch, latents, log_q_NK, weight_NK)
         costs |= {name: term(step) for name, term in self.terms.items()}
@@ -178,18 +178,18 @@ class MixtureVAE(Model):
             prior=prior,
             kl_NK=kl_NK if self.options.noise else torch.zeros_like(kl_NK),
             at_mean=generator is None,
-            drawn_LNHM=posterior.at(noise_LNHM) if self.posterior.needs_likelihood else None,  # to be decoded first
+            drawn_LNHM=posterior.at(noise_LNHM) if self.posterior.needs_likelihood else None,  # decoded first
         )
 
     def _e_step(self, x_ND: Tensor, latents: Latents) -> Responsibilities:
-        """Return q(y|x), and z where it was drawn with it."""
+        """Return q(y|x), with z where the E-step drew it."""
         all_LNK = self._decode_all(x_ND, latents) if self.posterior.needs_likelihood else None
         responsibilities: Responsibilities = self.posterior(latents, all_LNK)
         return responsibilities
 
     @torch.no_grad()
     def _decode_all(self, x_ND: Tensor, latents: Latents) -> Tensor:
-        """Return log p(x|z_k) of every component for the E-step, (L, N, K); it needs no gradient (eq. 5)."""
+        """Return log p(x|z_k) for every component, (L, N, K), for the E-step; no gradient is needed (eq. 5)."""
         n_samples, n_rows, n_heads, latent_dim = latents.z_LNHM.shape
         z_RM = latents.z_LNHM.permute(2, 0, 1, 3).reshape(-1, latent_dim)
         x_RD = x_ND.expand(n_heads * n_samples, *x_ND.shape).flatten(0, 1)
@@ -198,12 +198,12 @@ class MixtureVAE(Model):
         return log_likelihood_HLN.permute(1, 2, 0).expand(n_samples, n_rows, self.n_components)
 
     def _decode_kept(self, x_ND: Tensor, z_LNHM: Tensor, keep_NK: Tensor) -> Tensor:
-        """Return log p(x|z_k), mean over samples, (N, K), of the kept components; 0 elsewhere."""
+        """Return log p(x|z_k), averaged over samples, (N, K), where `keep_NK` is true; 0 elsewhere."""
         keep_NH = keep_NK if self.n_heads > 1 else keep_NK.any(-1, keepdim=True)
         return self._log_likelihood(x_ND, z_LNHM, keep_NH).mean(0).expand(keep_NK.shape)
 
     def _log_likelihood(self, x_ND: Tensor, z_LNHM: Tensor, keep_NH: Tensor) -> Tensor:
-        """Decode the kept (row, head) pairs in one packed call; (L, N, H) with 0 where not kept."""
+        """Decode the (row, head) pairs in `keep_NH` in one packed call; return (L, N, H), 0 for other pairs."""
         n_samples = z_LNHM.shape[0]
         packed_HLN = keep_NH.T.unsqueeze(1).expand(-1, n_samples, -1)
         head_R, sample_R, row_R = packed_HLN.nonzero(as_tuple=True)

@@ -1,4 +1,4 @@
-"""How the terms of the training objective are weighed, and how that moves over the epochs."""
+"""Weights of the terms of the training objective and their schedule over the epochs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ ScheduleName = Literal["constant", "linear", "cyclical", "decay"]
 
 
 N_CYCLES = 4
-"""Cycles of the cyclical schedule; Fu et al. (2019) found four enough."""
+"""Cycles of the cyclical schedule; Fu et al. (2019) found four sufficient."""
 
 
 RAMP_FRACTION = 0.5
-"""Part of the training (or of a cycle) spent moving; the rest stays at the end value."""
+"""Fraction of training (or of a cycle) during which the weight moves; it then stays at the end value."""
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,22 @@ class ObjectiveOptions:
 
     beta: float = field(default=1.0, metadata={"help": "weight of the KL terms"})
     beta_schedule: ScheduleName = field(
-        default="constant", metadata={"help": "how beta moves between beta_start and beta"}
+        default="constant", metadata={"help": "how beta changes between beta_start and beta"}
     )
-    beta_start: float = field(default=0.0, metadata={"help": "the small end of a scheduled beta"})
+    beta_start: float = field(default=0.0, metadata={"help": "smallest value of a scheduled beta"})
     hold: float = field(
         default=0.3,
-        metadata={"help": "part of the epochs in which the initial labels replace the E-step, so that heads can part"},
+        metadata={
+            "help": "fraction of the epochs, at the start, in which the initial labels replace the E-step, "
+            "so that the heads can differentiate"
+        },
     )
     anchor: float = field(
         default=1.0,
         metadata={
-            "help": "weight of the cross-entropy from the initial labels to q(y|x); 0 lets go of them (then EM-V2 goes "
-            "diffuse), 10 leaves q(y|x) no say; 1 keeps it confident at the highest ELBO (no labels needed to see it)"
+            "help": "weight of the cross-entropy from the initial labels to q(y|x); at 0 they are ignored (and EM-V2 "
+            "becomes diffuse), at 10 they determine q(y|x); 1 keeps q(y|x) confident and gives the highest ELBO, which "
+            "needs no labels to measure"
         },
     )
 
@@ -53,15 +57,15 @@ class ObjectiveOptions:
 
 
 def scheduled_weight(name: ScheduleName, start: float, end: float, epoch: int, n_epochs: int) -> float:
-    """Return the weight of an epoch.
+    """Return the weight in an epoch.
 
     Args:
         name: 'constant' is `end` throughout; 'linear' moves from `start` to `end` over the first half;
             'cyclical' repeats that four times; 'decay' moves from `end` down to `start` over the first half.
-        start: the small end of the range.
-        end: the large end of the range.
-        epoch: from 0.
-        n_epochs: how many epochs there will be.
+        start: smallest value of the weight.
+        end: largest value of the weight.
+        epoch: the epoch, counted from 0.
+        n_epochs: total number of epochs.
 
     """
     if name == "constant":

@@ -22,23 +22,23 @@ class Recipe:
     posterior: str
     prior: str
     encoder_heads: Literal["one", "per-component"]
-    """One latent shared by all components (VAE, VaDE), or one encoder head each."""
+    """One latent shared by all components (VAE, VaDE), or one encoder head per component."""
     encoder: str = "mlp"
     decoder: str = "mlp"
     init: str = "graph"
-    """Name of the initial clustering the model starts from unless another is requested."""
+    """Name of the initial clustering that the model starts from unless another is requested."""
     options: MixtureOptions = field(default_factory=MixtureOptions)
     objective: ObjectiveOptions = field(default_factory=ObjectiveOptions)
     single_component: bool = False
-    """True for the plain VAE, whose K is 1 whatever the number of clusters."""
+    """Whether K is 1 whatever the number of clusters, as for the plain VAE."""
     terms: tuple[type[LossTerm], ...] = ()
-    """Further terms of the objective."""
+    """Classes of additional terms of the objective."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "__doc__", self.summary)  # as every plugin, a recipe is listed by its docstring
+        object.__setattr__(self, "__doc__", self.summary)  # like every plugin, a recipe is listed by its docstring
 
     def plan(self) -> ModelPlan:
-        """Return what the core needs to know of the model before it is built."""
+        """Return what the core needs to know about the model before building it."""
         return ModelPlan(
             summary=self.summary,
             source=source_of(type(self)),

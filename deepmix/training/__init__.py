@@ -1,6 +1,6 @@
 """Pretraining, the initial clustering and training, in steps that can be stopped and resumed exactly.
 
-Other rooms import only what this package's `__init__.pyi` lists; each name is imported when it is first used.
+Other packages import only the names in this package's `__init__.pyi`; each name is imported when it is first used.
 """
 
 import lazy_loader

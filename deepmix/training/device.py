@@ -1,4 +1,4 @@
-"""The device a run uses."""
+"""The choice of the device for a run."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from deepmix.errors import UsageError, option
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device to run on; 'auto' is the GPU where there is one.
+    """Return the device of this name; 'auto' is the GPU where there is one.
 
     Raises:
-        UsageError: there is no such device here.
+        UsageError: this machine has no such device.
 
     """
     if name == "auto":

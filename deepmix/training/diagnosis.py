@@ -1,4 +1,4 @@
-"""What went wrong with a trained mixture that its metrics don't say."""
+"""Failures of a trained mixture that its metrics don't show."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from deepmix.errors import DeepmixError, option
 from deepmix.maths import Inference
 
 IN_USE_SHARE = 0.1
-"""A component is in use if it is the MAP component of this part of an equal share of the rows."""
+"""A component is in use if it is the MAP component of at least this fraction of N / K rows."""
 
 
 ACTIVE_VARIANCE = 0.01
 """A latent dimension is active if its posterior mean varies more than this within the clusters (Burda et
-al. 2016, who have one cluster)."""
+al. 2016, whose model has one cluster)."""
 
 
 DIFFUSE_CONFIDENCE = 0.6
@@ -23,7 +23,7 @@ DIFFUSE_CONFIDENCE = 0.6
 
 
 def diverged(when: str) -> DeepmixError:
-    """Return the error for a training whose figures are no longer finite."""
+    """Return the error to raise when training produces values that are not finite."""
     return DeepmixError(
         f"training diverged {when}: its figures are no longer finite; try a smaller {option('lr')}, "
         f"or {option('scale', 'standard')} for data with very large values"
@@ -31,13 +31,13 @@ def diverged(when: str) -> DeepmixError:
 
 
 def components_in_use(counts_K: Tensor) -> int:
-    """Return how many components are the MAP of at least a tenth of an equal share of the rows."""
+    """Return how many components are the MAP component of at least a tenth of N / K rows."""
     least = IN_USE_SHARE * float(counts_K.sum()) / len(counts_K)
     return int((counts_K >= max(least, 1.0)).sum())
 
 
 def diagnose(inference: Inference, *, learned_latents: bool = True) -> list[str]:
-    """Return, in words, what went wrong with a trained mixture that its metrics don't say."""
+    """Return a sentence for each failure of a trained mixture that its metrics don't show."""
     warnings = []
     n_components = inference.log_q_NK.shape[1]
     counts_K = torch.bincount(torch.from_numpy(inference.map_N), minlength=n_components)

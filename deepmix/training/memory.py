@@ -1,4 +1,4 @@
-"""How this process's memory is managed, where a long job is the process's only one."""
+"""Memory management for a process that runs one long job."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import ctypes
 import functools
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
-"""Numbers of glibc's malloc.h."""
+"""Parameter numbers from glibc's malloc.h."""
 
 
 NEVER = 2**31 - 1
 
 
 GROWTH = 64 << 20
-"""Bytes the heap grows by at least, so that it seldom does."""
+"""Least number of bytes by which the heap grows, so that it grows rarely."""
 
 
 @functools.cache
 def keep_freed_memory() -> bool:
-    """Have the C library keep what it is given back, for the next array of that size, until the process ends.
+    """Make the C library keep freed memory for the next array of that size until the process ends.
 
-    By default glibc maps an array of 32 MiB or more afresh and unmaps it when it is freed, and the system then
-    clears every page again as it is written: a backward pass on such arrays spends most of its time on that.
-    The process keeps its peak of memory, so this is for `deepmix train` and its like, not for a library call.
+    By default glibc maps new memory for every array of 32 MiB or more and unmaps it when the array is freed. The system
+    then clears each page again when it is first written, and a backward pass spends most of its time on that. As the
+    process keeps its peak memory, this is for commands such as `deepmix train`, not for library calls.
 
     Returns:
-        Whether it is so now; False where the C library is not glibc.
+        Whether the setting took effect; False where the C library is not glibc.
 
     """
     try:

@@ -20,13 +20,13 @@ EVALUATION_ROWS = 1024
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Return the context networks run in."""
+    """Return the context in which networks run."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 @torch.no_grad()
 def evaluate_rows(model: Model, rows: Rows, precision: str, seed: int) -> tuple[Inference, dict[str, float]]:
-    """Return q(y|x) and the MAP latents of all rows, and the mean ELBO and its parts in nats a row."""
+    """Return q(y|x) and the MAP latents of all rows, and the mean ELBO and its parts in nats per row."""
     model.eval()
     generator = torch.Generator(rows.device).manual_seed(epoch_seed(seed, "evaluate", 0))
     log_q, latents = [], []

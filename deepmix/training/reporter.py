@@ -1,4 +1,4 @@
-"""What a run reports its progress to."""
+"""The interface through which a run reports its progress."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from deepmix.runs import EpochRecord
 
 
 class Reporter(Protocol):
-    """What a run reports its progress to."""
+    """The interface through which a run reports its progress."""
 
     def start(self, stage: str, n_epochs: int) -> None:
-        """A stage begins; 0 epochs where their number is not known."""
+        """Report that a stage begins; `n_epochs` is 0 where it is unknown."""
 
     def epoch(self, stage: str, row: EpochRecord) -> None:
-        """An epoch ended; `row` is its line of metrics.jsonl."""
+        """Report that an epoch ended; `row` is its line of metrics.jsonl."""
 
     def note(self, text: str) -> None:
-        """Something the user should know."""
+        """Report something that the user should know."""
 
 
 class SilentReporter:
-    """A reporter that says nothing."""
+    """A reporter that ignores everything."""
 
     def start(self, stage: str, n_epochs: int) -> None:
         """Ignore the start of a stage."""

@@ -8,34 +8,34 @@ from typing import TYPE_CHECKING, Literal
 
 from deepmix.errors import UsageError
 
-if TYPE_CHECKING:  # `--help` reads the options below and does not wait for torch
+if TYPE_CHECKING:  # `--help` reads the options below without importing torch
     from deepmix.contracts import Model, Stage
 
 STAGES: tuple[Stage, ...] = ("pretrain", "train")
 
 
 MIN_EPOCHS, MIN_UPDATES = 30, 500
-"""An automatic number of epochs is at least this many, and enough for this many updates: large data
-need the one, small data the other."""
+"""An automatic number of epochs is at least MIN_EPOCHS, which matters for large data, and gives at least MIN_UPDATES
+updates, which matters for small data."""
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How long and how fast to train."""
+    """Options for how long and how fast to train."""
 
     epochs: int | None = field(
         default=None, metadata={"help": "epochs of training; auto: at least 30, and at least 500 updates"}
     )
     pretrain_epochs: int | None = field(
-        default=None, metadata={"help": "epochs of autoencoder pretraining; auto as for epochs"}
+        default=None, metadata={"help": "epochs of autoencoder pretraining; auto: as for epochs"}
     )
-    batch_size: int = field(default=128, metadata={"help": "rows per update (VaDE takes 100; a power of 2 near it)"})
-    lr: float = field(default=2e-3, metadata={"help": "learning rate at the start of each stage (VaDE's)"})
+    batch_size: int = field(default=128, metadata={"help": "rows per update (VaDE: 100; 128 is a power of 2 near it)"})
+    lr: float = field(default=2e-3, metadata={"help": "learning rate at the start of each stage (default: VaDE's)"})
     lr_decay: float = field(
         default=0.1,
         metadata={
             "help": "fraction of the learning rate left at the end of each stage "
-            "(geometric, as VaDE's 0.9 every ten epochs)"
+            "(geometric, like VaDE's 0.9 every ten epochs)"
         },
     )
     precision: Literal["fp32", "bf16"] = field(
@@ -63,17 +63,17 @@ class TrainingOptions:
 
 
 def planned_epochs(model: Model, options: TrainingOptions, stage: Stage, n_rows: int) -> int:
-    """Return how many epochs a stage of this model has; none if `Model.place` is its whole fit."""
+    """Return how many epochs a stage of this model has: 0 if `Model.place` does the whole fit."""
     return options.n_epochs(stage, n_rows) if learns_by_gradient(model) else 0
 
 
 def learns_by_gradient(model: Model) -> bool:
-    """Whether any parameter is trained; the others, if there are any, are fitted by `Model.place`."""
+    """Whether any parameter is trained by gradients; other parameters are fitted by `Model.place`."""
     return any(parameter.requires_grad for parameter in model.parameters())
 
 
 def epoch_seed(seed: int, stage: str, epoch: int) -> int:
-    """Return the seed of an epoch's generator."""
+    """Return the seed of the generator of an epoch."""
     import numpy as np
 
     names = (*STAGES, "evaluate")

@@ -1,7 +1,7 @@
 """Pretraining, the initial clustering and training, in steps that can be stopped and resumed exactly.
 
-Nothing random outlives an epoch: each epoch's generator is seeded by (seed, stage, epoch), so the
-weights, the optimiser's moments, the initial labels and the epoch number are the whole state.
+No random state outlives an epoch: the generator of each epoch is seeded with (seed, stage, epoch), so the weights, the
+optimiser's moments, the initial labels and the epoch number are the whole state.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from deepmix.training.reporter import Reporter
 from deepmix.training.schedule import TrainingOptions, epoch_seed, planned_epochs
 
 CHECKPOINT_SECONDS = 5.0
-"""A checkpoint is written at the end of a stage, and of the first epoch to end this long after the last one."""
+"""A checkpoint is written at the end of a stage, and after an epoch if the last one is at least this old."""
 
 
 class Trainer:
-    """Trains one model on one set of rows, from wherever it stands."""
+    """A trainer of one model on one set of rows, from the start or from a checkpoint."""
 
     def __init__(
         self,
@@ -55,14 +55,14 @@ class Trainer:
 
     @property
     def seconds(self) -> float:
-        """Seconds spent on this run, those before it was resumed included."""
+        """Seconds spent on this run, including those before it was resumed."""
         return self.earlier_seconds + time.perf_counter() - self.started
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.model.parameters(), self.options.lr, fused=True)
 
     def run(self, initial_labels: Callable[[Array], Array]) -> None:
-        """Pretrain, place the mixture on an initial clustering of the codes, train.
+        """Pretrain, place the mixture on an initial clustering of the codes, and train.
 
         Args:
             initial_labels: returns the training rows' initial clusters, (N,) int64, from their codes, (N, M).
@@ -75,7 +75,7 @@ class Trainer:
         self._run_stage()
 
     def _prepare_neighbours(self) -> None:
-        """Find the training rows' neighbours where the model asks for them; once for a run, resumed or not."""
+        """Find the training rows' neighbours if the model needs them; a resumed run reads them back."""
         if not self.model.n_neighbours:
             return
         if self.folder.has(NEIGHBOURS):
@@ -108,7 +108,7 @@ class Trainer:
         self.save()
 
     def _watch_objective(self, objective: float, n_epochs: int) -> None:
-        """Count the epochs since the objective was last at its best, anew whenever its weights change."""
+        """Count the epochs since the objective last improved; restart the count whenever its weights change."""
         if self.epoch > 1 and self._phase(self.epoch - 1, n_epochs) != self._phase(self.epoch - 2, n_epochs):
             self.best_objective, self.stale_epochs = -math.inf, 0
         self.stale_epochs = 0 if objective > self.best_objective else self.stale_epochs + 1
@@ -158,7 +158,7 @@ class Trainer:
         )
 
     def _batch(self, row_N: Tensor, generator: torch.Generator, phase: Phase) -> Batch:
-        """Return these training rows with what the model may need to know of them."""
+        """Return these training rows with what the model may need to know about them."""
         neighbour_ND = None
         if self.neighbours_NJ is not None and phase.stage == "train":
             n_neighbours = self.neighbours_NJ.shape[1]
@@ -168,7 +168,7 @@ class Trainer:
         return Batch(self.rows.batch(row_N), generator, phase, row_N, label_N, neighbour_ND)
 
     def _sums(self, loss: Loss) -> dict[str, Tensor]:
-        """Return the sums over a batch of everything that is logged."""
+        """Return the sum over a batch of each logged quantity."""
         sums = {"objective": loss.objective_N.detach().sum(), "elbo": loss.elbo_N.sum()}
         sums |= {name: term_N.sum() for name, term_N in loss.terms.items()}
         if loss.dropped_N is not None:
@@ -214,7 +214,7 @@ class Trainer:
         self.saved = time.perf_counter()
 
     def restore(self) -> None:
-        """Restore the state of the run folder's checkpoint; without one, start from the beginning."""
+        """Restore the state from the run folder's checkpoint; without one, start from the beginning."""
         if not self.folder.has(CHECKPOINT):
             self.folder.keep_epochs(0)
             return

@@ -1,1 +1,1 @@
-"""The parts, models, data sets and heads deepmix ships, registered through the same entry points as anyone's."""
+"""The parts, models, data sets and heads that deepmix ships, registered through the same entry points as a plugin's."""

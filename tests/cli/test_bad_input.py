@@ -107,7 +107,7 @@ GOOD_ROWS = [[i, i % 7, (i * i) % 11] for i in range(30)]
         ([[1, 2, 3]] * 30, ("every column is constant",)),
         ([["a", "b"], [1, 2]], ("1 row(s)",)),
         ([["a", "b"]], ("row(s)",)),
-        ([*GOOD_ROWS], ("how many clusters", "--components")),
+        ([*GOOD_ROWS], ("number of clusters is unknown", "--components")),
     ],
     ids=[
         "nan",
@@ -126,7 +126,7 @@ GOOD_ROWS = [[i, i % 7, (i * i) % 11] for i in range(30)]
 )
 def test_wrong_csv(command, tmp_path, rows, words):
     path = write_rows(tmp_path / "rows.csv", rows)
-    args = () if "how many clusters" in words[0] else ("--components", 2)
+    args = () if "number of clusters is unknown" in words[0] else ("--components", 2)
     refuses(command("train", "--dataset", path, *args, "--quiet"), 2, *words)
     assert list(tmp_path.iterdir()) == [path]
 

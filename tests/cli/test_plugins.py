@@ -196,9 +196,9 @@ class Unpredictable:
         ("decoders", "NoDecoder", "--decoder", "not a subclass of deepmix.contracts.Decoder"),
         ("decoders", "Raising", "--decoder", "can't be built (KeyError: 'width')"),
         ("decoders", "Narrow", "--decoder", "decoder 'part' of broken breaks its contract (ValueError"),
-        ("heads", "Wordy", "--head", "head 'part' must give"),
+        ("heads", "Wordy", "--head", "head 'part' must return"),
         ("heads", "Unpredictable", "--head", "a head needs fit and predict"),
-        ("initializers", "Beyond", "--init", "initializer Beyond must give 1527 whole numbers in 0..9"),
+        ("initializers", "Beyond", "--init", "initializer Beyond must return 1527 whole numbers in 0..9"),
         ("models", "NoDecoder", "--model", "not a subclass of deepmix.contracts.Model"),
     ],
 )

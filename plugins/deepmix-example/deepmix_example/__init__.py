@@ -45,16 +45,16 @@ class RingPrior(Prior):
         self.logit_K = nn.Parameter(torch.zeros(dims.n_components))
 
     def forward(self) -> MixtureParameters:
-        """Return the ring's components and log softmax of the logits."""
+        """Return the ring's components and the log softmax of the logits."""
         components = Gaussian(self.mean_KM, torch.zeros_like(self.mean_KM))
         return MixtureParameters(components, self.logit_K.log_softmax(0))
 
     @torch.no_grad()
     def place(self, components: Gaussian, weight_K: torch.Tensor) -> None:
-        """Take the clusters' weights; the ring stays where it is."""
+        """Adopt the clusters' weights; the ring stays where it is."""
         self.logit_K.copy_(weight_K.log())
 
 
 def make_birch() -> Birch:
-    """BIRCH on the latents: anything with scikit-learn's fit and predict can be a head."""
+    """Return BIRCH, to run on the latents: any estimator with scikit-learn's fit and predict can be a head."""
     return Birch()

@@ -1,4 +1,4 @@
-"""The initial clustering `graph`: t-SNE's or UMAP's layout of the neighbourhood graph, cut by a mixture."""
+"""The initial clustering `graph`: lay out the neighbourhood graph and cut the layout into clusters."""
 
 from __future__ import annotations
 
@@ -21,47 +21,47 @@ from deepmix.maths import Array
 from deepmix.metrics import silhouette
 
 TSNE_ITERATIONS, TSNE_ANGLE = 500, 0.8
-"""Half of scikit-learn's iterations and its coarsest advised approximation: on three splits of Digits the
-clusters came out as with the defaults, in a quarter of the time."""
+"""Half of scikit-learn's iterations and the coarsest approximation it advises: on three splits of Digits they gave
+the same clusters as the defaults in a quarter of the time."""
 
 
 TSNE_DIMENSIONS = 2
 
 
 TSNE_ROWS = 5000
-"""Up to here t-SNE's layout takes seconds; above, UMAP's, which takes every row, is the faster."""
+"""Up to this many rows t-SNE takes seconds; above it UMAP, which lays out every row, is faster."""
 
 
 UMAP_DIMENSIONS, UMAP_NEIGHBOURS, UMAP_MIN_DIST = 10, 20, 0.0
-"""For clustering UMAP's documentation advises more than two dimensions, more neighbours than its 15, and
-points packed as densely as they come."""
+"""For clustering, UMAP's documentation advises more than two dimensions, more neighbours than the default 15, and
+points packed as densely as possible."""
 
 
 UMAP_ROWS = 100_000
 
 
 UMAP_RESTARTS = 5
-"""Starts of the Gaussian mixture that cuts UMAP's layout: Ward's tree of so many rows would not fit in memory."""
+"""Starts of the Gaussian mixture that cuts UMAP's layout, where Ward's tree of so many rows would not fit in memory."""
 
 
 UMAP_REGULARIZATION = 1e-3
-"""Added to the mixture's covariances: in a layout whose clusters are about a unit wide, nothing."""
+"""Added to the mixture's covariances; negligible in a layout whose clusters are about one unit wide."""
 
 
 PCA_DIMENSIONS = 50
-"""Wider data is first reduced to this many principal components, as t-SNE's authors advise."""
+"""Wider data are first reduced to this many principal components, as t-SNE's authors advise."""
 
 
 SPECTRAL_NEIGHBOURS = 10
 
 
 SPECTRAL_ADVANTAGE = 0.5
-"""Spectral clusters are taken where they cut less than this part of what t-SNE's cut: on moons and circles, which t-SNE
-tears, they cut nothing, elsewhere (Digits, scikit-learn's small tables) 0.68 to 0.97."""
+"""Spectral clusters are used where they cut less than this fraction of what t-SNE's clusters cut. On moons and circles,
+which t-SNE tears apart, they cut nothing; elsewhere (Digits, scikit-learn's small tables) 0.68 to 0.97 as much."""
 
 
 CARRYING_NEIGHBOURS = 5
-"""Neighbours that vote when labels are carried from the subsample to the other rows."""
+"""Number of neighbours that vote on the label of a row outside the subsample."""
 
 
 @dataclass(frozen=True)
@@ -71,20 +71,21 @@ class GraphOptions:
     embedding: Literal["auto", "tsne", "umap", "spectral"] = field(
         default="auto",
         metadata={
-            "help": "layout of the neighbourhood graph before it is cut; auto: umap above 5,000 rows, below tsne, or "
-            "spectral where its clusters cut less than half as much of the graph"
+            "help": "layout of the neighbourhood graph before it is cut; auto: umap above 5,000 rows, "
+            "otherwise tsne, or spectral where its clusters cut less than half as much of the graph"
         },
     )
     space: Literal["auto", "data", "codes", "both"] = field(
         default="auto",
         metadata={
-            "help": "where neighbours are looked for: the data, the pretrained codes, or both, keeping those that are "
-            "neighbours in both; auto: data by tsne and spectral, by umap what gives the largest silhouette"
+            "help": "where neighbours are looked for: in the data, in the pretrained codes, or in both, keeping "
+            "those that are neighbours in both; auto: the data for tsne and spectral, for umap whichever "
+            "gives the largest silhouette"
         },
     )
     max_rows: int | None = field(
         default=None,
-        metadata={"help": "rows laid out, the others take their neighbours' label; auto: 100,000 by umap, else 5,000"},
+        metadata={"help": "rows laid out; the others take their neighbours' label; auto: 100,000 for umap, else 5,000"},
     )
 
     def __post_init__(self) -> None:
@@ -96,7 +97,7 @@ class GraphOptions:
 
 @final
 class GraphInitializer(Initializer):
-    """Lay out the kNN graph of the rows (t-SNE or UMAP), cut it (Ward's method or a Gaussian mixture)."""
+    """Lay out the kNN graph of the rows (t-SNE, spectral or UMAP) and cut it (Ward's method or a Gaussian mixture)."""
 
     Options = GraphOptions
 
@@ -104,7 +105,7 @@ class GraphInitializer(Initializer):
         self.options = options
 
     def initial_labels(self, x_ND: Any, code_NM: Array, n_components: int, seed: int) -> Array:
-        """Return the labels; rows beyond `max_rows` take those of their neighbours among the rows laid out."""
+        """Return the labels; rows beyond `max_rows` take the labels of their neighbours among the rows laid out."""
         n_rows = len(code_NM)
         embedding: str = self.options.embedding
         if embedding == "auto" and (n_rows > TSNE_ROWS or self.options.space == "both"):
@@ -127,7 +128,7 @@ class GraphInitializer(Initializer):
         space, n_rows = self.options.space, len(code_NM)
         features = [code_NM] if space == "codes" else [_narrow(x_ND, seed)]
         if features[0].shape[1] < TSNE_DIMENSIONS or n_rows <= max(n_components, 2 * TSNE_DIMENSIONS):
-            # too narrow, or too few rows, to lay out; Ward's method needs memory for all pairs
+            # too few columns or rows to lay out; Ward's method needs memory for all pairs
             few = n_rows <= TSNE_ROWS
             cut = AgglomerativeClustering(n_components) if few else KMeans(n_components, n_init=10, random_state=seed)
             return np.asarray(cut.fit_predict(features[0]))
@@ -141,7 +142,7 @@ class GraphInitializer(Initializer):
 
 
 def _narrow(rows: Any, seed: int) -> Array:
-    """Return the rows dense, on at most PCA_DIMENSIONS principal components."""
+    """Return the rows as a dense array of at most PCA_DIMENSIONS principal components."""
     if min(rows.shape) > PCA_DIMENSIONS:
         solver = "arpack" if sparse.issparse(rows) else "auto"
         return np.asarray(PCA(PCA_DIMENSIONS, random_state=seed, svd_solver=solver).fit_transform(rows))
@@ -157,24 +158,24 @@ def _least_cut(features: Array, n_components: int, seed: int) -> Array:
 
 
 def neighbour_graph(features: Array) -> sparse.csr_matrix:
-    """Return who is a neighbour of whom, either way."""
+    """Return the symmetric adjacency matrix: an edge where either row is a neighbour of the other."""
     graph = kneighbors_graph(features, min(SPECTRAL_NEIGHBOURS, len(features) - 1))
     return graph.maximum(graph.T)
 
 
 def _normalized_cut(graph: sparse.csr_matrix, labels: Array) -> float:
-    """Return the share of each cluster's edges that leave it, summed over clusters (Shi and Malik 2000)."""
+    """Return the fraction of each cluster's edges that leave it, summed over clusters (Shi and Malik 2000)."""
     one_hot_NK = np.eye(labels.max() + 1)[labels]
     edges_KK = one_hot_NK.T @ (graph @ one_hot_NK)
     return float((1.0 - np.diag(edges_KK) / edges_KK.sum(axis=0)).sum())
 
 
 def _tree_clusters(embedding: str, features: Array, n_components: int, seed: int) -> Array:
-    """Cut the layout of t-SNE, or the spectral one, by Ward's method."""
+    """Cut the t-SNE or spectral layout by Ward's method."""
     tree = AgglomerativeClustering(n_components)
     if embedding == "spectral":
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Graph is not fully connected")  # its parts are clusters then
+            warnings.filterwarnings("ignore", "Graph is not fully connected")  # its components are then clusters
             layout = spectral_embedding(
                 neighbour_graph(features), n_components=n_components, drop_first=False, random_state=seed
             )
@@ -185,17 +186,17 @@ def _tree_clusters(embedding: str, features: Array, n_components: int, seed: int
 
 
 def _umap_clusters(features: list[Array], n_components: int, seed: int, *, alone: bool) -> Array:
-    """Cut UMAP's layouts by a Gaussian mixture with full covariances; return the clusters of largest silhouette.
+    """Cut UMAP's layouts by a Gaussian mixture with full covariances; return the clusters with the largest silhouette.
 
     Args:
-        features: of the same rows, one array or two.
+        features: one array or two, of the same rows.
         n_components: K.
         seed: makes the result reproducible.
-        alone: whether each array is laid out by itself, besides the two's common neighbours.
+        alone: whether to lay out each array separately too, besides the neighbours common to both.
 
     """
-    with warnings.catch_warnings(action="ignore", category=ImportWarning):  # of a variant that needs TensorFlow
-        from umap import UMAP  # here, because its import compiles for seconds and small data do without
+    with warnings.catch_warnings(action="ignore", category=ImportWarning):  # a variant needs TensorFlow
+        from umap import UMAP  # imported here: its import compiles for seconds, and small data do not need it
 
     n_rows, n_threads = len(features[0]), torch.get_num_threads()
     maps = [
@@ -204,7 +205,7 @@ def _umap_clusters(features: list[Array], n_components: int, seed: int, *, alone
             n_neighbors=min(UMAP_NEIGHBOURS, n_rows - 1),
             min_dist=UMAP_MIN_DIST,
             random_state=seed,
-            n_jobs=1,  # what a fixed seed allows
+            n_jobs=1,  # a fixed seed allows no more
             transform_mode="embedding" if alone else "graph",
         ).fit(array)
         for array in features
@@ -212,9 +213,9 @@ def _umap_clusters(features: list[Array], n_components: int, seed: int, *, alone
     layouts = [fitted.embedding_ for fitted in maps] if alone else []
     if len(maps) == 2:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Combined graph is not connected")  # then it starts at random
+            warnings.filterwarnings("ignore", "Combined graph is not connected")  # the layout then starts at random
             layouts.append((maps[0] * maps[1]).embedding_)
-    torch.set_num_threads(n_threads)  # numba's threads, which UMAP starts, set the number for all of OpenMP
+    torch.set_num_threads(n_threads)  # UMAP starts numba's threads, which set the number for all of OpenMP
     best, best_silhouette = np.zeros(n_rows, dtype=np.int64), -np.inf
     for layout in layouts:
         mixture = GaussianMixture(n_components, n_init=UMAP_RESTARTS, random_state=seed, reg_covar=UMAP_REGULARIZATION)

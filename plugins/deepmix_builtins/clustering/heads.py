@@ -16,7 +16,7 @@ from deepmix.maths import Array, Inference
 from .initializers import RestartOptions
 
 MAX_ITERATIONS = 1000
-"""Of EM; scikit-learn's 100 are often too few for full covariances."""
+"""Limit on EM iterations; scikit-learn's 100 are often too few for full covariances."""
 
 
 RELATIVE_REGULARIZATION = 1e-3
@@ -33,22 +33,22 @@ class PosteriorHead(ClusteringHead):
         pass
 
     def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
-        """Nothing to fit."""
+        """Do nothing: there is nothing to fit."""
 
     def predict(self, inference: Inference) -> Array:
         """Return the MAP component."""
         return inference.map_N
 
     def state(self) -> dict[str, Array]:
-        """Nothing: the model says it all."""
+        """Return nothing: the model holds all that `predict` needs."""
         return {}
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Nothing to take up."""
+        """Do nothing: there is nothing to restore."""
 
 
 MIXTURE_STATE = ("weights_", "means_", "covariances_", "precisions_cholesky_")
-"""What scikit-learn's GaussianMixture needs to predict."""
+"""The attributes that scikit-learn's GaussianMixture needs to predict."""
 
 
 def _state(mixture: GaussianMixture) -> dict[str, Array]:
@@ -88,13 +88,13 @@ def fit_mixture(z_NM: Array, labels_N: Array, n_clusters: int, covariance: Liter
         means_init=np.stack(means),
         precisions_init=np.stack(precisions),
         weights_init=np.array(weights) / sum(weights),
-        random_state=0,  # everything is given; scikit-learn draws a start all the same
+        random_state=0,  # scikit-learn draws a start even when all of it is passed in
     )
     return mixture.fit(z_NM)
 
 
 class _MixtureHead(ClusteringHead):
-    """A Gaussian mixture on the MAP component's latents, however it was fitted."""
+    """A Gaussian mixture on the MAP component's latents; subclasses fit it."""
 
     mixture: GaussianMixture
 
@@ -107,7 +107,7 @@ class _MixtureHead(ClusteringHead):
         return _state(self.mixture)
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Take up the mixture's parameters."""
+        """Restore the mixture's parameters."""
         self.mixture = _restored(state)
 
 
@@ -119,7 +119,7 @@ class GmmHead(_MixtureHead):
         pass
 
     def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
-        """Run EM from the moments of the MAP clusters; where the model has no K of them, from k-means."""
+        """Run EM from the moments of the MAP clusters, or from k-means where the model has other than K components."""
         z_NM = inference.latent_NM.astype(np.float64)
         if inference.log_q_NK.shape[1] == n_clusters:
             labels_N = inference.map_N
@@ -138,7 +138,7 @@ class RandomGmmHead(_MixtureHead):
         self.options = options
 
     def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
-        """Run EM from k-means at random centres, scikit-learn's default, and keep the most likely."""
+        """Run EM from k-means at random centres, scikit-learn's default, and keep the most likely fit."""
         z_NM = inference.latent_NM.astype(np.float64)
         self.mixture = GaussianMixture(
             n_clusters,
@@ -172,5 +172,5 @@ class KMeansHead(ClusteringHead):
         return {"centres": self.centre_KM}
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Take up the centres."""
+        """Restore the centres."""
         self.centre_KM = state["centres"]

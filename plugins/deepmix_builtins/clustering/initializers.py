@@ -17,9 +17,9 @@ from deepmix.maths import Array
 
 @dataclass(frozen=True)
 class RestartOptions:
-    """Options of what starts at random."""
+    """Options of algorithms that start at random."""
 
-    n_init: int = field(default=10, metadata={"help": "random starts, the best kept (VaDE section 4.3: 10)"})
+    n_init: int = field(default=10, metadata={"help": "random starts; the best is kept (VaDE section 4.3: 10)"})
 
     def __post_init__(self) -> None:
         if self.n_init < 1:
@@ -58,7 +58,7 @@ class KMeansInitializer(Initializer):
 
 @final
 class RandomInitializer(Initializer):
-    """K random rows as centres, each row to the nearest: the report's starting points (section 3.1)."""
+    """Take K random rows as centres and assign each row to the nearest: the report's starting points (section 3.1)."""
 
     def __init__(self, options: NoOptions) -> None:
         pass

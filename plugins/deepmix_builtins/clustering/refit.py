@@ -1,4 +1,4 @@
-"""Heads fitted anew to the very rows they cluster, as the MVAE supplement clusters its test rows (section 4)."""
+"""Heads fitted to the rows they cluster, as the MVAE supplement clusters its test rows (section 4)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .initializers import RestartOptions
 
 
 class Refitted(ClusteringHead):
-    """Remembers how many clusters are wanted; every `predict` fits a head to its own rows."""
+    """A head that remembers how many clusters are wanted; every `predict` fits it to the rows passed in."""
 
     name: ClassVar[str]
     refits = True
@@ -26,7 +26,7 @@ class Refitted(ClusteringHead):
         self._n_clusters, self._seed = 0, 0
 
     def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
-        """Keep the number of clusters and the seed; the training rows have no say."""
+        """Store the number of clusters and the seed; the training rows are not used."""
         self._n_clusters, self._seed = n_clusters, seed
 
     def predict(self, inference: Inference) -> Array:
@@ -34,8 +34,8 @@ class Refitted(ClusteringHead):
         n_rows = len(inference.latent_NM)
         if n_rows <= self._n_clusters:
             raise UsageError(
-                f"head '{self.name}' fits {self._n_clusters} Gaussians to the rows it clusters, here {n_rows}; "
-                f"use {option('head', 'gmm')}, which is fitted to the training rows"
+                f"head '{self.name}' fits {self._n_clusters} Gaussians to the rows it clusters, but there are only "
+                f"{n_rows}; use {option('head', 'gmm')}, which is fitted to the training rows"
             )
         head = self._head()
         head.fit(inference, self._n_clusters, self._seed)
@@ -46,12 +46,12 @@ class Refitted(ClusteringHead):
         return {"n_clusters": np.array(self._n_clusters), "seed": np.array(self._seed)}
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Take them up."""
+        """Restore the number of clusters and the seed."""
         self._n_clusters, self._seed = int(state["n_clusters"]), int(state["seed"])
 
     @abc.abstractmethod
     def _head(self) -> ClusteringHead:
-        """Return a head to be fitted."""
+        """Return an unfitted head."""
 
 
 @final

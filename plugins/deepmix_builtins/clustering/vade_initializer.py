@@ -1,4 +1,4 @@
-"""Initial clusters from a VaDE trained for nothing else: how k-DVAE's paper starts (section 4.2)."""
+"""Initial clusters from a VaDE trained only for that purpose, as in k-DVAE's paper (section 4.2)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from deepmix.maths import Array
 from .initializers import GmmInitializer, KMeansInitializer, RestartOptions
 
 AS_PRINTED = {"anchor": "0", "hold": "0", "batch_size": "100", "lr_decay": "0.73"}
-"""VaDE's training as printed (section 4.2): nothing is kept of the initial clustering, batches of 100, and the
-learning rate falls by 0.9 every ten of some thirty epochs."""
+"""VaDE's training as printed (section 4.2): the initial clustering is not held on to, batches have 100 rows, and the
+learning rate falls by a factor of 0.9 every ten of about thirty epochs."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class VadeOptions(RestartOptions):
     """Options of the VaDE that is trained, and of the k-means on its latents."""
 
     vade_epochs: int | None = field(
-        default=None, metadata={"help": "epochs of VaDE, and of its pretraining; auto as for epochs"}
+        default=None, metadata={"help": "epochs of VaDE and of its pretraining; auto: as for epochs"}
     )
     vade_device: str = field(default="auto", metadata={"help": "where VaDE is trained, such as cpu or cuda"})
 
@@ -36,7 +36,7 @@ class VadeInitializer(Initializer):
         self.options = options
 
     def initial_labels(self, x_ND: Any, code_NM: Array, n_components: int, seed: int) -> Array:
-        """Return the labels; the given codes serve only for their number of dimensions."""
+        """Return the labels; of `code_NM` only the number of dimensions is used."""
         settings = {"latent_dim": str(code_NM.shape[1]), **AS_PRINTED}
         if self.options.vade_epochs is not None:
             epochs = str(self.options.vade_epochs)

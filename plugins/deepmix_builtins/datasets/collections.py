@@ -1,8 +1,8 @@
-"""Where the data sets are published, and the digests by which their files are known.
+"""Where the data sets are published, and the digests that identify their files.
 
-SHA-256 throughout but for USPS. MNIST's, Fashion-MNIST's and STL-10's are those of TensorFlow Datasets, RCV1's
-scikit-learn's, HAR's and ResNet-50's those that independent projects state (UCI publishes none); USPS's are
-torchvision's MD5. MNIST's own host no longer serves it; the two mirrors here have the very files.
+The digests are SHA-256, except for USPS. Those of MNIST, Fashion-MNIST and STL-10 come from TensorFlow Datasets, those
+of RCV1 from scikit-learn, those of HAR and ResNet-50 from independent projects (UCI publishes none); those of USPS are
+torchvision's MD5. MNIST's own host no longer serves it; the two mirrors here have identical files.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ USPS = Collection(
         RemoteFile("usps.bz2", "md5:ec16c51db3855ca6c91edd34d0e9b197", (f"{_LIBSVM}/usps.bz2",)),
         RemoteFile("usps.t.bz2", "md5:8ea070ee2aca1ac39742fdd1ef5ed118", (f"{_LIBSVM}/usps.t.bz2",)),
     ),
-    8_400_000,  # about; the host states no size
+    8_400_000,  # approximate; the host states no size
 )
 
 
@@ -112,7 +112,7 @@ RCV1 = Collection(
         _rcv1(RCV1_VECTORS[4], 5976060, "dfcb0d658311481523c6e6ca0c3f5a3e1d3d12cde5d7a8ce629a9006ec7dbb39"),
         _rcv1(RCV1_TOPICS, 5976048, "2a98e5e5d8b770bded93afc8930d88299474317fe14181aee1466cc754d0d1c1"),
     ),
-    656_000_000,  # about, as scikit-learn states it
+    656_000_000,  # approximate, from scikit-learn
 )
 
 
@@ -135,4 +135,4 @@ STL10 = Collection(
     ),
     2_640_397_119 + 102_469_840,
 )
-"""The weights are torchvision's IMAGENET1K_V1 as timm publishes them, in a format that is no pickle."""
+"""The weights are torchvision's IMAGENET1K_V1 as timm publishes them, in a format other than pickle."""

@@ -1,4 +1,4 @@
-"""Image features by a network trained elsewhere: ResNet-50, for STL-10 (VaDE section 4.1)."""
+"""Image features from a network trained elsewhere: ResNet-50, for STL-10 (VaDE section 4.1)."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from deepmix.errors import DeepmixError, UsageError
 from deepmix.maths import Array
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of each channel of images in 0..1, as torchvision's weights were trained."""
+"""Mean and standard deviation per channel of images in 0..1, with which torchvision's weights were trained."""
 
 
 POOL = 3
-"""VaDE pools 3 x 3; of an image of 96 x 96 that is the whole of the last feature map."""
+"""VaDE pools 3 x 3, which is the whole of the last feature map of a 96 x 96 image."""
 
 
 BATCH = 64
-"""Images at a time: 64 of 96 x 96 need about 300 MB."""
+"""Images per pass: 64 of 96 x 96 need about 300 MB."""
 
 
 def require_torchvision(instead: str) -> Any:
-    """Import torchvision's models; without it raise a UsageError that names `instead` as the other way."""
+    """Return torchvision's models; where it can't be imported, raise a UsageError that offers `instead`."""
     try:
         from torchvision import models
-    except (ImportError, RuntimeError) as error:  # the latter where it was built for another torch
+    except (ImportError, RuntimeError) as error:  # RuntimeError: it was built for another torch
         raise UsageError(
-            f"STL-10's features are computed by torchvision, which can't be imported ({error}); install the one "
+            f"STL-10's features are computed by torchvision, which can't be imported ({error}); install the build "
             f"for this torch with pip install 'deepmix[stl10]', or {instead}"
         ) from error
     return models
@@ -56,5 +56,5 @@ def load_resnet50(models: Any, weights: Path) -> nn.Module:
     try:
         network.load_state_dict(safetensors.torch.load_file(weights))
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-        raise DeepmixError(f"'{weights}' does not hold a ResNet-50; remove it, and it is fetched again") from error
+        raise DeepmixError(f"'{weights}' does not hold a ResNet-50; remove it, and it will be fetched again") from error
     return network

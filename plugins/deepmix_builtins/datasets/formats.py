@@ -1,4 +1,4 @@
-"""Reads the files data sets are published in, strictly: what does not fit is an error that names the file."""
+"""Strict readers for the files in which data sets are published; a damaged file raises an error that names it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ IDX_UNSIGNED_BYTE = 0x08
 
 
 RCV1_TERMS = 47_236
-"""Stems of RCV1's vectors; feature numbers go from 1 to this (scikit-learn's `fetch_rcv1`)."""
+"""Number of stems in RCV1's vectors; features are numbered from 1 to this (scikit-learn's `fetch_rcv1`)."""
 
 
 RCV1_ROOTS = ("CCAT", "ECAT", "GCAT", "MCAT")
@@ -34,7 +34,7 @@ RCV1_ROOTS = ("CCAT", "ECAT", "GCAT", "MCAT")
 
 
 FREQUENT_TERMS = 2000
-"""VaDE section 4.1."""
+"""Number of terms kept (VaDE section 4.1)."""
 
 
 STL10_SHAPE = (3, 96, 96)
@@ -43,36 +43,37 @@ STL10_SHAPE = (3, 96, 96)
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn what a damaged file raises into a sentence."""
+    """Turn the exceptions that a damaged file raises into a DeepmixError that names it."""
     damage = (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile, tarfile.TarError, KeyError)
     try:
         yield
     except damage as error:
-        raise DeepmixError(f"'{path}' can't be read ({error}); remove it, and it is fetched again") from error
+        raise DeepmixError(f"'{path}' can't be read ({error}); remove it, and it will be fetched again") from error
 
 
 def read_idx(path: Path) -> Array:
     """Read a gzipped IDX file of unsigned bytes (MNIST): 0, 0, type, number of axes, big-endian sizes, values.
 
     Returns:
-        uint8, of the shape the file gives.
+        uint8, in the shape stated by the file.
 
     """
     with reading(path):
         with gzip.open(path) as file:
             content = file.read()
         if len(content) < 4 or content[:3] != bytes([0, 0, IDX_UNSIGNED_BYTE]):
-            raise ValueError("it is no IDX file of unsigned bytes")
+            raise ValueError("it is not an IDX file of unsigned bytes")
         n_axes = content[3]
         start = 4 + 4 * n_axes
         shape = tuple(np.frombuffer(content[4:start], dtype=">i4").tolist())
         if len(shape) != n_axes or len(content) - start != np.prod(shape):
-            raise ValueError(f"its header promises {' x '.join(map(str, shape))} values, it has {len(content) - start}")
+            sizes = " x ".join(map(str, shape))
+            raise ValueError(f"its header promises {sizes} values, but it has {len(content) - start}")
         return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
 
 
 def read_libsvm(path: Path, n_features: int) -> tuple[Array, Array]:
-    """Read a LIBSVM text file, compressed by bzip2 (USPS).
+    """Read a LIBSVM text file compressed with bzip2 (USPS).
 
     Returns:
         rows (N, n_features) float32 and labels (N,) int64.
@@ -84,7 +85,7 @@ def read_libsvm(path: Path, n_features: int) -> tuple[Array, Array]:
 
 
 def read_har(path: Path) -> dict[str, Any]:
-    """Read UCI's zip of Human Activity Recognition Using Smartphones, nested as UCI gives it or not.
+    """Read UCI's zip of Human Activity Recognition Using Smartphones, whether or not it is nested as UCI serves it.
 
     Returns:
         x (N, 561) float32 in -1..1, training rows first; y int64 from 0; n_train.
@@ -108,10 +109,10 @@ def read_har(path: Path) -> dict[str, Any]:
 
 
 def read_rcv1(vectors: Sequence[Path], topics: Path, n_terms: int = FREQUENT_TERMS) -> tuple[Any, Array]:
-    """Read RCV1-v2: the documents of one root category, as tf-idf of the most frequent terms.
+    """Read RCV1-v2: the documents with exactly one root category, as tf-idf of the most frequent terms.
 
-    The published vectors are cosine-normalised tf-idf of all stems; those of the `n_terms` stems that most of
-    the kept documents have are taken and normalised again.
+    The published vectors are the cosine-normalised tf-idf of all stems. The `n_terms` stems that occur in most of these
+    documents are kept, and the rows are normalised again.
 
     Args:
         vectors: gzipped SVMlight files whose target is the document's number.
@@ -119,7 +120,7 @@ def read_rcv1(vectors: Sequence[Path], topics: Path, n_terms: int = FREQUENT_TER
         n_terms: columns to keep.
 
     Returns:
-        x (N, n_terms) CSR float32 with rows of length 1, and y (N,) int64, the position in RCV1_ROOTS.
+        x (N, n_terms), CSR float32 with rows of length 1, and y (N,), int64 positions in RCV1_ROOTS.
 
     """
     root_of: dict[int, int] = {}
@@ -136,20 +137,20 @@ def read_rcv1(vectors: Sequence[Path], topics: Path, n_terms: int = FREQUENT_TER
         root_N = np.array([root_of.get(int(document), -1) for document in document_N])
         parts.append(x[root_N >= 0])
         labels.append(root_N[root_N >= 0])
-    kept = sparse.csr_matrix(sparse.vstack(parts, format="csr"))
-    frequency = np.bincount(kept.indices, minlength=RCV1_TERMS)
+    x_all = sparse.csr_matrix(sparse.vstack(parts, format="csr"))
+    frequency = np.bincount(x_all.indices, minlength=RCV1_TERMS)
     terms = np.sort(np.argsort(-frequency, kind="stable")[:n_terms])
-    return normalize(kept[:, terms], copy=False), np.concatenate(labels).astype(np.int64)
+    return normalize(x_all[:, terms], copy=False), np.concatenate(labels).astype(np.int64)
 
 
 def read_stl10(path: Path) -> Mapping[str, Array]:
-    """Read the labelled images of STL-10's binary archive; the unlabelled ones are passed over.
+    """Read the labelled images of STL-10's binary archive; the unlabelled ones are skipped.
 
     Returns:
         train_X and test_X, (N, 3, 96, 96) uint8; train_y and test_y, (N,) int64 from 0.
 
     """
-    found: dict[str, Array] = {}
+    arrays: dict[str, Array] = {}
     with reading(path), tarfile.open(path, "r|gz") as archive:
         for member in archive:
             stem = Path(member.name).stem
@@ -158,15 +159,15 @@ def read_stl10(path: Path) -> Mapping[str, Array]:
             file = archive.extractfile(member)
             values = np.frombuffer(file.read() if file else b"", dtype=np.uint8)
             if stem.endswith("_X"):
-                found[stem] = values.reshape(-1, *STL10_SHAPE).transpose(0, 1, 3, 2)
+                arrays[stem] = values.reshape(-1, *STL10_SHAPE).transpose(0, 1, 3, 2)
             else:
-                found[stem] = values.astype(np.int64) - 1
-            if len(found) == 4:
+                arrays[stem] = values.astype(np.int64) - 1
+            if len(arrays) == 4:
                 break
-        missing = {"train_X", "train_y", "test_X", "test_y"} - found.keys()
+        missing = {"train_X", "train_y", "test_X", "test_y"} - arrays.keys()
         if missing:
             raise ValueError(f"it has no {', '.join(sorted(missing))}")
         for side in ("train", "test"):
-            if len(found[f"{side}_X"]) != len(found[f"{side}_y"]):
-                raise ValueError(f"{len(found[f'{side}_X'])} {side} images and {len(found[f'{side}_y'])} labels")
-    return found
+            if len(arrays[f"{side}_X"]) != len(arrays[f"{side}_y"]):
+                raise ValueError(f"{len(arrays[f'{side}_X'])} {side} images and {len(arrays[f'{side}_y'])} labels")
+    return arrays

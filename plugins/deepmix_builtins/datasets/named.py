@@ -1,4 +1,4 @@
-"""Data sets known by name: `digits`, and those fetched into the data folder from where they are published."""
+"""Data sets known by name: `digits`, and those that are downloaded into the data folder."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from .formats import read_har, read_idx, read_libsvm, read_rcv1, read_stl10, rea
 
 @final
 class Digits(Dataset):
-    """scikit-learn's Digits: 1,797 images of 8 x 8, ten classes, embedded (no download)."""
+    """scikit-learn's Digits: 1,797 images of 8 x 8, ten classes, bundled (no download)."""
 
     Options = SplitOptions
 
@@ -55,7 +55,7 @@ class Digits(Dataset):
         self.options = options
 
     def load(self, data_dir: Path | None) -> Split:
-        """Return the images scaled from 0..16 to 0..1; 270 rows are for testing."""
+        """Return the images scaled from 0..16 to 0..1; 270 rows are held out for testing."""
         digits = load_digits()
         return arrange_rows(digits.images, digits.target, self.options, divisor=16.0)
 
@@ -64,56 +64,56 @@ class Digits(Dataset):
 class FetchOptions(SplitOptions):
     """Options of data sets that can be fetched."""
 
-    download: bool = field(default=True, metadata={"help": "fetch what the data folder lacks"})
+    download: bool = field(default=True, metadata={"help": "download files that the data folder lacks"})
 
 
 class Fetched(Dataset):
-    """A data set kept as NAME.npz in the data folder, made of published files where it is not there yet."""
+    """A data set stored as NAME.npz in the data folder, and built from the published files if it is missing."""
 
     Options: ClassVar[type] = FetchOptions
     downloads = True
     names: ClassVar[tuple[str, ...]]
-    """What NAME may be; the first is used for writing."""
+    """Accepted values of NAME; the first is used for writing."""
     collection: ClassVar[Collection]
     image_shape: ClassVar[tuple[int, int, int] | None] = None
-    """Height, width and channels of a row that is an image."""
+    """Height, width and channels, where a row is an image."""
 
     def __init__(self, options: FetchOptions) -> None:
         self.options = options
 
     def load(self, data_dir: Path | None) -> Split:
-        """Return the rows; where there is an official split, with it.
+        """Return the rows, with the official split where there is one.
 
         Raises:
-            UsageError: no data folder was given, or what it lacks may not be fetched.
-            DeepmixError: a file is damaged or can't be fetched.
+            UsageError: there is no data folder, or files are missing and may not be downloaded.
+            DeepmixError: a file is damaged or can't be downloaded.
 
         """
         return load_prepared(self.prepared_name(data_dir), data_dir, self.options, image_shape=self.image_shape)
 
     def prepared_name(self, data_dir: Path | None) -> str:
-        """Return the NAME whose NAME.npz the data folder has, having made it if need be."""
+        """Return the NAME of the NAME.npz in the data folder, building the file if it is missing."""
         name = self.names[0]
         if data_dir is None or not data_dir.is_dir():
-            return name  # which load_prepared refuses in words
-        found = next((known for known in self.names if find_prepared(known, data_dir) is not None), None)
-        if found is None:
+            return name  # load_prepared refuses it with a message
+        prepared = next((name for name in self.names if find_prepared(name, data_dir) is not None), None)
+        if prepared is None:
             target = data_dir / f"{name.replace('-', '_')}.npz"
             self.check_requirements(target)
             files = obtain(self.collection, data_dir, download=self.options.download, prepared=target.name)
             write_prepared(target, self.read(files))
-        return found or name
+        return prepared or name
 
     def check_requirements(self, target: Path) -> None:
-        """Raise a UsageError if `read` will need what is not installed."""
+        """Raise a UsageError if `read` needs a package that is not installed."""
 
     @abc.abstractmethod
     def read(self, files: dict[str, Path]) -> dict[str, Any]:
-        """Return what NAME.npz holds: x, y and, with an official split, n_train."""
+        """Return the arrays of NAME.npz: x, y and, with an official split, n_train."""
 
 
 def write_prepared(path: Path, arrays: dict[str, Any]) -> None:
-    """Write NAME.npz (x, y, n_train; a sparse x as SciPy saves it), whole or not at all.
+    """Write NAME.npz (x, y, n_train; a sparse x as SciPy saves it), completely or not at all.
 
     Raises:
         UsageError: the data folder can't be written.
@@ -138,7 +138,7 @@ class IdxImages(Fetched):
     """Images and labels in four IDX files."""
 
     def read(self, files: dict[str, Path]) -> dict[str, Any]:
-        """Return the images as they are, uint8."""
+        """Return the images unscaled, as uint8."""
         parts = {name: read_idx(files[name]) for name in IDX_NAMES}
         for side in ("train", "t10k"):
             images, labels = parts[f"{side}-images-idx3-ubyte.gz"], parts[f"{side}-labels-idx1-ubyte.gz"]
@@ -178,7 +178,7 @@ class Usps(Fetched):
     image_shape = (*USPS_IMAGE, 1)
 
     def read(self, files: dict[str, Path]) -> dict[str, Any]:
-        """Return images, grey values brought from -1..1 to 0..1, and the digits (published as 1 to 10)."""
+        """Return images with grey values mapped from -1..1 to 0..1, and the digits (published as 1 to 10)."""
         n_pixels = math.prod(USPS_IMAGE)
         train, train_labels = read_libsvm(files["usps.bz2"], n_pixels)
         test, test_labels = read_libsvm(files["usps.t.bz2"], n_pixels)
@@ -188,7 +188,7 @@ class Usps(Fetched):
 
 @final
 class Har(Fetched):
-    """Human activity by smartphone: 7,352 + 2,947 rows of 561 features in -1..1, six activities (`hhar` too)."""
+    """Human activity by smartphone: 7,352 + 2,947 rows of 561 features in -1..1, six activities (also `hhar`)."""
 
     names = ("har", "hhar")
     collection = HAR
@@ -200,7 +200,7 @@ class Har(Fetched):
 
 @final
 class Reuters(Fetched):
-    """Reuters RCV1: 685,071 documents of one root category, tf-idf of the 2,000 most frequent terms, sparse."""
+    """Reuters RCV1: 685,071 documents with one root category, tf-idf of the 2,000 most frequent terms, sparse."""
 
     names = ("reuters",)
     collection = RCV1
@@ -216,7 +216,7 @@ class Reuters(Fetched):
 class SubsetOptions(FetchOptions):
     """Options of a subset."""
 
-    subset_seed: int = field(default=0, metadata={"help": "which documents the subset has"})
+    subset_seed: int = field(default=0, metadata={"help": "determines which documents are in the subset"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -226,12 +226,12 @@ class SubsetOptions(FetchOptions):
 
 @final
 class Reuters10k(Dataset):
-    """Reuters-10K: 10,000 documents drawn from `reuters` by a seed (a prepared reuters_10k.npz comes first)."""
+    """Reuters-10K: 10,000 documents drawn at random from `reuters` (a prepared reuters_10k.npz takes precedence)."""
 
     Options = SubsetOptions
     downloads = True
     n_documents: ClassVar[int] = 10_000
-    """VaDE section 4.1."""
+    """Size of the subset (VaDE section 4.1)."""
 
     def __init__(self, options: SubsetOptions) -> None:
         self.options = options
@@ -258,7 +258,7 @@ class Stl10(Fetched):
     collection = STL10
 
     def check_requirements(self, target: Path) -> None:
-        """Refuse before gigabytes are fetched."""
+        """Check before gigabytes are downloaded."""
         self.models = require_torchvision(f"put a features file (keys x of 13,000 x 2,048, y, n_train) at '{target}'")
 
     def read(self, files: dict[str, Path]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Synthetic data: `gaussians`, the kind of the GMM report's comparison (its section 3.3)."""
+"""Synthetic data: `gaussians`, the kind of data that the GMM report compares methods on (its section 3.3)."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from deepmix.data import Split, SplitOptions, arrange_rows
 from deepmix.errors import UsageError
 
 SPREAD = 10.0
-"""Half the side of the square that centres are drawn from; with standard deviations about 1, some overlap."""
+"""Half the side of the square from which centres are drawn; with standard deviations near 1, some clusters overlap."""
 
 
 @dataclass(frozen=True)
 class GaussiansOptions(SplitOptions):
-    """What is drawn."""
+    """Options of the Gaussians data set."""
 
-    classes: int = field(default=10, metadata={"help": "Gaussians"})
-    rows: int = field(default=2000, metadata={"help": "rows drawn"})
-    data_seed: int = field(default=0, metadata={"help": "makes the data; does not depend on the seed of the run"})
+    classes: int = field(default=10, metadata={"help": "number of Gaussians"})
+    rows: int = field(default=2000, metadata={"help": "number of rows drawn"})
+    data_seed: int = field(default=0, metadata={"help": "seed of the data, independent of the seed of the run"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,7 +47,7 @@ class Gaussians(Dataset):
         random = np.random.default_rng(options.data_seed)
         mean_K2 = random.uniform(-SPREAD, SPREAD, (options.classes, 2))
         factor_K22 = random.normal(size=(options.classes, 2, 2))  # covariance A A^T
-        weight_K = random.dirichlet(np.full(options.classes, 5.0))  # shares between about 0.03 and 0.2 of ten
+        weight_K = random.dirichlet(np.full(options.classes, 5.0))  # for ten classes, between about 0.03 and 0.2
         label_N = random.choice(options.classes, options.rows, p=weight_K)
         noise_N2 = random.normal(size=(options.rows, 2))
         x_N2 = mean_K2[label_N] + np.einsum("nij,nj->ni", factor_K22[label_N], noise_N2)

@@ -1,7 +1,7 @@
-"""The papers' estimators of q(y|x): which terms enter, sampled as printed or in closed form.
+"""The papers' estimators of q(y|x), which differ in their terms, sampled as printed or in closed form.
 
-Equations are the MVAE supplement's unless a paper is named. In closed form the expectation over
-q(z|y_k,x) replaces its samples: E[log p(z|y_k) - log q(z|y_k,x)] = -KL_k.
+Equations are the MVAE supplement's unless a paper is named. The closed form replaces samples of q(z|y_k,x)
+by the expectation over it: E[log p(z|y_k) - log q(z|y_k,x)] = -KL_k.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ class EStepOptions:
     )
     sample_reduction: Literal["mean", "product"] = field(
         default="mean",
-        metadata={"help": "over L samples: the geometric mean (eq. 2 solved) or the product as printed"},
+        metadata={"help": "how L samples combine: by the geometric mean (eq. 2 solved) or by the product as printed"},
     )
 
     @property
     def product(self) -> bool:
-        """Whether samples multiply."""
+        """Whether the samples are multiplied."""
         return self.sample_reduction == "product"
 
 
 def _estimate(
     latents: Latents, log_likelihood_LNK: Tensor | None, options: EStepOptions, *, use_posterior: bool
 ) -> Responsibilities:
-    """Return q(y|x) from the terms that enter, sampled or in expectation over q(z|y_k,x)."""
+    """Return q(y|x) from its terms, either sampled or in expectation over q(z|y_k,x)."""
     if options.e_step == "sampled":
         return ops.mixture_posterior(latents, log_likelihood_LNK, use_posterior=use_posterior, product=options.product)
     log_ratio_NK = latents.prior.log_weight_K - latents.kl_NK
@@ -56,7 +56,7 @@ class _EStep(PosteriorEstimator):
 
     Options = EStepOptions
     use_posterior: ClassVar[bool]
-    """Whether q(z_k|y_k,x) divides."""
+    """Whether to divide by q(z_k|y_k,x)."""
 
     def __init__(self, dims: Dims, options: EStepOptions) -> None:
         super().__init__()
@@ -64,8 +64,8 @@ class _EStep(PosteriorEstimator):
 
     def forward(self, latents: Latents, log_likelihood_LNK: Tensor | None) -> Responsibilities:
         """Return q(y|x)."""
-        given = log_likelihood_LNK if self.needs_likelihood else None
-        return _estimate(latents, given, self.options, use_posterior=self.use_posterior)
+        used_LNK = log_likelihood_LNK if self.needs_likelihood else None
+        return _estimate(latents, used_LNK, self.options, use_posterior=self.use_posterior)
 
 
 @final
@@ -93,7 +93,7 @@ class KDvaePosterior(PosteriorEstimator):
 
 @final
 class ReconstructionPosterior(PosteriorEstimator):
-    """k-DAE: p(x|z_k) alone, its largest entry is the autoencoder that reconstructs best."""
+    """k-DAE: only p(x|z_k), whose largest entry is the autoencoder that reconstructs best."""
 
     needs_likelihood = True
 

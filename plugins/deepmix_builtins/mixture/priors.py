@@ -43,12 +43,12 @@ class MixturePrior(Prior):
         self.logit_K = nn.Parameter(torch.zeros(dims.n_components))
 
     def forward(self) -> MixtureParameters:
-        """Return the components and log softmax of the logits."""
+        """Return the components and the log softmax of the logits."""
         return MixtureParameters(Gaussian(self.mean_KM, self.log_var_KM), self.logit_K.log_softmax(0))
 
     @torch.no_grad()
     def place(self, components: Gaussian, weight_K: Tensor) -> None:
-        """Take the clusters' moments."""
+        """Adopt the clusters' moments."""
         self.mean_KM.copy_(components.mean)
         self.log_var_KM.copy_(components.log_var)
         self.logit_K.copy_(weight_K.log())

@@ -1,1 +1,1 @@
-"""Recipes of the grid, and models of their own."""
+"""Recipes of the grid, and models that are not mixtures of VAEs."""

@@ -5,9 +5,9 @@
 
     ELBO = E[log p(x|z)] - E_w,y[KL(q(z|x) || p(z|w,y))] - KL(q(w|x) || p(w)) - E_w,z[KL(p(y|z,w) || p(y))]
 
-The last term, the c-KL, is least where every row belongs to all clusters, and so it is cut off: in the objective it
-costs nothing below a threshold. The report prints the second and the last term with their arguments changed about;
-these are the paper's.
+The last term, the c-KL, is smallest when every row belongs equally to all clusters, so it is cut off: below a threshold
+it has no gradient. The report prints the KL arguments of the second and the last term in the opposite order; this is
+the paper's order.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from ..networks.encoders import MlpEncoder, MlpOptions
 from ..networks.layers import check_hidden
 
 PLACED_SCALE = 0.1
-"""Times the usual random start of the components' last layer: where placed, w hardly moves a component at first."""
+"""Factor on the random weights of the components' last layer in `place`: w hardly moves a component at first."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ class GmvaeOptions:
         default="auto",
         metadata={"help": "hidden widths, data side first, such as 500-500-2000; auto: 256-256 below 128 columns"},
     )
-    w_dim: int = field(default=10, metadata={"help": "dimensions of w, what varies within every cluster alike"})
+    w_dim: int = field(default=10, metadata={"help": "dimensions of w, the variation common to all clusters"})
     component_width: int = field(default=64, metadata={"help": "hidden width of the network from w to the components"})
     cutoff: float = field(
-        default=1.0, metadata={"help": "nats of the c-KL that cost nothing; 0: the bound as it is, log K: no c-KL"}
+        default=1.0, metadata={"help": "nats of the c-KL that cost nothing; 0: the plain bound, log K: no c-KL"}
     )
 
     def __post_init__(self) -> None:
@@ -69,7 +69,7 @@ class GmvaeOptions:
 
 
 def cluster_posterior(z_NM: Tensor, components: Gaussian) -> Tensor:
-    """Return log p(y|z,w), (N, K): the components' densities at z normalised, p(y) being uniform (paper, eq. 5).
+    """Return log p(y|z,w), (N, K): the components' densities at z, normalised, as p(y) is uniform (paper, eq. 5).
 
     Args:
         z_NM: the latents.
@@ -80,7 +80,7 @@ def cluster_posterior(z_NM: Tensor, components: Gaussian) -> Tensor:
 
 
 def conditional_kl(posterior: Gaussian, components: Gaussian) -> Tensor:
-    """Return KL(q(z|x) || p(z|w,y_k)), (N, K), of q (N, M) and each row's own K components (N, K, M)."""
+    """Return KL(q(z|x) || p(z|w,y_k)), (N, K), for q (N, M) and each row's own K components (N, K, M)."""
     difference = components.log_var - posterior.log_var.unsqueeze(1)
     scaled = (posterior.mean.unsqueeze(1) - components.mean).square() * torch.exp(-components.log_var)
     return 0.5 * (difference + torch.exp(-difference) + scaled - 1.0).sum(-1)
@@ -93,7 +93,7 @@ def cut_off(kl_N: Tensor, threshold: float) -> Tensor:
 
 @final
 class Components(nn.Module):
-    """p(z|w,y): from w to K diagonal Gaussians over z, by one hidden layer (paper, figure 1)."""
+    """p(z|w,y): a network with one hidden layer from w to K diagonal Gaussians over z (paper, figure 1)."""
 
     def __init__(self, dims: Dims, options: GmvaeOptions) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class Components(nn.Module):
 
     @torch.no_grad()
     def place(self, components: Gaussian) -> None:
-        """Start from moments (K, M), hardly moved by w."""
+        """Place the components at moments (K, M), hardly moved by w."""
         for layer, value in ((self.mean, components.mean), (self.log_var, components.log_var)):
             layer.weight.mul_(PLACED_SCALE)
             layer.bias.copy_(value.flatten())
@@ -165,7 +165,7 @@ class Gmvae(Model):
         self.components.place(moments)
 
     def training_loss(self, batch: Batch) -> Loss:
-        """Return the bound, p(y|z,w) with its gradient: here it is part of the model, not a free E-step."""
+        """Return the bound; gradients flow through p(y|z,w), which is part of the model here, not a free E-step."""
         x_ND, phase, generator = batch.x_ND, batch.phase, batch.generator
         z_posterior, w_posterior = self._posterior(self.encoder, x_ND), self._posterior(self.w_encoder, x_ND)
         z_NM, w_NW = z_posterior.sample(1, generator)[0], w_posterior.sample(1, generator)[0]

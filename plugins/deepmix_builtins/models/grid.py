@@ -7,11 +7,11 @@ from dataclasses import replace
 from deepmix.models import MixtureOptions, ObjectiveOptions, Recipe
 
 SUPPLEMENT_BETA = 0.3
-"""The supplement's best soft beta on Digits and USPS (Tables 3 and 5), the middle of its grid 0.1-0.5."""
+"""The supplement's best beta with soft assignment on Digits and USPS (Tables 3 and 5), mid-way in its grid 0.1-0.5."""
 
 
 GRAPH_WEIGHT = 10.0
-"""Of 0, 1, 3, 10 and 30 on Digits, unanchored: the largest training ELBO from both k-means and GMM starts."""
+"""Of 0, 1, 3, 10 and 30, it gave the largest training ELBO on Digits, unanchored, from both k-means and GMM starts."""
 
 
 VAE = Recipe(
@@ -48,7 +48,7 @@ VADE_CONV = replace(
 
 DGG = replace(
     VADE,
-    summary="DGG: VaDE whose q(y|x) is drawn together along a neighbour graph (Yang et al. 2019)",
+    summary="DGG: VaDE whose q(y|x) is pulled together along a neighbour graph (Yang et al. 2019)",
     options=MixtureOptions(graph_weight=GRAPH_WEIGHT),
 )
 
@@ -97,17 +97,17 @@ MVAE = Recipe(
 )
 
 
-MVAE_EMV1 = replace(MVAE, summary="MVAE(EM-V1): q(y|x) from the prior alone (supplement eq. 10)", posterior="prior")
+MVAE_EMV1 = replace(MVAE, summary="MVAE(EM-V1): q(y|x) from the prior only (supplement eq. 10)", posterior="prior")
 
 
 MVAE_EMV2 = replace(
-    MVAE, summary="MVAE(EM-V2): q(y|x) from prior over posterior (supplement eq. 15)", posterior="ratio"
+    MVAE, summary="MVAE(EM-V2): q(y|x) from the ratio of prior to posterior (supplement eq. 15)", posterior="ratio"
 )
 
 
 BETA_MVAE_EMV2 = replace(
     MVAE_EMV2,
-    summary="EM-V2 with its KL terms times beta = 0.3 (supplement section 7)",
+    summary="EM-V2 with its KL terms multiplied by beta = 0.3 (supplement section 7)",
     objective=ObjectiveOptions(beta=SUPPLEMENT_BETA),
 )
 

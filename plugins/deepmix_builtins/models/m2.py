@@ -1,12 +1,12 @@
-"""M2 (Kingma et al. 2014; report, section 4.2.1): a classifier q(y|x) and a VAE that is told y.
+"""M2 (Kingma et al. 2014; report, section 4.2.1): a classifier q(y|x) and a VAE conditioned on y.
 
     y ~ uniform    z ~ N(0, I)    x | y, z ~ p(x|y,z)        q(y, z | x) = q(y|x) q(z|x,y)
 
     -L(x, y) = E_q(z|x,y)[log p(x|y,z)] + log p(y) - KL(q(z|x,y) || p(z))                  a labelled row, eq. 6
-    -U(x) = sum_y q(y|x) (-L(x, y)) + H(q(y|x))                                          an unlabelled one, eq. 7
+    -U(x) = sum_y q(y|x) (-L(x, y)) + H(q(y|x))                                          an unlabelled row, eq. 7
     J = sum -L + sum -U + alpha N mean_labelled[log q(y|x)]                                              eq. 9
 
-The report prints H inside the sum over y, which is the same as q(y|x) sums to 1.
+The report prints H inside the sum over y, which is equivalent because q(y|x) sums to 1.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class M2Options:
     labelled: int = field(
         default=0,
         metadata={
-            "help": "training rows whose labels are learned from, evenly over the classes (label -1 is unknown); "
-            "0: none, the model starts from an initial clustering as the others do"
+            "help": "number of training rows whose labels are used, evenly over the classes (label -1: unknown); "
+            "0: none, and the model starts from an initial clustering like the others"
         },
     )
     alpha: float = field(
@@ -60,7 +60,7 @@ class M2Options:
 
 
 def known_or_inferred(log_q_NK: Tensor, label_N: Tensor | None) -> Tensor:
-    """Return q(y|x), (N, K), with 1 on the label where it is known, that is not -1."""
+    """Return q(y|x), (N, K), with 1 at the label of each row where it is known, -1 meaning unknown."""
     if label_N is None:
         return log_q_NK.exp()
     one_hot_NK = functional.one_hot(label_N.clamp_min(0), log_q_NK.shape[-1]).to(log_q_NK.dtype)
@@ -74,7 +74,7 @@ def label_loss(log_q_NK: Tensor, label_N: Tensor) -> Tensor:
 
 @final
 class M2(Model):
-    """M2: a classifier and a VAE that is told the class; unsupervised or semi-supervised (Kingma et al. 2014)."""
+    """M2: a classifier and a VAE conditioned on the class; unsupervised or semi-supervised (Kingma et al. 2014)."""
 
     Options = M2Options
     label_share: Tensor
@@ -132,10 +132,10 @@ class M2(Model):
         self.label_share.copy_((label_N >= 0).double().mean())
 
     def training_loss(self, batch: Batch) -> Loss:
-        """Return -L of rows whose label is known and -U of the others (eqs. 6 and 7).
+        """Return -L for rows whose label is known and -U for the others (eqs. 6 and 7).
 
-        With `labelled` rows, the batch's labels are true classes, -1 where unknown, and `hold` and `anchor` mean
-        nothing; without, they are an initial clustering and mean what they do elsewhere.
+        With `labelled` rows, the batch's labels are true classes, -1 where unknown, and `hold` and `anchor` have no
+        effect. Without, the labels are an initial clustering, and `hold` and `anchor` act as in other models.
         """
         x_ND, label_N, phase = batch.x_ND, batch.label_N, batch.phase
         semi_supervised = self.options.labelled > 0 and label_N is not None
@@ -163,7 +163,7 @@ class M2(Model):
 
     @torch.no_grad()
     def infer(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return log q(y|x) and the mean of q(z|x,y) at its largest class."""
+        """Return log q(y|x) and the mean of q(z|x,y) for its most probable class."""
         x_ND = batch.x_ND
         log_q_NK = self._log_q(x_ND)
         chosen_NK = functional.one_hot(log_q_NK.argmax(-1), self.n_components).to(x_ND.dtype)
@@ -182,7 +182,7 @@ class M2(Model):
         return at_least_float32(self.classifier(x_ND)).log_softmax(-1)
 
     def _posteriors(self, x_ND: Tensor) -> Gaussian:
-        """Return q(z|x,y) of every class, (N, K, M)."""
+        """Return q(z|x,y) for every class, (N, K, M)."""
         n_rows, n_classes = len(x_ND), self.n_components
         class_NKK = torch.eye(n_classes, dtype=x_ND.dtype, device=x_ND.device).expand(n_rows, -1, -1)
         rows_NKD = x_ND.unsqueeze(1).expand(-1, n_classes, -1)
@@ -191,7 +191,7 @@ class M2(Model):
         return Gaussian(*(at_least_float32(part).view(shape) for part in (posterior.mean, posterior.log_var)))
 
     def _log_likelihood(self, x_ND: Tensor, z_NKM: Tensor) -> Tensor:
-        """Return log p(x|y,z_y) of every class, (N, K)."""
+        """Return log p(x|y,z_y) for every class, (N, K)."""
         n_rows, n_classes = z_NKM.shape[:2]
         class_NKK = torch.eye(n_classes, dtype=z_NKM.dtype, device=z_NKM.device).expand(n_rows, -1, -1)
         outputs_RP = self._decode(z_NKM.flatten(0, 1), class_NKK.flatten(0, 1))

@@ -1,7 +1,7 @@
 """Mixtures on the rows themselves: `gmm` and `kmeans`, the papers' baselines without a network.
 
-They keep a model's contract, so heads, metrics, samples and runs are those of any model: the latent is the row, and
-`place` is the whole fit, by EM from the initial clustering. Nothing is learned by gradients.
+They implement the contract of a model, so that heads, metrics, samples and runs work as for any other model. The latent
+is the row itself, and `place` does the whole fit, by EM from the initial clustering. Nothing is learned by gradients.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from deepmix.models import Likelihood
 from ..clustering.heads import fit_mixture
 
 FULL_COVARIANCE_COLUMNS = 128
-"""Up to this many columns covariances are full; an EM iteration costs rows x K x columns^2."""
+"""Up to this many columns, covariances are full; an EM iteration costs rows x K x columns^2."""
 
 
 MIN_VARIANCE = 1e-6
-"""Floor of k-means' one variance: rows that are all at their centres would make the density unbounded."""
+"""Floor of the single variance of k-means: if all rows were at their centres, the density would be unbounded."""
 
 
 def mixture_bound(log_prob_NK: Tensor, log_weight_K: Tensor, responsibilities: Responsibilities) -> Loss:
-    """Return the bound of a mixture at its exact q(y|x), which is log p(x).
+    """Return the bound of a mixture at its exact q(y|x), where it equals log p(x).
 
-    E_q[log p(x|y)] - KL(q(y|x) || p(y)); the report's EM learning objective (definition 4), tight as in theorem 4.
+    It is E_q[log p(x|y)] - KL(q(y|x) || p(y)), the report's EM learning objective (definition 4), tight by theorem 4.
     """
     q_NK = responsibilities.log_q_NK.exp()
     reconstruction_N = (q_NK * log_prob_NK).sum(-1)
@@ -64,12 +64,12 @@ class RowMixture(Model):
         return Loss(zeros_N, zeros_N)
 
     def pretrained(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the rows and no error."""
+        """Return the rows as codes, with an error of 0."""
         return batch.x_ND, batch.x_ND.new_zeros(len(batch.x_ND))
 
     @torch.no_grad()
     def training_loss(self, batch: Batch) -> Loss:
-        """Return log p(x), exactly; the weights and the initial labels play no part after `place`."""
+        """Return log p(x), exactly; the phase and the initial labels are not used after `place`."""
         log_prob_NK, responsibilities = self._log_prob(batch.x_ND)
         return mixture_bound(log_prob_NK, self.log_weight_K, responsibilities)
 
@@ -109,15 +109,13 @@ class GaussianMixtureModel(RowMixture):
         fitted = fit_mixture(code_NM.double().cpu().numpy(), label_N.cpu().numpy(), self.n_components, covariance)
         self.mean_KD.copy_(torch.from_numpy(fitted.means_))
         self.precision_cholesky.copy_(torch.from_numpy(fitted.precisions_cholesky_))
-        if (
-            self.full
-        ):  # scikit-learn's factor U is upper triangular, with precision U U^T; the kernels take the lower one
+        if self.full:  # scikit-learn's factor U is upper triangular, U U^T = precision; the kernels take the lower one
             precision_KDD = torch.from_numpy(fitted.precisions_)
             self.precision_cholesky.copy_(torch.linalg.cholesky(precision_KDD))
         self.log_weight_K.copy_(torch.from_numpy(fitted.weights_).log())
 
     def _log_prob(self, x_ND: Tensor) -> tuple[Tensor, Responsibilities]:
-        if self.full:  # scikit-learn's factor of the precision is upper triangular; the kernels take the lower one
+        if self.full:
             return ops.component_log_prob_full(x_ND, self.mean_KD, self.precision_cholesky, self.log_weight_K)
         log_var_KD = -2.0 * self.precision_cholesky.log()
         return ops.component_log_prob(x_ND, MixtureParameters(Gaussian(self.mean_KD, log_var_KD), self.log_weight_K))
@@ -136,7 +134,7 @@ class GaussianMixtureModel(RowMixture):
 
 @final
 class KMeansModel(RowMixture):
-    """k-means on the rows, from the initial clustering: equal weights, one variance (report, section 3.1)."""
+    """k-means on the rows, from the initial clustering, with equal weights and one variance (report, section 3.1)."""
 
     Options = NoOptions
 
@@ -165,5 +163,5 @@ class KMeansModel(RowMixture):
 
 
 def _fitted(value: Tensor) -> nn.Parameter:
-    """Return a parameter that `place` fits and gradients leave alone."""
+    """Return a parameter that `place` fits and gradients do not change."""
     return nn.Parameter(value, requires_grad=False)

@@ -16,7 +16,7 @@ from .layers import GroupedLinear, copy_first_group, grouped_layers, mlp, trunk_
 
 
 class SharedDecoder(Decoder):
-    """One network for all components: a linear layer, a trunk and an output layer, whatever those are made of."""
+    """One network for all components: a linear layer, a trunk and an output layer of any kind."""
 
     def __init__(self, first: nn.Linear, trunk: nn.Module, output: nn.Module) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class SharedDecoder(Decoder):
 
 @final
 class MlpDecoder(SharedDecoder):
-    """The encoder's trunk mirrored, shared by all components."""
+    """The mirror image of the encoder's trunk, shared by all components."""
 
     Options = MlpOptions
 
@@ -48,7 +48,7 @@ class MlpDecoder(SharedDecoder):
 
 @final
 class GroupedMlpDecoder(Decoder):
-    """K whole decoders, M-100-500-D, one batched product a layer (k-DVAE, section 4.2)."""
+    """K whole decoders, M-100-500-D, with one batched product per layer (k-DVAE, section 4.2)."""
 
     Options = GroupedMlpOptions
 
@@ -60,14 +60,14 @@ class GroupedMlpDecoder(Decoder):
         self.output = GroupedLinear(dims.n_heads, *widths[-2:])
 
     def forward(self, z_RM: Tensor, counts_H: list[int]) -> Tensor:
-        """Decode each head's rows by its own network; groups are padded to the longest."""
+        """Decode each head's rows with its own network; groups are padded to the longest."""
         used = [(head, count) for head, count in enumerate(counts_H) if count]
         if not used:
             return z_RM.new_zeros(0, self.output.bias_KO.shape[-1])
         heads, counts = zip(*used, strict=True)
         groups = torch.tensor(heads, device=z_RM.device) if len(heads) < len(counts_H) else None
         even = min(counts) == max(counts)
-        rows = z_RM.split(counts)  # stacked, not reshaped: torch.export can't show that a reshape fits
+        rows = z_RM.split(counts)  # stacked, not reshaped: torch.export can't prove that a reshape fits
         hidden = torch.stack(rows) if even else pad_sequence(list(rows), batch_first=True)
         for layer in (self.first, *self.trunk):
             hidden = layer(hidden, groups).relu()

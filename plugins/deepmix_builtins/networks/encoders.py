@@ -28,7 +28,7 @@ class MlpOptions:
 
 
 class TrunkEncoder(Encoder):
-    """One trunk, whatever it is made of, with a mean and a log-variance head per component."""
+    """One trunk of any kind, with a mean and a log-variance head per component."""
 
     def __init__(self, dims: Dims, trunk: nn.Module, n_trunk_outputs: int) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class TrunkEncoder(Encoder):
         self.log_var = nn.Linear(n_trunk_outputs, dims.n_heads * dims.latent_dim)
 
     def forward(self, x_ND: Tensor) -> Gaussian:
-        """Return all heads of the trunk's features."""
+        """Return the outputs of all heads."""
         features = self.trunk(x_ND)
         shape = (x_ND.shape[0], self.dims.n_heads, self.dims.latent_dim)
         return Gaussian(self.mean(features).view(shape), self.log_var(features).view(shape))
@@ -50,7 +50,7 @@ class TrunkEncoder(Encoder):
 
     @torch.no_grad()
     def place(self, shift_M: Tensor, scale_M: Tensor, log_var: float) -> None:
-        """Copy the standardised first head to all."""
+        """Standardise the first head and copy it to all."""
         n_heads, latent_dim = self.dims.n_heads, self.dims.latent_dim
         weight = self.mean.weight[:latent_dim] / scale_M.unsqueeze(-1)
         bias = (self.mean.bias[:latent_dim] - shift_M) / scale_M
@@ -86,7 +86,7 @@ class GroupedMlpOptions:
 
 @final
 class GroupedMlpEncoder(Encoder):
-    """K whole encoders, D-500-100-M, evaluated as one batched product a layer (k-DVAE, section 4.2)."""
+    """K whole encoders, D-500-100-M, evaluated with one batched product per layer (k-DVAE, section 4.2)."""
 
     Options = GroupedMlpOptions
 
@@ -100,14 +100,14 @@ class GroupedMlpEncoder(Encoder):
         self.log_var = GroupedLinear(n_heads, widths[-1], dims.latent_dim)
 
     def forward(self, x_ND: Tensor) -> Gaussian:
-        """Run every network on every row."""
+        """Return the outputs of every network on every row."""
         features = x_ND.unsqueeze(0).expand(self.n_heads, -1, -1)
         for layer in self.trunk:
             features = layer(features).relu()
         return Gaussian(self.mean(features).transpose(0, 1), self.log_var(features).transpose(0, 1))
 
     def code(self, x_ND: Tensor) -> Tensor:
-        """Run the first network only."""
+        """Return the first network's mean."""
         first = torch.zeros(1, dtype=torch.long, device=x_ND.device)
         features = x_ND.unsqueeze(0)
         for layer in self.trunk:
@@ -117,7 +117,7 @@ class GroupedMlpEncoder(Encoder):
 
     @torch.no_grad()
     def place(self, shift_M: Tensor, scale_M: Tensor, log_var: float) -> None:
-        """Copy the standardised first network to all."""
+        """Standardise the first network and copy it to all."""
         for layer in (*self.trunk, self.mean):
             copy_first_group(layer)
         self.mean.weight_KIO.div_(scale_M)

@@ -1,4 +1,4 @@
-"""Fully connected networks of the papers, single and in groups of K evaluated together."""
+"""The papers' fully connected networks, single or in groups of K evaluated together."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from torch import Tensor, nn
 from deepmix.errors import UsageError
 
 SMALL_DATA_FEATURES = 128
-"""Below this many columns the small trunk is used: the supplement gives Digits (64) 64-256-256-M."""
+"""Below this many columns the small trunk is used: for Digits (64 columns), the supplement has 64-256-256-M."""
 
 
 SMALL_TRUNK, LARGE_TRUNK = (256, 256), (500, 500, 2000)
-"""Hidden widths of the supplement's networks; the large one is DEC's, VaDE section 4.2."""
+"""Hidden widths of the supplement's networks; the large one is from DEC (VaDE section 4.2)."""
 
 
 def trunk_widths(hidden: str, n_features: int) -> tuple[int, ...]:
-    """Read 'auto' or widths such as '500-500-2000'."""
+    """Return the hidden widths for 'auto' or for widths such as '500-500-2000'."""
     if hidden == "auto":
         return SMALL_TRUNK if n_features < SMALL_DATA_FEATURES else LARGE_TRUNK
     return tuple(int(width) for width in hidden.split("-"))
 
 
 def mlp(widths: Sequence[int]) -> nn.Sequential:
-    """Return Linear-ReLU layers, a ReLU after every one."""
+    """Return linear layers, each followed by a ReLU."""
     layers = [(nn.Linear(a, b), nn.ReLU()) for a, b in itertools.pairwise(widths)]
     return nn.Sequential(*itertools.chain.from_iterable(layers))
 
@@ -40,12 +40,12 @@ class GroupedLinear(nn.Module):
 
     def __init__(self, n_groups: int, n_in: int, n_out: int) -> None:
         super().__init__()
-        bound = 1.0 / math.sqrt(n_in)  # the range nn.Linear draws from
+        bound = 1.0 / math.sqrt(n_in)  # the range that nn.Linear draws from
         self.weight_KIO = nn.Parameter(torch.empty(n_groups, n_in, n_out).uniform_(-bound, bound))
         self.bias_KO = nn.Parameter(torch.empty(n_groups, n_out).uniform_(-bound, bound))
 
     def forward(self, x_KnI: Tensor, groups: Tensor | None = None) -> Tensor:
-        """Apply all K layers, or only those of the given group numbers."""
+        """Apply all K layers, or only those whose group numbers are passed in."""
         weight: Tensor = self.weight_KIO
         bias: Tensor = self.bias_KO
         if groups is not None:
@@ -54,7 +54,7 @@ class GroupedLinear(nn.Module):
 
 
 def grouped_layers(n_groups: int, widths: Sequence[int]) -> nn.ModuleList:
-    """Return K networks' layers between these widths."""
+    """Return the layers of K networks between these widths."""
     return nn.ModuleList(GroupedLinear(n_groups, a, b) for a, b in itertools.pairwise(widths))
 
 

@@ -88,13 +88,13 @@ def test_idx_images(name, archive, tmp_path, monkeypatch):
 def test_prepared_rows_of_another_width_are_no_images(tmp_path):
     np.savez(tmp_path / "mnist.npz", x=np.random.default_rng(0).random((20, 64)), y=np.arange(20) % 2)
     config = ExperimentConfig(dataset="mnist", data_dir=str(tmp_path), encoder="conv", decoder="conv")
-    with pytest.raises(UsageError, match="rows are not known to be any"):
+    with pytest.raises(UsageError, match="rows are not known to be images"):
         prepare_experiment(config)
 
 
 def test_a_head_that_fits_the_test_rows_needs_more_of_them_than_clusters(tmp_path):
     np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).random((30, 4)), y=np.arange(30) % 6)
-    with pytest.raises(UsageError, match="fits 6 clusters to the test rows alone, here 5"):
+    with pytest.raises(UsageError, match="fits 6 clusters to the test rows, but there are only 5"):
         prepare_experiment(ExperimentConfig(dataset=str(tmp_path / "x.npz"), heads=("posterior", "gmm-refit")))
 
 
@@ -112,11 +112,11 @@ def test_prepared_archive_comes_first(tmp_path, monkeypatch):
     ("name", "content", "words"),
     [
         ("train-images-idx3-ubyte.gz", idx(IMAGES[:5])[:-20], "train-images-idx3-ubyte.gz' can't be read"),
-        ("train-images-idx3-ubyte.gz", gzip.compress(b"\0\0\x0d\3" + bytes(12)), "no IDX file of unsigned bytes"),
+        ("train-images-idx3-ubyte.gz", gzip.compress(b"\0\0\x0d\3" + bytes(12)), "not an IDX file of unsigned bytes"),
         (
             "t10k-images-idx3-ubyte.gz",
             gzip.compress(gzip.decompress(IDX_FILES["t10k-images-idx3-ubyte.gz"])[:-1]),
-            "promises 2 x 28 x 28 values, it has 1567",
+            "promises 2 x 28 x 28 values, but it has 1567",
         ),
         ("t10k-labels-idx1-ubyte.gz", idx(DIGITS[:4]), "4 labels for 2 images"),
     ],
