@@ -146,17 +146,17 @@ def with_heads(parts: Parts, names: Sequence[str]) -> Parts:
     )
 
 
-def is_same_run(record: RunConfig, wanted: RunConfig, ignored: Sequence[str] = ()) -> bool:
+def is_same_run(record: RunConfig, new_record: RunConfig, ignored: Sequence[str] = ()) -> bool:
     """Whether a run used the same data, plugins and options, whatever version wrote its record.
 
     Args:
         record: the run's config.json.
-        wanted: the config.json that a run would get now.
+        new_record: the config.json that a run would get now.
         ignored: options by `part.key` that do not affect the results.
 
     """
     try:
-        one, two = (recorded_parts(config, CONFIG) for config in (record, wanted))
+        one, two = (recorded_parts(config, CONFIG) for config in (record, new_record))
     except DeepmixError:
         return False
     plugins = [{role: (p.kind, p.distribution, p.name) for role, p in parts.plugins.items()} for parts in (one, two)]
@@ -165,8 +165,8 @@ def is_same_run(record: RunConfig, wanted: RunConfig, ignored: Sequence[str] = (
         plugins[0] == plugins[1]
         and structure_of(one.plan) == structure_of(two.plan)
         and options[0] == options[1]
-        and record.data == wanted.data
-        and record.n_parameters == wanted.n_parameters
+        and record.data == new_record.data
+        and record.n_parameters == new_record.n_parameters
     )
 
 

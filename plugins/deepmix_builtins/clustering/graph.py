@@ -138,7 +138,7 @@ class GraphInitializer(Initializer):
             return _tree_clusters(embedding, features[0], n_components, seed)
         if space in ("auto", "both"):
             features.append(code_NM)
-        return _umap_clusters(features, n_components, seed, alone=space != "both")
+        return _umap_clusters(features, n_components, seed, separate=space != "both")
 
 
 def _narrow(rows: Any, seed: int) -> Array:
@@ -185,14 +185,14 @@ def _tree_clusters(embedding: str, features: Array, n_components: int, seed: int
     return np.asarray(tree.fit_predict(tsne.fit_transform(features)))
 
 
-def _umap_clusters(features: list[Array], n_components: int, seed: int, *, alone: bool) -> Array:
+def _umap_clusters(features: list[Array], n_components: int, seed: int, *, separate: bool) -> Array:
     """Cut UMAP's layouts by a Gaussian mixture with full covariances; return the clusters with the largest silhouette.
 
     Args:
         features: one array or two, of the same rows.
         n_components: K.
         seed: makes the result reproducible.
-        alone: whether to lay out each array separately too, besides the neighbours common to both.
+        separate: whether to lay out each array separately too, besides the neighbours common to both.
 
     """
     with warnings.catch_warnings(action="ignore", category=ImportWarning):  # a variant needs TensorFlow
@@ -206,11 +206,11 @@ def _umap_clusters(features: list[Array], n_components: int, seed: int, *, alone
             min_dist=UMAP_MIN_DIST,
             random_state=seed,
             n_jobs=1,  # a fixed seed allows no more
-            transform_mode="embedding" if alone else "graph",
+            transform_mode="embedding" if separate else "graph",
         ).fit(array)
         for array in features
     ]
-    layouts = [fitted.embedding_ for fitted in maps] if alone else []
+    layouts = [umap.embedding_ for umap in maps] if separate else []
     if len(maps) == 2:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Combined graph is not connected")  # the layout then starts at random

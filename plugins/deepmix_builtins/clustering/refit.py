@@ -17,7 +17,7 @@ from .initializers import RestartOptions
 
 
 class Refitted(ClusteringHead):
-    """A head that remembers how many clusters are wanted; every `predict` fits it to the rows passed in."""
+    """A head that stores the number of clusters; every `predict` fits it to the rows passed in."""
 
     name: ClassVar[str]
     refits = True
