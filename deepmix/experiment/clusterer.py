@@ -18,7 +18,7 @@ SAME_SHARE = 0.999
 
 
 CENTRES = (("cluster_centers_", None), ("subcluster_centers_", "subcluster_labels_"))
-"""Attributes of scikit-learn's clusterers that hold centres, and each centre's cluster unless every centre is one."""
+"""Attributes of scikit-learn's clusterers: the centres, and the cluster of each centre (None: one centre each)."""
 
 
 @dataclass(frozen=True)

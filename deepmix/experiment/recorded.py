@@ -89,7 +89,7 @@ def recorded_parts(record: RunConfig, where: str) -> Parts:
 
 
 def find_recorded(role: str, part: PartRecord, where: str) -> registry.Plugin:
-    """Return the installed plugin that a run recorded; a plugin of the same name from another distribution won't do.
+    """Return the installed plugin that a run recorded; one of that name from another distribution is rejected.
 
     Raises:
         DeepmixError: the plugin is not installed; the message names its distribution and version.

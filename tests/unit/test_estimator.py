@@ -81,7 +81,7 @@ def test_parameters_of_the_wrong_type(parameters, message):
     [
         ({"n_components": 0}, "n_components must be at least 1, got 0"),
         ({"n_components": 200}, "200 clusters can't be made of 102 training rows; give a smaller n_components"),
-        ({"n_components": None}, "no labels to count classes of; give n_components=K"),
+        ({"n_components": None}, "the number of clusters is unknown, as there are no labels; give n_components=K"),
         ({"head": ()}, "at least one head is needed; give one with head"),
         ({"model": "vae"}, "use head='gmm' or head='kmeans' with it"),
         ({"device": "warp"}, "device 'warp' can't be used here; try device='cpu'"),

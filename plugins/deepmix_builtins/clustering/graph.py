@@ -195,7 +195,8 @@ def _umap_clusters(features: list[Array], n_components: int, seed: int, *, separ
         separate: whether to lay out each array separately too, besides the neighbours common to both.
 
     """
-    with warnings.catch_warnings(action="ignore", category=ImportWarning):  # a variant needs TensorFlow
+    # UMAP warns that one of its variants needs TensorFlow
+    with warnings.catch_warnings(action="ignore", category=ImportWarning):
         from umap import UMAP  # imported here: its import compiles for seconds, and small data do not need it
 
     n_rows, n_threads = len(features[0]), torch.get_num_threads()
