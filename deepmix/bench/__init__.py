@@ -1,6 +1,6 @@
 """The kernels against plain PyTorch, measured on this machine.
 
-Other rooms import only what this package's `__init__.pyi` lists; each name is imported when it is first used.
+Other packages import only what this package's `__init__.pyi` lists; each name is imported when it is first used.
 """
 
 import lazy_loader

@@ -1,10 +1,10 @@
-"""The same computation as a kernel and in every sensible plain PyTorch form, on random inputs.
+"""Each operator as a kernel and in every sensible plain PyTorch form, on random inputs.
 
 eager           broadcasting, as deepmix.maths.formulas writes it
 distributions   torch.distributions
-gemm            the squares expanded, so that addmm does the work (component_log_prob only: elsewhere no
-matrix is shared by the rows)
-compiled        torch.compile of what is best
+gemm            the squares expanded, so that addmm does the work (component_log_prob only: in the other
+                operators the rows share no matrix)
+compiled        torch.compile of the best form
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ Outputs = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class Form:
-    """One operator on one shape; every function takes its inputs and returns outputs like `upstream`."""
+    """One operator on one shape; every function takes the inputs and returns outputs shaped like `upstream`."""
 
     functions: dict[str, Callable[..., Outputs]]
     inputs: list[Tensor]
     upstream: list[Tensor]
     constants: tuple[Tensor, ...] = ()
-    """Read like inputs, without a gradient."""
+    """Tensors that are read like inputs but get no gradient."""
     kernel_inputs: list[Tensor] | None = None
-    """The same numbers in the shapes a model hands the kernel, where a plain form needs no such dimension."""
+    """The same numbers in the shapes a model passes to the kernel, where those have one dimension more."""
 
     def inputs_of(self, name: str) -> list[Tensor]:
-        """Return what the function of that name takes, so that no form is timed with a change of shape."""
+        """Return the inputs of the function with that name, so that no form is timed with a change of shape."""
         return self.kernel_inputs if name == "kernel" and self.kernel_inputs else self.inputs
 
     def bytes_moved(self, backward: bool) -> int:
-        """Return the bytes a pass can't avoid: inputs once a pass, outputs and gradients once."""
+        """Return the bytes a pass must move: inputs once per pass, outputs and gradients once."""
         inputs = sum(tensor.nbytes for tensor in self.inputs)
         outputs = sum(tensor.nbytes for tensor in self.upstream)
         constants = sum(tensor.nbytes for tensor in self.constants)
@@ -60,7 +60,7 @@ def _form(
     best: Callable[..., Outputs] | None,
     kernel_inputs: list[Tensor] | None = None,
 ) -> Form:
-    """Return a row's forms, with torch.compile of the best one if it is given."""
+    """Return the forms of one row, including torch.compile of `best` unless that is None."""
     kernels.kernel_devices()
     with torch.no_grad():
         outputs = functions["kernel"](*(kernel_inputs or inputs))
@@ -71,7 +71,7 @@ def _form(
 
 
 def mixture_forms(shape: tuple[int, int, int], device: torch.device, *, compiled: bool) -> Form:
-    """Eq. 15 with one sample, gradients to z, the posterior's and the prior's mean and log-variance."""
+    """Return the forms of eq. 15 with one sample; gradients reach z and both means and log-variances."""
     N, K, M = shape
     inputs = _random(device, (N, K, M), (N, K, M), (N, K, M), (K, M), (K, M))
     log_weight_K = torch.full((K,), -math.log(K), device=device)
@@ -100,7 +100,7 @@ def mixture_forms(shape: tuple[int, int, int], device: torch.device, *, compiled
 
 
 def sampled_forms(shape: tuple[int, int, int], device: torch.device, *, compiled: bool) -> Form:
-    """Eq. 15 with one sample, drawn on the way; gradients to the posterior's and the prior's mean and log-variance."""
+    """Return the forms of eq. 15 that draw their one sample; gradients reach both means and log-variances."""
     N, K, M = shape
     noise, *inputs = _random(device, (1, N, K, M), (N, K, M), (N, K, M), (K, M), (K, M))
     noise = noise.detach()
@@ -116,7 +116,7 @@ def sampled_forms(shape: tuple[int, int, int], device: torch.device, *, compiled
 
     def distributions(mean: Tensor, log_var: Tensor, prior_mean: Tensor, prior_log_var: Tensor) -> Outputs:
         posterior = Normal(mean, (0.5 * log_var).exp(), validate_args=False)
-        z = posterior.loc + posterior.scale * noise  # rsample, on the noise given
+        z = posterior.loc + posterior.scale * noise  # rsample with our noise
         log_prior = Normal(prior_mean, (0.5 * prior_log_var).exp(), validate_args=False).log_prob(z).sum(-1)
         log_posterior = posterior.log_prob(z).sum(-1)
         return z, *formulas.normalize_log((log_weight_K + log_prior - log_posterior).mean(0))
@@ -130,7 +130,7 @@ def sampled_forms(shape: tuple[int, int, int], device: torch.device, *, compiled
 
 
 def kl_forms(shape: tuple[int, int, int], device: torch.device, *, compiled: bool) -> Form:
-    """The closed-form KL of one head per component."""
+    """Return the forms of the closed-form KL of one head per component."""
     N, K, M = shape
 
     def kernel(*inputs: Tensor) -> Outputs:
@@ -152,7 +152,7 @@ def kl_forms(shape: tuple[int, int, int], device: torch.device, *, compiled: boo
 
 
 def component_forms(*, full: bool) -> Callable[..., Form]:
-    """Return the maker of component_log_prob's forms, with diagonal or full covariances."""
+    """Return the function that makes component_log_prob's forms, with diagonal or full covariances."""
     return _full_forms if full else _diagonal_forms
 
 

@@ -1,7 +1,7 @@
-"""Times the kernels against every sensible form in plain PyTorch, and training steps with and without them.
+"""Timings of the kernels against every sensible form in plain PyTorch, and of training steps with and without them.
 
-All forms of one row are timed in turn, so that what else the machine does meets them alike. Bytes moved are
-what a pass can't avoid: each input read once a pass, each output and gradient written once.
+All forms of one row are timed in turn, so that other work on the machine slows them equally. Bytes moved are those
+that a pass must move: each input read once per pass, each output and gradient written once.
 """
 
 from __future__ import annotations
@@ -40,29 +40,29 @@ QUICK_SHAPES: tuple[Shape, ...] = ((128, 10, 10), (2048, 10, 10))
 
 
 QUICK_MODELS = 2
-"""Models whose steps are timed with --quick."""
+"""Number of models whose steps are timed with --quick."""
 
 
 SECONDS, QUICK_SECONDS = 2.0, 0.4
-"""Time given to one row."""
+"""Time spent on one row."""
 
 
 STEP_TIMES = 5
-"""How many times longer a training step is timed: it is long, and differences of a hundredth must show."""
+"""How many times longer a training step is timed: steps are long, and differences of 1 % must show."""
 
 
 WARM_UP = 3
 
 
 LEAST_SAMPLES = 9
-"""Calls of each form that are timed whatever they take."""
+"""Calls of each form that are timed however long they take."""
 
 
 COPY_ELEMENTS = 1 << 24
 
 
 STEP_FEATURES, STEP_BATCH, STEP_COMPONENTS = 64, 128, 10
-"""Training steps are timed on rows of the Digits data's width, 128 a step."""
+"""Training steps are timed on rows as wide as those of Digits, 128 per step."""
 
 
 DRIVER = Path("/proc/driver/nvidia/version")
@@ -83,17 +83,17 @@ class Timing:
 def time_kernels(
     device: str, *, quick: bool, seconds: float | None = None, models: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Run both parts on one device and return the machine, the rows and the training steps.
+    """Time operators and training steps on one device; return the machine, the rows and the training steps.
 
     Args:
         device: 'cpu' or 'cuda'.
-        quick: small shapes and short timings, without torch.compile.
+        quick: whether to use small shapes and short timings, without torch.compile.
         seconds: time spent on one row.
-        models: names of the models whose steps are timed; empty: all that are installed.
+        models: names of the models whose steps are timed; if empty, all installed models.
 
     """
     seconds = seconds or (QUICK_SECONDS if quick else SECONDS)
-    keep_freed_memory()  # for the plain forms too: a system's clearing of pages says nothing of either
+    keep_freed_memory()  # also for the plain forms: how long the system takes to clear pages is not the question
     target = torch.device(device)
     rows = list(kernel_rows(target, quick, seconds))
     steps = list(training_rows(target, quick, STEP_TIMES * seconds, models))
@@ -101,7 +101,7 @@ def time_kernels(
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Describe where and with what the figures were measured."""
+    """Return the machine, the versions and the settings that the figures were measured with."""
     loaded = loader.load_kernels()
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -135,7 +135,7 @@ def _driver() -> str | None:
 
 
 def time_in_turn(forms: dict[str, Callable[[], object]], device: torch.device, seconds: float) -> dict[str, Timing]:
-    """Call every form in turn until the time is spent."""
+    """Call every form in turn until the time is up, and return their timings."""
     samples: dict[str, list[float]] = {name: [] for name in forms}
     for call in forms.values():
         for _ in range(WARM_UP):
@@ -157,7 +157,7 @@ def _wait(device: torch.device) -> None:
 
 
 def kernel_rows(device: torch.device, quick: bool, seconds: float) -> Iterator[dict[str, Any]]:
-    """Yield one row an operator, shape and pass."""
+    """Yield one row per operator, shape and pass."""
     mixtures = QUICK_SHAPES if quick else MIXTURE_SHAPES
     components = QUICK_SHAPES if quick else COMPONENT_SHAPES
     for op, make, shapes in (
@@ -177,9 +177,8 @@ def _row(op: str, shape: Shape, pass_: str, form: Form, device: torch.device, se
     backward = pass_ != "forward"
     calls = {name: _call(name, form, backward) for name in form.functions}
     source, target = (torch.empty(COPY_ELEMENTS, device=device) for _ in range(2))
-    copy = time_in_turn({"copy": lambda: target.copy_(source)}, device, seconds / 10)[
-        "copy"
-    ]  # alone: it empties caches
+    # The copy is timed separately, because it empties the caches.
+    copy = time_in_turn({"copy": lambda: target.copy_(source)}, device, seconds / 10)["copy"]
     timings = time_in_turn(calls, device, seconds)
     kernel = timings["kernel"].median
     plain = {name: timings[name].median for name in FORMS if name in timings}
@@ -221,11 +220,11 @@ def _call(name: str, form: Form, backward: bool) -> Callable[[], object]:
 def gradients_of(
     outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], upstream: tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
-    """Return what `torch.autograd.grad` does, without its comparison of symbolic shapes.
+    """Return what `torch.autograd.grad` returns, without its comparison of symbolic shapes.
 
-    With 128 rows, 10 components and latent dimensions, on one thread of an AMD EPYC, the comparison takes 40 to 75 us
-    of 160 to 300 us; a training step, whose loss is a scalar, does not pay for it. Without torch's private name,
-    `torch.autograd.grad` itself is called.
+    With 128 rows, 10 components and 10 latent dimensions, on one thread of an AMD EPYC, the comparison takes 40 to
+    75 us of 160 to 300 us; a training step, whose loss is a scalar, does not pay for it. Where torch lacks the private
+    name used here, `torch.autograd.grad` itself is called.
     """
     engine = getattr(torch.autograd.Variable, "_execution_engine", None)
     if engine is None:
@@ -246,7 +245,7 @@ def _error(form: Form, backward: bool, name: str = "kernel") -> float:
             values = torch.autograd.grad(outputs, inputs, upstream)
         results.append([value.detach() for value in values])
     errors = [
-        float((got.double() - exact).abs().max() / exact.abs().max()) for got, exact in zip(*results, strict=True)
+        float((value.double() - exact).abs().max() / exact.abs().max()) for value, exact in zip(*results, strict=True)
     ]
     return max(errors)
 
@@ -254,7 +253,7 @@ def _error(form: Form, backward: bool, name: str = "kernel") -> float:
 def training_rows(
     device: torch.device, quick: bool, seconds: float, models: Sequence[str] = ()
 ) -> Iterator[dict[str, Any]]:
-    """Yield each model's whole training step, E-step to optimiser, with kernels on and off."""
+    """Yield the time of each model's whole training step, from E-step to optimiser, with kernels on and off."""
     random = np.random.default_rng(0)
     x = random.random((STEP_BATCH, STEP_FEATURES), dtype=np.float32)
     rows = np.arange(STEP_BATCH)
@@ -283,7 +282,7 @@ def training_rows(
 
 
 def _training_step(name: str, split: Split, device: torch.device) -> Callable[[], None] | None:
-    """Return what does one training step of a model, or None where nothing is learned by gradients."""
+    """Return a function that does one training step of a model, or None if the model learns nothing by gradients."""
     model = build_model(resolve(ExperimentConfig(model=name)), split, STEP_COMPONENTS, seed=0).to(device)
     if not learns_by_gradient(model):
         return None

@@ -1,6 +1,6 @@
-"""A finished run in use: new rows, samples, evaluation, comparison and export.
+"""The uses of a finished run: new rows, samples, evaluation, comparison and export.
 
-Other rooms import only what this package's `__init__.pyi` lists; each name is imported when it is first used.
+Other packages import only what this package's `__init__.pyi` lists; each name is imported when it is first used.
 """
 
 import lazy_loader

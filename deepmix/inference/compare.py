@@ -1,4 +1,4 @@
-"""Runs beside each other, over seeds, with paired bootstrap intervals of their differences."""
+"""Comparison of runs over seeds, with paired bootstrap intervals of their differences."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from deepmix.metrics import METRICS, Clustering
 from deepmix.runs import Metrics, RunConfig, RunFolder, over_seeds
 
 ELBO = "elbo"
-"""Can be compared too: nats per row, the larger the better; no labels needed."""
+"""The ELBO can be compared too: in nats per row, the larger the better; it needs no labels."""
 
 
 def comparable() -> list[str]:
-    """Return the names of what runs can be compared by: the metrics of clusters that need no latents, and the ELBO."""
+    """Return what runs can be compared by: the names of the metrics that need no latents, and the ELBO."""
     return [*(name for name, metric in METRICS.items() if not metric.needs_latents), ELBO]
 
 
@@ -35,28 +35,28 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Compared:
-    """One of the runs compared: a single run, or one per seed."""
+    """One side of a comparison: a single run, or the runs of several seeds."""
 
     name: str
     head: str
     clusters: dict[int, Array]
-    """Each seed's clusters of the test rows."""
+    """The clusters of the test rows, by seed."""
     labels: Array | None
-    """(N,) of the test rows, where there are any."""
+    """Labels of the test rows, (N,), or None if there are none."""
     rows: Array
-    """(N,) their numbers in the data."""
+    """Numbers of the test rows in the data, (N,)."""
     elbo: dict[int, float]
-    """Each seed's, of the test rows, nats per row."""
+    """The ELBO of the test rows in nats per row, by seed."""
     fingerprint: str
-    """Of the data as the model saw it."""
+    """Fingerprint of the data as the model saw it."""
 
 
 def read_compared(path: Path, head: str | None) -> Compared:
-    """Read the assignments of a run, or of a folder of runs of several seeds.
+    """Read the assignments of a run, or of a folder with the runs of several seeds.
 
     Args:
         path: the folder.
-        head: whose clusters; None is each run's first.
+        head: the head whose clusters are read; None takes each run's first.
 
     Raises:
         UsageError: there is no finished run, or it has no such head.
@@ -89,11 +89,11 @@ def read_compared(path: Path, head: str | None) -> Compared:
 
 
 def compare_runs(compared: Sequence[Compared], metric: str) -> list[dict[str, Any]]:
-    """Return a row for each: its score over seeds on the test rows, and how it differs from the first.
+    """Return one table row per entry: its score over seeds on the test rows, and how it differs from the first.
 
-    For metrics of clusters, test rows are drawn with replacement, the same for both runs (paired), and seeds too
-    where there are several: the same where both runs have them, else each its own. For the ELBO only seeds are drawn,
-    so there is no interval where a run has one seed. Intervals are percentile intervals.
+    For metrics of clusters, the bootstrap draws test rows with replacement, the same for both runs (paired), and also
+    seeds where there are several: the same draw if both runs have the same seeds, else one for each. For the ELBO it
+    draws only seeds, so there is no interval where a run has one seed. Intervals are percentile intervals.
 
     Raises:
         UsageError: the runs have no labels to be scored by, or were not tested on the same rows.
@@ -143,11 +143,13 @@ def _check_same_rows(compared: Sequence[Compared], metric: str) -> None:
         else:
             same = same and np.array_equal(np.asarray(run.labels), np.asarray(first.labels))
         if not same:
-            raise UsageError(f"'{run.name}' and '{first.name}' were tested on other rows; compare runs of one data set")
+            raise UsageError(
+                f"'{run.name}' and '{first.name}' were tested on different rows; compare runs of one data set"
+            )
 
 
 def _score(run: Compared, seed: int, metric: str, numbers: Array, rows: Array) -> float:
-    """Return one seed's score on a choice of the test rows, whose labels are `numbers`; the ELBO's is of all rows."""
+    """Return one seed's score on a choice of the test rows; `numbers` are their labels, and the ELBO takes all rows."""
     if metric == ELBO:
         return run.elbo[seed]
     labels = numbers[rows] if METRICS[metric].needs_labels else None
@@ -156,7 +158,7 @@ def _score(run: Compared, seed: int, metric: str, numbers: Array, rows: Array) -
 
 
 def _over_seeds(own: dict[int, Array], random: np.random.Generator, paired: dict[int, Array]) -> Array:
-    """Return the bootstrap of mean(own) - mean(paired), (RESAMPLES,), seeds drawn with replacement."""
+    """Return bootstrap samples of mean(own) - mean(paired), (RESAMPLES,), drawing seeds with replacement."""
     draws = []
     same = own.keys() == paired.keys()
     order = random.integers(len(own), size=(RESAMPLES, len(own)))

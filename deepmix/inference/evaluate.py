@@ -1,4 +1,4 @@
-"""A finished run measured again: by other heads, or on other data."""
+"""Evaluation of a finished run with other heads or on other data."""
 
 from __future__ import annotations
 
@@ -38,13 +38,14 @@ def evaluate_run(
 
     Args:
         run: the run.
-        heads: names of heads; those that the run did not store are fitted to its training rows. Empty: the run's own.
-        dataset: a data set's name or a file; None is the run's own data, each of its sides by itself.
-        label_column: where a file has its labels.
+        heads: names of heads; those that the run did not store are fitted to its training rows. If empty, the run's
+            own heads.
+        dataset: a data set's name or a file; None takes the run's own data, with its training and test rows apart.
+        label_column: the file's column of labels.
         data_dir: folder of prepared data sets.
 
     Returns:
-        The figures of every head and the ELBO, by side; other data have the one side 'all'.
+        The figures of every head and the ELBO, by side; other data have the single side 'all'.
 
     Raises:
         UsageError: the data can't be read, or does not fit the run.
@@ -81,7 +82,7 @@ def evaluate_run(
 
 
 def _measure(run: LoadedRun, inference: Inference, clusters: Array, labels: Any) -> runs.HeadFigures:
-    """Return one side's figures; the metrics that need labels leave out rows whose class is unknown."""
+    """Return the figures of one side; the metrics that need labels leave out rows whose class is unknown."""
     scored_N = np.zeros(len(clusters), dtype=bool) if labels is None else known_labels(n_labelled(run.parts), labels)
     return measure_clusters(
         inference.latent_NM, clusters, labels, scored_N, n_components=run.n_components, seed=run.config.seed
@@ -89,10 +90,10 @@ def _measure(run: LoadedRun, inference: Inference, clusters: Array, labels: Any)
 
 
 def own_data(run: LoadedRun, data_dir: str | None = None) -> Split:
-    """Read the data a run was trained on again.
+    """Read again the data that a run was trained on.
 
     Raises:
-        UsageError: it is not there, or is not what it was.
+        UsageError: the data are gone or have changed.
 
     """
     config = dataclasses.replace(run.config, data_dir=data_dir or run.config.data_dir)
@@ -111,7 +112,7 @@ def _training_rows(run: LoadedRun, data_dir: str | None) -> Any:
 
 
 def _fit(run: LoadedRun, names: Sequence[str], training: Inference) -> dict[str, ClusteringHead]:
-    """Fit heads to what the model says of the training rows; a head that the run does not have has its defaults."""
+    """Fit heads to the model's inference on the training rows; a head that the run does not have uses its defaults."""
     parts = with_heads(run.parts, names)
     check_heads(dataclasses.replace(run.config, heads=tuple(names)), parts)
     heads = {name: make_head(name, parts) for name in names}
@@ -127,7 +128,7 @@ def _other_data(run: LoadedRun, config: ExperimentConfig) -> tuple[Any, Any]:
         try:
             return _other_data(run, dataclasses.replace(config, label_column=run.config.label_column))
         except UsageError:
-            pass  # the file has no labels; anything else that is wrong with it is an error below
+            pass  # the file has no labels; if anything else is wrong with it, the code below reports it
     split = load_data(config, own)
     columns = split.preparation.columns
     return run.prepare(split.preparation.undo(split.x), None if columns is None else list(columns)), split.labels

@@ -1,4 +1,4 @@
-"""A run's model as a file that runs without deepmix: ONNX, or torch.export's .pt2."""
+"""Export of a run's model to a file that runs without deepmix: ONNX, or torch.export's .pt2."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch-export": ".pt2"}
 
 
 ONNX_MODULES = ("onnx", "onnxscript", "onnxruntime")
-"""The first two write the file, the third runs it for the check."""
+"""The first two write the file; the third runs it for the check."""
 
 
 TRACED_ROWS = 2
-"""Rows of the example a model is traced with; any number is allowed afterwards."""
+"""Rows of the example that a model is traced with; the exported model takes any number."""
 
 
 CHECKED_ROWS = (1, 33)
-"""Sizes of the random batches the exported model is compared on."""
+"""Sizes of the random batches on which the exported model is compared."""
 
 
 RELATIVE, ABSOLUTE = 1e-4, 1e-3
-"""How far results may lie apart: what float32 loses in sums of some hundred squares, in nats where they are logs."""
+"""How far results may lie apart: what float32 loses in sums of a few hundred squares, in nats for logarithms."""
 
 
 class Exported(nn.Module):
-    """Rows as the user has them -> log q(y|x), (N, K), and the MAP component's latent, (N, M)."""
+    """A map from rows as the user has them to log q(y|x), (N, K), and the MAP component's latent, (N, M)."""
 
     mean: Tensor
     spread: Tensor
@@ -63,7 +63,7 @@ class Exported(nn.Module):
         self.register_buffer("spread", torch.from_numpy(np.asarray(spread)))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Prepare rows in float64, as deepmix does, and infer."""
+        """Prepare rows in float64, as deepmix does, and return the model's inference."""
         prepared_ND = (x.double() / self.divisor - self.mean) / self.spread
         return self.model.infer(Batch(prepared_ND.float()))
 
@@ -74,10 +74,10 @@ def export_run(run: LoadedRun, kind: Format, path: Path) -> float:
     Args:
         run: the run, on the CPU.
         kind: the format.
-        path: the file; it may exist.
+        path: the file; it may exist already.
 
     Returns:
-        The largest difference found between the file's results and the original's.
+        The largest difference between the file's results and the original's.
 
     Raises:
         UsageError: a library is missing.
@@ -150,10 +150,10 @@ def _check(run: LoadedRun, exported: Callable[[Array], list[Array]]) -> float:
         x = run.preparation.undo(prepared).astype(np.float32)
         inference = run.infer(run.prepare(x))
         expected = (inference.log_q_NK, inference.latent_NM)
-        for name, got, wanted in zip(("log q(y|x)", "latents"), exported(x), expected, strict=True):
-            difference = float(np.abs(got - wanted).max())
+        for name, result, original in zip(("log q(y|x)", "latents"), exported(x), expected, strict=True):
+            difference = float(np.abs(result - original).max())
             worst = max(worst, difference)
-            if got.shape != wanted.shape or not np.allclose(got, wanted, rtol=RELATIVE, atol=ABSOLUTE):
+            if result.shape != original.shape or not np.allclose(result, original, rtol=RELATIVE, atol=ABSOLUTE):
                 raise DeepmixError(
                     f"the exported model's {name} differ from the original's by {difference:.3g} on random rows, so it "
                     f"is not kept; try another {option('format')}"
@@ -163,7 +163,7 @@ def _check(run: LoadedRun, exported: Callable[[Array], list[Array]]) -> float:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what torch's exporters say of themselves from the terminal."""
+    """Silence the log, warnings and output of torch's exporters."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""A finished run in use: its model, its heads, and new rows prepared as the training rows were."""
+"""A loaded run: its model, its heads, and the preparation of new rows like the training rows."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from deepmix.maths import Array, Inference
 from deepmix.training import EVALUATION_ROWS, autocast, choose_device, evaluate_rows
 
 BERNOULLI_SLACK = 1.0
-"""How far beyond 0..1 new rows may reach under a Bernoulli likelihood: what a scaler fitted to other rows
-leaves is let through, rows that were not scaled at all are not."""
+"""How far outside 0..1 new rows may lie under a Bernoulli likelihood: enough for rows scaled by a scaler that was
+fitted to other rows, too little for rows that were not scaled at all."""
 
 
 MAX_TRIALS, MIN_DRAW = 100, 64
-"""Batches drawn, of at least so many rows, before a minimum posterior is called out of reach."""
+"""Number of batches, and least rows of each, that are drawn before giving up on a minimum posterior."""
 
 
 def open_run(path: Path | str, device: str = "auto") -> LoadedRun:
     """Return the finished run in a folder.
 
     Raises:
-        UsageError: there is none, or it is not finished.
-        DeepmixError: a file is damaged, or a plugin it needs is missing.
+        UsageError: there is no run, or it is not finished.
+        DeepmixError: a file is damaged, or a plugin that the run needs is missing.
 
     """
     path = Path(path)
@@ -43,14 +43,17 @@ def open_run(path: Path | str, device: str = "auto") -> LoadedRun:
 
 
 class LoadedRun:
-    """A trained model with what surrounds it. Rows are 'raw' as the user has them, or 'prepared' as the model does."""
+    """A trained model with its heads and data preparation.
+
+    Rows are 'raw' as the user has them, and 'prepared' as the model takes them.
+    """
 
     def __init__(self, store: runs.RunStore, device: str = "auto") -> None:
         """Read a finished run.
 
         Raises:
-            UsageError: it is not finished.
-            DeepmixError: a file is damaged, or a plugin it needs is missing.
+            UsageError: the run is not finished.
+            DeepmixError: a file is damaged, or a plugin that the run needs is missing.
 
         """
         self.store = store
@@ -104,11 +107,11 @@ class LoadedRun:
 
     @property
     def metrics(self) -> runs.Metrics:
-        """What metrics.json records."""
+        """The contents of metrics.json."""
         return self.store.read(runs.Metrics)
 
     def assignments(self) -> dict[str, Array]:
-        """Return assignments.csv by column: row, split, each head's clusters, probability, label where there is one."""
+        """Return the columns of assignments.csv: row, split, each head's clusters, probability, and label if any."""
         kinds: dict[str, Any] = {"row": np.int64, "probability": np.float64, "split": np.str_, "label": np.str_}
         table = self.store.read_table(runs.ASSIGNMENTS)
         try:
@@ -117,10 +120,10 @@ class LoadedRun:
             raise DeepmixError(f"'{self.store.path / runs.ASSIGNMENTS}' is damaged ({error})") from error
 
     def training_data(self) -> Split:
-        """Read the data set the run was trained on again, prepared.
+        """Read again and prepare the data set that the run was trained on.
 
         Raises:
-            UsageError: it is not there any more.
+            UsageError: the data set is no longer there.
 
         """
         return load_data(self.config, self.parts)
@@ -130,14 +133,14 @@ class LoadedRun:
 
         Args:
             x: (N, D), or (N, ...) which is flattened; NumPy or SciPy sparse, any real type.
-            columns: their names, if they have any; matched by name where the training rows had names too.
+            columns: the columns' names, if they have any; matched by name if the training rows had names too.
             first_row: number of x's first row in the whole data, from 0, for messages.
 
         Returns:
             (N, D) float32, dense or CSR.
 
         Raises:
-            UsageError: columns are missing or too many, or a value can't be used; the message names it.
+            UsageError: there are too few or too many columns, or a value can't be used; the message names it.
 
         """
         x = as_table(x)
@@ -162,7 +165,7 @@ class LoadedRun:
                 column = int(beyond[0])
                 raise UsageError(
                     f"column {name(column)} reaches from {low[column]:g} to {high[column]:g} and the run was trained "
-                    f"on values in 0..{float(self.preparation.undo(np.ones(1))[0]):g}; scale the rows as those were"
+                    f"on values in 0..{float(self.preparation.undo(np.ones(1))[0]):g}; scale the rows in the same way"
                 )
         return prepared
 
@@ -171,14 +174,14 @@ class LoadedRun:
         return Rows(prepared, np.arange(prepared.shape[0]), self.device)
 
     def batches(self, prepared: Any) -> Iterator[tuple[Tensor, Tensor]]:
-        """Give log q(y|x), (n, K), and the MAP component's latents, (n, M), batch by batch."""
+        """Yield log q(y|x), (n, K), and the MAP component's latents, (n, M), of one batch after another."""
         for x_ND in self.rows(prepared).in_order(EVALUATION_ROWS):
             with torch.no_grad(), autocast(self.device, self.parts.options["training"].precision):
                 log_q_NK, latent_NM = self.model.infer(Batch(x_ND))
             yield log_q_NK.float().cpu(), latent_NM.float().cpu()
 
     def infer(self, prepared: Any, first_row: int = 0) -> Inference:
-        """Return q(y|x) and the MAP latents of prepared rows; `first_row` is as for `prepare`.
+        """Return log q(y|x) and the MAP latents of prepared rows; `first_row` is as for `prepare`.
 
         Raises:
             UsageError: the model has no finite answer for a row.
@@ -207,20 +210,20 @@ class LoadedRun:
     def sample(
         self, n_rows: int, component: int | None = None, *, seed: int = 0, minimum_posterior: float = 0.0
     ) -> Array:
-        """Generate rows, means of p(x|z) at z drawn from p(z|y), in the units of the data.
+        """Generate rows, the means of p(x|z) at z drawn from p(z|y), in the units of the data.
 
         Args:
-            n_rows: how many.
-            component: of which component; None draws components by their fraction of the training rows.
-            seed: makes the result reproducible.
-            minimum_posterior: rows to which the model gives its component a smaller q(y|x) are drawn again; VaDE
-                shows samples of at least 0.999.
+            n_rows: number of rows.
+            component: the component that generates them; None draws components by their fraction of the training rows.
+            seed: seed that makes the result reproducible.
+            minimum_posterior: rows for which the component's q(y|x) is smaller are drawn again; VaDE shows samples of
+                at least 0.999.
 
         Returns:
             (n_rows, D) float32, sorted by component.
 
         Raises:
-            UsageError: there is no such component, or it rarely gives rows of that posterior.
+            UsageError: there is no such component, or it rarely generates rows with that posterior.
 
         """
         if component is not None and not 0 <= component < self.model.n_components:
@@ -232,12 +235,12 @@ class LoadedRun:
         if not 0.0 <= minimum_posterior < 1.0:
             raise UsageError(f"the minimum posterior must be at least 0 and below 1, got {minimum_posterior}")
         if component is None:
-            share_K = self.weight_K.astype(np.float64)
-            counts_K = np.random.default_rng(seed).multinomial(n_rows, share_K / share_K.sum())
+            weight_K = self.weight_K.astype(np.float64)
+            counts_K = np.random.default_rng(seed).multinomial(n_rows, weight_K / weight_K.sum())
         else:
             counts_K = np.where(np.arange(self.model.n_components) == component, n_rows, 0)
         generator = torch.Generator(self.device).manual_seed(seed)
-        drawn = []
+        samples = []
         for k in np.flatnonzero(counts_K).tolist():
             x, largest = self.draw(counts_K[k], k, generator, minimum_posterior)
             if len(x) < counts_K[k]:
@@ -245,42 +248,42 @@ class LoadedRun:
                     f"component {k} gave {len(x)} of {counts_K[k]} rows with q(y|x) of at least {minimum_posterior:g} "
                     f"in {MAX_TRIALS} trials, the largest {largest:.4g}; ask for a smaller minimum"
                 )
-            drawn.append(x)
-        return self.preparation.undo(np.concatenate(drawn)).astype(np.float32)
+            samples.append(x)
+        return self.preparation.undo(np.concatenate(samples)).astype(np.float32)
 
     def draw(
         self, n_rows: int, component: int, generator: torch.Generator, minimum_posterior: float = 0.0
     ) -> tuple[Array, float]:
-        """Generate rows of one component until there are enough or a hundred trials were made.
+        """Generate rows of one component until there are enough, in at most a hundred trials.
 
         Args:
-            n_rows: how many.
-            component: of which component.
-            generator: what z is drawn with.
-            minimum_posterior: rows to which the model gives the component a smaller q(y|x) are left out.
+            n_rows: number of rows.
+            component: the component that generates them.
+            generator: random generator that z is drawn with.
+            minimum_posterior: rows for which the component's q(y|x) is smaller are left out.
 
         Returns:
-            At most (n_rows, D) prepared rows, and the largest q(y|x) that was seen (0 where none was asked for).
+            At most (n_rows, D) prepared rows, and the largest q(y|x) among all trials (0 without a minimum).
 
         """
-        drawn: list[Array] = []
+        samples: list[Array] = []
         missing, largest = n_rows, 0.0
         for _ in range(MAX_TRIALS):
             x = self.model.sample(max(missing, MIN_DRAW), component, generator).cpu().numpy()
             if minimum_posterior > 0.0:
                 q_N = np.exp(self.infer(x).log_q_NK[:, component])
                 x, largest = x[q_N >= minimum_posterior], max(largest, float(q_N.max()))
-            drawn.append(x[:missing])
-            missing -= len(drawn[-1])
+            samples.append(x[:missing])
+            missing -= len(samples[-1])
             if not missing:
                 break
-        return np.concatenate(drawn), largest
+        return np.concatenate(samples), largest
 
     def head(self, name: str | None = None) -> ClusteringHead:
         """Return a fitted head; the run's first if none is named.
 
         Raises:
-            UsageError: the run has no such head, or could not keep it.
+            UsageError: the run has no such head, or could not store it.
 
         """
         name = self.config.heads[0] if name is None else name
@@ -289,12 +292,13 @@ class LoadedRun:
         if name in self.config.heads:
             others = ", ".join(self.heads) or f"none; train with another {option('head')}"
             raise UsageError(
-                f"head '{name}' is a clusterer whose state can't be stored as numbers; use another of the run: {others}"
+                f"head '{name}' is a clusterer whose state can't be stored as numbers; use another head of the run: "
+                f"{others}"
             )
         raise UsageError(f"the run has no head '{name}'; choose one of: {', '.join(self.heads)}")
 
     def clusters(self, inference: Inference, head: str | None = None) -> Array:
-        """Return the clusters a head gives, (N,) int64."""
+        """Return a head's clusters, (N,) int64."""
         return self.head(head).predict(inference)
 
 
@@ -302,9 +306,9 @@ def _column_error(columns: Sequence[str], known: Sequence[str]) -> UsageError:
     missing = [name for name in known if name not in columns]
     extra = [name for name in columns if name not in known]
     repeated = sorted({name for name in columns if list(columns).count(name) > 1})
-    said = [
-        f"{what} {', '.join(repr(name) for name in names[:5])}{', ...' if len(names) > 5 else ''}"
-        for what, names in (("misses", missing), ("has the unknown", extra), ("repeats", repeated))
+    problems = [
+        f"{verb} {', '.join(repr(name) for name in names[:5])}{', ...' if len(names) > 5 else ''}"
+        for verb, names in (("lack", missing), ("have the unknown", extra), ("repeat", repeated))
         if names
     ]
-    return UsageError(f"the data {' and '.join(said)}; give it the columns the run was trained on")
+    return UsageError(f"the data {' and '.join(problems)}; give them the columns the run was trained on")

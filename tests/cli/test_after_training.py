@@ -144,8 +144,8 @@ def test_rows_of_one_line_or_none(deepmix, place, tmp_path):
 
 
 WRONG_ROWS = [
-    ("a,b,c\n1,2,3\n", ("misses 'd', 'e', 'f'", "give it the columns the run was trained on")),
-    ("a,b,c,d,e,g\n1,2,3,4,5,6\n", ("misses 'f' and has the unknown 'g'",)),
+    ("a,b,c\n1,2,3\n", ("lack 'd', 'e', 'f'", "give them the columns the run was trained on")),
+    ("a,b,c,d,e,g\n1,2,3,4,5,6\n", ("lack 'f' and have the unknown 'g'",)),
     ("7,2,3\n4,5,6\n", ("3 column(s) and the run was trained on 6",)),
     ("a,b,c,d,e,f\n1,2,3,4,5,6\n1,2,3,nan,5,6\n", ("row 2, column 'd' is nan",)),
     ("a,b,c,d,e,f\n1,2,3,4,5,6\n1,2,,4,5,6\n", ("line 3, column 'c'", "is empty")),

@@ -87,8 +87,8 @@ def test_columns_are_matched_by_name(finished):
     ("x", "columns", "message"),
     [
         (groups()[:, :3], None, r"3 column\(s\) and the run was trained on 4"),
-        (groups(), ["a", "b", "c", "e"], "misses 'd' and has the unknown 'e'"),
-        (groups()[:, [0, 0, 1, 2, 3]], ["a", "a", "b", "c", "d"], "repeats 'a'"),
+        (groups(), ["a", "b", "c", "e"], "lack 'd' and have the unknown 'e'"),
+        (groups()[:, [0, 0, 1, 2, 3]], ["a", "a", "b", "c", "d"], "repeat 'a'"),
         (np.where(np.arange(360).reshape(90, 4) == 41, np.nan, 1.0), None, "row 11, column 'b' is nan"),
         (np.array([["a"] * 4]), None, "must be numbers"),
     ],
