@@ -1,4 +1,4 @@
-"""The scikit-learn face of a run: what `deepmix train` does, on rows in memory."""
+"""The scikit-learn estimator: it does what `deepmix train` does, on rows in memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OPTION_OWNERS = {
     "scale": "data",
     "test_fraction": "data",
 }
-"""Parameters that are options of a part, which is named; `n_components` is `components` there."""
+"""Parameters that are options of a part, with the part's name; `n_components` is the option `components`."""
 
 
 SPELLINGS = {
@@ -45,7 +45,7 @@ SPELLINGS = {
     "out": "folder",
     "overwrite": "overwrite",
 }
-"""Options that the estimator's parameters, or arguments of its methods, stand for under a name of their own."""
+"""Options that the estimator's parameters, or arguments of its methods, stand for under another name."""
 
 
 log = logging.getLogger("deepmix")
@@ -71,39 +71,39 @@ class LogReporter:
 class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):  # type: ignore[misc]
     """Deep clustering with a mixture of variational autoencoders.
 
-    Does what `deepmix train` does, by the same code: with the same rows, options and seed it gives the
-    same clusters. `None` takes the model's own choice.
+    It does what `deepmix train` does, by the same code: with the same rows, options and seed it gives the same
+    clusters. A parameter that is None takes the model's own choice.
 
     Args:
         n_components: K, the number of clusters.
         model: a model's name; `deepmix plugins` lists them.
-        prior: p(z|y), 'mixture' or 'standard'; None is the model's own (mixture for mvae-emv2).
-        head: what turns latents and q(y|x) into clusters: 'posterior', 'gmm', 'kmeans', ...; of several, the
-            first gives `labels_` and `predict`.
+        prior: p(z|y), 'mixture' or 'standard'; None takes the model's own (mixture for mvae-emv2).
+        head: what turns latents and q(y|x) into clusters: 'posterior', 'gmm', 'kmeans', ...; with several, `labels_`
+            and `predict` use the first.
         posterior: estimator of q(y|x).
         encoder: the encoder's name.
         decoder: the decoder's name.
         init: the initial clustering: 'graph', 'gmm', 'kmeans', ...
-        latent_dim: M, the number of latent dimensions; None: 10, or the number of columns where there are fewer.
+        latent_dim: M, the number of latent dimensions; None takes 10, or the number of columns if that is smaller.
         assignment: 'soft' or 'hard'.
         beta: weight of the KL terms.
-        epochs: epochs of training; None: by the size of the data.
-        pretrain_epochs: epochs of autoencoder pretraining; likewise.
+        epochs: epochs of training; None chooses them by the size of the data.
+        pretrain_epochs: epochs of autoencoder pretraining; None chooses them by the size of the data.
         batch_size: rows per update.
         lr: learning rate.
         scale: 'auto', 'none', 'standard' or 'bytes'; see `deepmix.data.SplitOptions`.
-        test_fraction: fraction of the rows held out of training; they get labels all the same.
+        test_fraction: fraction of the rows held out of training; these rows still get clusters.
         settings: any other option by `key` or `part.key`, as `--set` takes it.
         device: 'cpu', 'cuda' or 'auto'.
         random_state: an int, a RandomState or None.
 
     Attributes:
-        labels_: (N,) cluster of each row, those held out of training too.
-        cluster_sizes_: (n_components,) rows of each cluster.
-        metrics_: what a run's metrics.json holds.
+        labels_: (N,) cluster of each row, including those held out of training.
+        cluster_sizes_: (n_components,) number of rows in each cluster.
+        metrics_: the contents of a run's metrics.json.
         run_: the run itself, a `deepmix.inference.LoadedRun`.
         n_features_in_: D, the number of columns.
-        feature_names_in_: (D,) their names, where they have any.
+        feature_names_in_: (D,) the columns' names, if they have any.
 
     """
 
@@ -144,7 +144,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         Args:
             X: (N, D) real numbers, dense, sparse or a data frame; at least 2 rows.
             y: (N,) labels, -1 where unknown, for a model that learns from labels (`m2` with the setting
-                'labelled'); else ignored.
+                'labelled'); other models ignore it.
 
         Raises:
             ValueError: a parameter or the rows can't be used; the message says why and what to do.
@@ -173,7 +173,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
             return self.run_.clusters(inference)
 
     def predict_proba(self, X: Any) -> Array:
-        """Return q(y|x), (N, K), rows summing to 1."""
+        """Return q(y|x), (N, K); each row sums to 1."""
         q_NK = np.exp(self._infer(X).log_q_NK)
         return q_NK / q_NK.sum(axis=1, keepdims=True)
 
@@ -182,7 +182,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         return self._infer(X).latent_NM
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Return the rows' mean evidence lower bound, nats per row; the larger, the better."""
+        """Return the mean evidence lower bound in nats per row; larger is better."""
         prepared = self._prepared(X)
         return self.run_.evaluate(prepared)[1]["elbo"]
 
@@ -190,9 +190,9 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         """Generate rows in the units of the training rows.
 
         Args:
-            n_samples: how many.
-            component: of which component; None draws components by their share of the training rows.
-            minimum_posterior: draw rows again whose q(component|x) is smaller.
+            n_samples: number of rows.
+            component: the component that generates them; None draws components by their fraction of the training rows.
+            minimum_posterior: rows whose q(component|x) is smaller are drawn again.
 
         Returns:
             (n_samples, D) float32, sorted by component.
@@ -204,10 +204,10 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
             return self.run_.sample(n_samples, component, seed=seed, minimum_posterior=minimum_posterior)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
-        """Write a run folder, as `deepmix train` does, that every command and `deepmix.load` take.
+        """Write a run folder, as `deepmix train` does, that every command and `deepmix.load` accept.
 
         Raises:
-            UsageError: the folder exists, and `overwrite` is false or it is not deepmix's.
+            UsageError: the folder exists, and `overwrite` is false or the folder is not deepmix's.
 
         """
         check_is_fitted(self)
@@ -229,7 +229,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         return tags
 
     def _config(self) -> ExperimentConfig:
-        """Return the configuration the parameters stand for, the same as `deepmix train` makes of its options."""
+        """Return the configuration that the parameters stand for, as `deepmix train` makes it from its options."""
         heads = (self.head,) if isinstance(self.head, str) else self.head
         if not (isinstance(heads, Sequence) and all(isinstance(name, str) for name in heads)):
             raise UsageError(f"head must be a name or a list of names, got {self.head!r}")
@@ -256,7 +256,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         )
 
     def _take(self, run: LoadedRun) -> None:
-        """Make a finished run this estimator's."""
+        """Set the fitted attributes from a finished run."""
         self.run_ = run
         self.metrics_ = run.metrics.to_json()
         self.labels_ = run.assignments()[run.config.heads[0]]
@@ -275,7 +275,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
 
 
 PARAMETERS = frozenset([*DeepMixture._get_param_names(), *SPELLINGS.values()])
-"""What the estimator's constructor and its methods take by name."""
+"""Names of the parameters of the estimator's constructor and methods."""
 
 
 def parameter(name: str, value: str | None = None) -> str:
@@ -288,7 +288,7 @@ def parameter(name: str, value: str | None = None) -> str:
 
 
 def load(run_folder: str | Path, device: str = "auto") -> DeepMixture:
-    """Return the fitted estimator of a run folder, whether `deepmix train` or `DeepMixture.save` wrote it.
+    """Return the fitted estimator of a run folder that `deepmix train` or `DeepMixture.save` wrote.
 
     Raises:
         UsageError: there is no finished run in the folder.
@@ -325,22 +325,22 @@ def _parameters(config: ExperimentConfig, parts: Parts, n_components: int) -> di
 
 
 def _seed(random_state: Any) -> int:
-    """Return a seed: an int is its own."""
+    """Return a seed; an int is used as it is."""
     if isinstance(random_state, int | np.integer):
         return int(random_state)
     return int(check_random_state(random_state).randint(MAX_SEED, dtype=np.int64))
 
 
 def _refuse_bad_indices(X: Any) -> None:
-    """Raise a ValueError if a sparse matrix points outside itself, before SciPy converts it."""
-    if sparse.issparse(X) and X.ndim == 2 and X.dtype.kind in "biuf":  # scikit-learn refuses the others
+    """Raise a ValueError if a sparse matrix has indices outside its shape, before SciPy converts it."""
+    if sparse.issparse(X) and X.ndim == 2 and X.dtype.kind in "biuf":  # scikit-learn refuses all others
         with _usage_errors_as_value_errors():
             check_sparse(X)
 
 
 @contextmanager
 def _usage_errors_as_value_errors() -> Iterator[None]:
-    """Raise what scikit-learn's users expect of a wrong parameter; messages name options as Python spells them."""
+    """Raise usage errors as the ValueError that scikit-learn's users expect, with options spelled as in Python."""
     try:
         yield
     except UsageError as error:

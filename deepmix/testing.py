@@ -1,4 +1,4 @@
-"""What a plugin's own tests call: each check builds the plugin and asserts its contract.
+"""Checks for a plugin's own tests: each builds the plugin and asserts its contract.
 
     from deepmix.testing import check_prior
     from my_package import MyPrior
@@ -6,7 +6,7 @@
     def test_my_prior():
         check_prior(MyPrior)
 
-Every check raises AssertionError with a sentence that says what was expected.
+Every check raises an AssertionError whose message says what was expected.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 DIMS = Dims(n_features=12, n_outputs=12, n_components=4, n_heads=4, latent_dim=3, image_shape=(3, 4, 1))
-"""Sizes the parts are tried at; all different, so that swapped axes show."""
+"""Sizes that the parts are checked with, chosen so that swapped axes show."""
 
 
 N_ROWS = 7
@@ -55,7 +55,7 @@ N_ROWS = 7
 BOUND = ("reconstruction", "kl_latent", "kl_assignment")
 """Terms that every model's training loss has: the parts of the evidence lower bound."""
 TOLERANCE = 1e-4
-"""What float32 may lose in a chain of a few layers."""
+"""Rounding error of float32 that is accepted after a few layers."""
 
 
 def check_encoder(encoder_class: type[Encoder], dims: Dims = DIMS) -> None:
@@ -78,15 +78,15 @@ def check_encoder(encoder_class: type[Encoder], dims: Dims = DIMS) -> None:
 
 
 def check_decoder(decoder_class: type[Decoder], dims: Dims = DIMS) -> None:
-    """Check shapes, that rows don't depend on their company, and what `place` promises."""
+    """Check shapes, that rows don't depend on the other rows of their batch, and what `place` promises."""
     decoder = _build(decoder_class, Decoder, dims)
     counts_H = [2, 0, 1, *[0] * (dims.n_heads - 4), 4][-dims.n_heads :] if dims.n_heads > 1 else [N_ROWS]
     z_RM = torch.randn(sum(counts_H), dims.latent_dim)
     outputs_RP = decoder(z_RM, counts_H)
     _same_shape("decoder(z, counts)", outputs_RP, (len(z_RM), dims.n_outputs))
-    alone = [0] * dims.n_heads
-    alone[next(head for head, count in enumerate(counts_H) if count)] = 1
-    _close("a row decoded alone and among others", decoder(z_RM[:1], alone), outputs_RP[:1])
+    one_row_H = [0] * dims.n_heads
+    one_row_H[next(head for head, count in enumerate(counts_H) if count)] = 1
+    _close("a row decoded alone and among others", decoder(z_RM[:1], one_row_H), outputs_RP[:1])
     first_head = [len(z_RM)] + [0] * (dims.n_heads - 1)
     before = decoder(z_RM, first_head)
     shift_M, scale_M = torch.randn(dims.latent_dim), torch.rand(dims.latent_dim) + 0.5
@@ -96,7 +96,7 @@ def check_decoder(decoder_class: type[Decoder], dims: Dims = DIMS) -> None:
 
 
 def check_prior(prior_class: type[Prior], dims: Dims = DIMS) -> None:
-    """Check shapes, that the weights are a distribution, and that `place` keeps it so."""
+    """Check shapes, and that the weights are a distribution before and after `place`."""
     prior = _build(prior_class, Prior, dims)
     for stage in ("new", "placed"):
         parameters = prior()
@@ -119,8 +119,8 @@ def check_posterior(posterior_class: type[PosteriorEstimator], dims: Dims = DIMS
     log_likelihood_LNK = -20.0 * torch.rand(2, N_ROWS, dims.n_components)
     for at_mean in (False, True):
         latents = _latents(dims, n_samples=1 if at_mean else 2, at_mean=at_mean)
-        given = log_likelihood_LNK[: len(latents.z_LNHM)] if estimator.needs_likelihood else None
-        result = estimator(latents, given)
+        sample_likelihood = log_likelihood_LNK[: len(latents.z_LNHM)] if estimator.needs_likelihood else None
+        result = estimator(latents, sample_likelihood)
         _same_shape("log_q_NK", result.log_q_NK, (N_ROWS, dims.n_components))
         _same_shape("log_normalizer_N", result.log_normalizer_N, (N_ROWS,))
         _close("each row's sum of q(y|x) and 1", result.log_q_NK.exp().sum(-1), torch.ones(N_ROWS))
@@ -152,9 +152,9 @@ def check_head(head_class: Any) -> None:
         clusters = head.predict(inference)
         state = head.state()
         if state is not None:
-            again = head_class(_options(head_class))  # type: ignore[call-arg]
-            again.restore({name: np.array(value) for name, value in state.items()})
-            if not np.array_equal(again.predict(inference), clusters):
+            restored = head_class(_options(head_class))  # type: ignore[call-arg]
+            restored.restore({name: np.array(value) for name, value in state.items()})
+            if not np.array_equal(restored.predict(inference), clusters):
                 raise AssertionError("a head given another's state() by restore() must predict the same clusters")
     else:
         clusters = head_class().fit(latent_NM).predict(latent_NM)
@@ -163,7 +163,7 @@ def check_head(head_class: Any) -> None:
 
 
 def check_dataset(dataset_class: type[Dataset], data_dir: Path | None = None) -> None:
-    """Check that the split covers the rows once, and that rows are finite float32 with a label each."""
+    """Check that the split covers every row once, and the type of rows, labels and likelihood."""
     split = dataset_class(_options(dataset_class)).load(data_dir)  # type: ignore[call-arg]
     n_rows = split.x.shape[0]
     if not np.array_equal(np.sort(np.concatenate([split.train, split.test])), np.arange(n_rows)):
@@ -202,7 +202,7 @@ def check_model(model: Model, n_features: int) -> None:
         _close(f"term '{name}' of two generators of one seed", term_N, second.terms[name])
     reconstruction_N, kl_latent_N, kl_assignment_N = (first.terms[name] for name in BOUND)
     _close(
-        "elbo_N and reconstruction less both KL terms", first.elbo_N, reconstruction_N - kl_latent_N - kl_assignment_N
+        "elbo_N and reconstruction minus both KL terms", first.elbo_N, reconstruction_N - kl_latent_N - kl_assignment_N
     )
     if model.n_neighbours:
         generator = torch.Generator().manual_seed(3)
@@ -212,8 +212,8 @@ def check_model(model: Model, n_features: int) -> None:
         )
         _close("elbo_N with and without neighbours", alone.elbo_N, beside.elbo_N)
         if not (beside.objective_N <= alone.objective_N + TOLERANCE).all():
-            raise AssertionError("neighbours must cost the objective, never add to it")
-    if any(p.requires_grad for p in model.parameters()):  # else `place` was the whole fit
+            raise AssertionError("neighbours must lower the objective, never raise it")
+    if any(p.requires_grad for p in model.parameters()):  # otherwise `place` was the whole fit
         (-first.objective_N.mean()).backward()
         if not any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters()):
             raise AssertionError("the objective must have a gradient")
@@ -231,7 +231,7 @@ def check_model(model: Model, n_features: int) -> None:
 
 
 def _check_loss(loss: Any, n_rows: int) -> None:
-    """Check that a loss is one, and that each of its terms has a value for every row."""
+    """Check that forward returned a Loss, each of whose terms has a value for every row."""
     if not isinstance(loss, Loss):
         raise AssertionError(f"forward(batch) must return a Loss, got {type(loss).__name__}")
     for name, value_N in {"objective_N": loss.objective_N, "elbo_N": loss.elbo_N, **loss.terms}.items():
@@ -243,7 +243,7 @@ def _options(plugin_class: Any) -> Any:
 
 
 def _build(part_class: Any, interface: type, dims: Dims) -> Any:
-    """Return the part, its initial weights the same each time."""
+    """Return the part, always with the same initial weights."""
     if not (isinstance(part_class, type) and issubclass(part_class, interface)):
         raise AssertionError(f"{part_class!r} must be a subclass of deepmix.contracts.{interface.__name__}")
     with torch.random.fork_rng(devices=[]):
@@ -274,4 +274,4 @@ def _close(what: str, left: Tensor, right: Tensor) -> None:
 
 def _empty_rows(call: Any) -> None:
     if len(call()) != 0:
-        raise AssertionError("no rows in must give no rows out")
+        raise AssertionError("an empty batch must give an empty result")

@@ -1,6 +1,6 @@
-"""How well clusters fit labels, how they look without any, and how figures spread over seeds.
+"""Metrics of clusters with and without labels, and the spread of figures over seeds.
 
-`__all__` is what a plugin may use; the other rooms of the core may import all that `__init__.pyi` lists. Each name is
+A plugin may use `__all__`; the other packages of the core may import all that `__init__.pyi` lists. Each name is
 imported when it is first used.
 """
 

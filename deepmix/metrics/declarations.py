@@ -1,7 +1,7 @@
-"""Every metric of a clustering, declared once: its name, its words, its direction and what it needs.
+"""Every metric of a clustering, declared once: its name, its description, its direction and what it needs.
 
 The table of results, `deepmix evaluate`, `deepmix compare`, the report and `deepmix reproduce` read the declarations,
-so a further metric is one more `declare`. Reading them imports no library: a metric imports what it computes with.
+so a new metric takes one more `declare`. Reading them imports no library: a metric imports what it computes with.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from deepmix.maths import Array
 
 @dataclass(frozen=True)
 class Clustering:
-    """The clusters of N rows and what they can be judged by."""
+    """The clusters of N rows, with the labels and latents that metrics judge them by."""
 
     cluster_N: Array
     """Cluster numbers."""
     label_N: Array | None = None
-    """Labels of any type; None where there are none."""
+    """Labels of any type; None if there are none."""
     latent_NM: Array | None = None
-    """Latents; None where they are not at hand."""
+    """Latents; None if they are not at hand."""
     seed: int = 0
-    """Makes a metric that samples rows reproducible."""
+    """Seed that makes a metric that samples rows reproducible."""
 
     def only(self, rows_N: Array) -> Clustering:
-        """Return the clustering of some of the rows, (N,) bool; without labels where there are no such rows."""
+        """Return the clustering of some of the rows, (N,) bool; it has no labels if no row is chosen."""
         labels = None if self.label_N is None or not rows_N.any() else self.label_N[rows_N]
         latents = None if self.latent_NM is None else self.latent_NM[rows_N]
         return Clustering(self.cluster_N[rows_N], labels, latents, self.seed)
@@ -41,9 +41,9 @@ class Metric:
     title: str
     """Its heading in the report."""
     explanation: str
-    """What it means, for readers of the report: a phrase without a capital letter and a full stop."""
+    """Its meaning, for readers of the report: a phrase without a capital letter or a full stop."""
     compute: Callable[[Clustering], float | None]
-    """Returns the figure; None where the clustering has none."""
+    """Function that returns the figure, or None if it is undefined for the clustering."""
     higher_is_better: bool = True
     needs_labels: bool = True
     needs_latents: bool = False
@@ -56,7 +56,7 @@ class Metric:
         return max if self.higher_is_better else min
 
     def suits(self, clustering: Clustering) -> bool:
-        """Whether a clustering has what the metric needs."""
+        """Return whether a clustering has what the metric needs."""
         has_labels, has_latents = clustering.label_N is not None, clustering.latent_NM is not None
         return (has_labels or not self.needs_labels) and (has_latents or not self.needs_latents)
 
@@ -73,18 +73,18 @@ def declare(metric: Metric) -> Metric:
 
     """
     if metric.name in METRICS:
-        raise ValueError(f"a metric '{metric.name}' is declared already; give this one another name")
+        raise ValueError(f"a metric '{metric.name}' is already declared; give this one another name")
     METRICS[metric.name] = metric
     return metric
 
 
 def measure(clustering: Clustering, scored_N: Array | None = None) -> dict[str, float | None]:
-    """Return every metric that a clustering has the means for, by name.
+    """Return, by name, every metric for which a clustering has what it needs.
 
     Args:
         clustering: the clusters, and what they are judged by.
-        scored_N: whether each row's label is known, (N,); metrics that need labels are of these rows alone. None:
-            every label is.
+        scored_N: whether each row's label is known, (N,); metrics that need labels take only these rows. None means
+            that every label is known.
 
     """
     labelled = clustering if scored_N is None else clustering.only(scored_N)
@@ -133,7 +133,7 @@ declare(
     Metric(
         "nmi",
         "NMI",
-        "normalised mutual information: what cluster and label tell of each other, 0 to 1",
+        "normalised mutual information: how much cluster and label tell about each other, 0 to 1",
         _scikit_learn("normalized_mutual_info_score"),
     )
 )
@@ -141,7 +141,7 @@ declare(
     Metric(
         "ari",
         "ARI",
-        "adjusted Rand index: pairs of rows kept together or apart as the labels do; chance is 0, best 1",
+        "adjusted Rand index: agreement with the labels on which pairs of rows belong together; chance is 0, best 1",
         _scikit_learn("adjusted_rand_score"),
     )
 )

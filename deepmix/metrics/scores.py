@@ -1,4 +1,4 @@
-"""How well clusters fit labels, and how they look without any."""
+"""Scores of clusters, with and without labels."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from sklearn.neighbors import NearestNeighbors
 from deepmix.maths import Array
 
 SILHOUETTE_ROWS = 5000
-"""Rows that the silhouette is estimated on; its cost grows with their square."""
+"""Number of rows that the silhouette is estimated on; its cost grows with their square."""
 
 
 NEIGHBOUR_COUNTS = (3, 5, 10)
-"""Neighbours that vote on a test row's label: VaDE's Table 3."""
+"""Numbers of neighbours that vote on a test row's label (VaDE Table 3)."""
 
 
 def clustering_accuracy(labels: Array, clusters: Array) -> float:
     """Return the fraction of rows whose label is their cluster's under the best one-to-one matching.
 
-    VaDE section 4.3. Labels have any values and there is any number of clusters; unmatched clusters count as wrong.
+    See VaDE section 4.3. Labels may have any values and there may be any number of clusters; unmatched clusters count
+    as wrong.
     """
     table = contingency_matrix(labels, clusters)
     rows, columns = linear_sum_assignment(table, maximize=True)
@@ -29,9 +30,9 @@ def clustering_accuracy(labels: Array, clusters: Array) -> float:
 
 
 def silhouette(latent_NM: Array, clusters: Array, seed: int) -> float | None:
-    """Return the clusters' silhouette on the latents, of at most SILHOUETTE_ROWS rows that the seed draws.
+    """Return the clusters' silhouette on the latents, from at most SILHOUETTE_ROWS rows that the seed draws.
 
-    None where those rows are in fewer than two clusters, or each in its own.
+    The result is None if those rows are in fewer than two clusters, or each row is in its own.
     """
     chosen = np.arange(len(clusters))
     if len(chosen) > SILHOUETTE_ROWS:

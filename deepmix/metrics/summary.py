@@ -1,4 +1,4 @@
-"""Figures over several seeds."""
+"""Summaries of figures over several seeds."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Spread:
-    """How a figure spreads over several runs."""
+    """The spread of a figure over several runs."""
 
     mean: float | None
-    """None where no run has the figure."""
+    """None if no run has the figure."""
     std: float | None
-    """Standard deviation of the sample; None of fewer than two values."""
+    """Standard deviation of the sample; None for fewer than two values."""
     best: float | None
     values: Sequence[float | None]
-    """Each run's value, in the runs' order; None where a run has none."""
+    """Each run's value, in the order of the runs; None for a run without the figure."""
 
 
 def spread(values: Sequence[float | None], best: Callable[[list[float]], float] = max) -> Spread:

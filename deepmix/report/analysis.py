@@ -1,4 +1,4 @@
-"""What a report works out beyond a run's metrics: pure functions of arrays (shape legend: `deepmix.maths.values`)."""
+"""What a report computes beyond a run's metrics: pure functions of arrays (shape legend: `deepmix.maths.values`)."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from deepmix.maths import Array
 from deepmix.metrics import clustering_accuracy
 
 MAP_ROWS = 1000
-"""Rows drawn on a map: enough to show the clusters' shapes, and t-SNE of them takes about a second."""
+"""Rows drawn on a map: enough to show the clusters' shapes, few enough for t-SNE to take about a second."""
 
 
 TSNE_STEPS = 500
-"""t-SNE's steps, half of them its early exaggeration; more change a map of this size little."""
+"""t-SNE's steps, half of them its early exaggeration; more steps change a map of this size little."""
 
 
 PERPLEXITY = 30.0
-"""t-SNE's neighbourhood, scikit-learn's default; less where there are few rows."""
+"""Size of t-SNE's neighbourhood, scikit-learn's default; smaller if there are few rows."""
 
 
 NO_AXES = ("near rows are alike,", "far ones need not differ more")
@@ -36,20 +36,20 @@ NO_AXES = ("near rows are alike,", "far ones need not differ more")
 
 
 FEWEST_MAP_ROWS = 8
-"""Below this many distinct rows there are no neighbourhoods to draw."""
+"""With fewer distinct rows than this there are no neighbourhoods to draw."""
 
 
 N_BINS = 10
-"""Bins of the reliability diagram (Guo et al. 2017 take 15, for 10,000 rows and more)."""
+"""Bins of the reliability diagram (Guo et al. 2017 use 15, for 10,000 rows and more)."""
 
 
 INTERVAL = 0.95
-"""Coverage of the intervals drawn."""
+"""Coverage of the intervals in the charts."""
 
 
 @dataclass(frozen=True)
 class Projection:
-    """A map of latents: coordinates (n, 2) and what the axes are."""
+    """A map of latents: coordinates (n, 2) and the names of the axes."""
 
     name: str
     points: Array
@@ -59,39 +59,39 @@ class Projection:
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often the model was right against how sure it was: one entry a filled bin of confidence."""
+    """How often the model was right against how sure it was, with one entry per filled bin of confidence."""
 
     edges: Array
-    """(N_BINS + 1,)."""
+    """(N_BINS + 1,) edges of the bins."""
     histogram: Array
-    """(N_BINS,) rows of each bin, empty ones too."""
-    said: Array
+    """(N_BINS,) number of rows in each bin, empty bins included."""
+    confidence: Array
     """(B,) mean confidence of each filled bin."""
-    seen: Array
-    """(B,) fraction of the rows that are right."""
+    accuracy: Array
+    """(B,) fraction of its rows that are right."""
     low: Array
     high: Array
-    """(B,) ends of Wilson's interval of that share."""
+    """(B,) ends of Wilson's interval of that fraction."""
     counts: Array
-    """(B,) rows."""
+    """(B,) number of its rows."""
     error: float
-    """Expected calibration error: mean |said - seen|, weighted by rows (Guo et al. 2017, eq. 3)."""
+    """Expected calibration error: mean |confidence - accuracy|, weighted by rows (Guo et al. 2017, eq. 3)."""
 
 
 def some_rows(n_rows: int, most: int, seed: int) -> Array:
-    """Return up to `most` row numbers, in order, chosen at random."""
+    """Return up to `most` row numbers, chosen at random and sorted."""
     if n_rows <= most:
         return np.arange(n_rows)
     return np.sort(np.random.default_rng(seed).choice(n_rows, most, replace=False))
 
 
 def projections(latent_NM: Array, seed: int, *, with_umap: bool = False) -> list[Projection]:
-    """Return maps of latents: PCA, t-SNE where there are enough distinct rows and, if asked for, UMAP."""
+    """Return maps of latents: PCA, t-SNE if there are enough distinct rows and, if `with_umap`, UMAP."""
     maps = [principal_components(latent_NM)]
     if len(np.unique(latent_NM, axis=0)) < FEWEST_MAP_ROWS:
         return maps
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of libraries on threads and seeds; the map is a picture, not a result
+        warnings.simplefilter("ignore")  # libraries warn about threads and seeds; the map is a picture, not a result
         perplexity = min(PERPLEXITY, (len(latent_NM) - 1) / 3)
         tsne = TSNE(init="pca", max_iter=TSNE_STEPS, perplexity=perplexity, random_state=seed)
         maps.append(Projection("t-SNE", tsne.fit_transform(latent_NM), *NO_AXES))
@@ -103,23 +103,23 @@ def projections(latent_NM: Array, seed: int, *, with_umap: bool = False) -> list
 
 
 def principal_components(latent_NM: Array) -> Projection:
-    """Return the plane of largest variance; a second coordinate of 0 where there is one dimension or row."""
-    n_kept = min(2, *latent_NM.shape)
+    """Return the plane of largest variance; the second coordinate is 0 if there is only one dimension or row."""
+    n_axes = min(2, *latent_NM.shape)
     points = np.zeros((len(latent_NM), 2))
-    shares = np.zeros(2)
+    fractions = np.zeros(2)
     spread = latent_NM - latent_NM.mean(axis=0)
     if np.any(spread):
-        pca = PCA(n_kept, svd_solver="full").fit(latent_NM)
-        points[:, :n_kept], shares[:n_kept] = pca.transform(latent_NM), pca.explained_variance_ratio_
+        pca = PCA(n_axes, svd_solver="full").fit(latent_NM)
+        points[:, :n_axes], fractions[:n_axes] = pca.transform(latent_NM), pca.explained_variance_ratio_
     axes = [
-        f"{name} principal direction: {100 * share:.0f} % of the variance"
-        for name, share in zip(("first", "second"), shares, strict=True)
+        f"{name} principal direction: {100 * fraction:.0f} % of the variance"
+        for name, fraction in zip(("first", "second"), fractions, strict=True)
     ]
     return Projection("PCA", points, *axes)
 
 
 def matched_pairs(labels: Array, clusters: Array) -> dict[int, Any]:
-    """Return the class of each cluster that has one when they are matched one to one (VaDE section 4.3)."""
+    """Return the class of each cluster that has a partner in the one-to-one matching (VaDE section 4.3)."""
     classes, numbers = np.unique(labels), np.unique(clusters)
     table = contingency_matrix(labels, clusters)
     rows, columns = linear_sum_assignment(table, maximize=True)
@@ -127,7 +127,7 @@ def matched_pairs(labels: Array, clusters: Array) -> dict[int, Any]:
 
 
 def match(labels: Array, clusters: Array) -> dict[int, Any]:
-    """Return the class each cluster with rows stands for: its partner, or its most frequent one if it has none."""
+    """Return the class that each cluster with rows stands for: its partner, or else its most frequent class."""
     classes = np.unique(labels)
     most = classes[contingency_matrix(labels, clusters).argmax(axis=0)]
     frequent = {int(cluster): name for cluster, name in zip(np.unique(clusters), most, strict=True)}
@@ -139,7 +139,7 @@ def reliability(confidence_N: Array, right_N: Array) -> Reliability:
 
     Args:
         confidence_N: largest q(y|x) of each row, in 0..1.
-        right_N: whether that component's class is the row's label.
+        right_N: whether the class of each row's most probable component is its label.
 
     """
     edges = np.linspace(0.0, 1.0, N_BINS + 1)
@@ -147,18 +147,18 @@ def reliability(confidence_N: Array, right_N: Array) -> Reliability:
     histogram = np.bincount(bin_N, minlength=N_BINS)
     filled = np.flatnonzero(histogram)
     counts = histogram[filled]
-    said = np.bincount(bin_N, confidence_N, N_BINS)[filled] / counts
-    seen = np.bincount(bin_N, right_N, N_BINS)[filled] / counts
-    low, high = wilson(seen, counts)
-    error = float((np.abs(said - seen) * counts).sum() / counts.sum())
-    return Reliability(edges, histogram, said, seen, low, high, counts, error)
+    confidence = np.bincount(bin_N, confidence_N, N_BINS)[filled] / counts
+    accuracy = np.bincount(bin_N, right_N, N_BINS)[filled] / counts
+    low, high = wilson(accuracy, counts)
+    error = float((np.abs(confidence - accuracy) * counts).sum() / counts.sum())
+    return Reliability(edges, histogram, confidence, accuracy, low, high, counts, error)
 
 
-def wilson(share: Array, n: Array) -> tuple[Array, Array]:
-    """Return Wilson's score interval of shares of n rows (Wilson 1927)."""
+def wilson(fraction: Array, n: Array) -> tuple[Array, Array]:
+    """Return Wilson's score interval for fractions of n rows (Wilson 1927)."""
     z2 = float(ndtri(0.5 + INTERVAL / 2)) ** 2
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    reach = np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n**2))) / (1 + z2 / n)
+    middle = (fraction + z2 / (2 * n)) / (1 + z2 / n)
+    reach = np.sqrt(z2 * (fraction * (1 - fraction) / n + z2 / (4 * n**2))) / (1 + z2 / n)
     return np.clip(middle - reach, 0.0, 1.0), np.clip(middle + reach, 0.0, 1.0)
 
 
@@ -166,9 +166,9 @@ def differences(x_ND: Any, cluster_N: Array, n_clusters: int) -> tuple[Array, Ar
     """Return what sets each cluster apart from all other rows, feature by feature.
 
     Returns:
-        (K, D) standardised differences: mean in the cluster less the mean of the other rows, in standard
-        deviations of all rows (0 where a column is constant, a cluster empty, or there is no other row);
-        and both means, (K, D) each.
+        Three (K, D) arrays: the standardised differences, the means in the clusters and the means of the other rows.
+        A difference is the mean in the cluster minus the mean of the other rows, in standard deviations of all rows
+        (0 if the column is constant, the cluster is empty, or there is no other row).
 
     """
     inside_KD, outside_KD = (np.zeros((n_clusters, x_ND.shape[1])) for _ in range(2))
@@ -193,13 +193,13 @@ def _moments(x_ND: Any) -> tuple[Array, Array]:
 
 
 def densest(points: Array) -> Array:
-    """Return the one of points (n, 2) whose nearest quarter of the others lies closest around it."""
+    """Return the point, of (n, 2), whose nearest quarter of the others lies closest around it."""
     apart_nn = np.sqrt(np.square(points[:, None] - points).sum(axis=2))
     return np.asarray(points[np.partition(apart_nn, len(points) // 4, axis=1)[:, len(points) // 4].argmin()])
 
 
 def typicality(latent_NM: Array, cluster_N: Array) -> Array:
-    """Return each row's distance to its cluster's mean latent, (N,), in the cluster's own spread of each dimension."""
+    """Return each row's distance to its cluster's mean latent, (N,), in the cluster's standard deviations."""
     distance_N = np.zeros(len(latent_NM))
     for k in np.unique(cluster_N):
         rows = np.flatnonzero(cluster_N == k)
@@ -211,7 +211,7 @@ def typicality(latent_NM: Array, cluster_N: Array) -> Array:
 
 
 def pairwise_agreement(clusterings: list[Array]) -> Array:
-    """Return the fraction of the rows that each two of S clusterings put in matching clusters, (S, S)."""
+    """Return the fraction of rows that each pair of S clusterings puts in matching clusters, (S, S)."""
     agreement = np.eye(len(clusterings))
     for i, j in combinations(range(len(clusterings)), 2):
         agreement[i, j] = agreement[j, i] = clustering_accuracy(clusterings[i], clusterings[j])

@@ -1,4 +1,4 @@
-"""The parts of a run's report on its clusters: their sizes, their map, the labels in them, how sure they are."""
+"""The report's sections on the clusters: their sizes, their map, their labels, and how sure the model is of them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from deepmix.report.html.plots import Group
 from deepmix.report.material import Material
 
 MOST_LABELS = 60
-"""Labels that are listed; others are counted together."""
+"""Number of labels that are listed; the others are counted together."""
 
 
 CELL_LENGTH = 40
-"""Characters of a label in a table; the cards of the clusters have all of it."""
+"""Characters of a label in a table; the cards of the clusters show the whole label."""
 
 
 MOST_IN_LEGEND = 12
-"""Entries of a legend that stands open."""
+"""Most entries of a legend that is shown open."""
 
 
 CERTAINTIES = (
@@ -33,20 +33,21 @@ CERTAINTIES = (
     (0.6, "0.60 to 0.90", 4, "plus"),
     (0.0, "below 0.60", 1, "cross"),
 )
-"""Steps of q(y|x) on the map: least value, name, colour and marker; the last are drawn on top."""
+"""Steps of q(y|x) on the map: least value, name, colour and marker; later ones are drawn on top."""
 
 
 CALIBRATED_GAP = 0.02
-"""Difference of mean certainty and share right below which neither is called too large."""
+"""Difference between mean certainty and accuracy below which neither is called too large."""
 
 
 def sizes(material: Material) -> Section:
-    """Return how many rows each cluster has, how sure the model is of them, and the label they share."""
+    """Return the section on each cluster's size, the model's certainty, and the label that the cluster stands for."""
     counts, shown = material.size_K, material.shown
     n_rows = int(counts.sum())
     equal = n_rows / len(counts)
     description = (
-        f"The largest cluster has {counts.max():,} rows, the smallest {counts.min():,}; equal ones had {equal:,.0f}."
+        f"The largest cluster has {counts.max():,} rows and the smallest {counts.min():,}; clusters of equal size "
+        f"would have {equal:,.0f}."
     )
     names, values = [str(k) for k in shown], [int(counts[k]) for k in shown]
     chart = plots.bars("Rows of each cluster", description, names, values, equal, "equal clusters")
@@ -76,8 +77,8 @@ def sizes(material: Material) -> Section:
     )
     if material.label_N is not None:
         terms += (
-            "A cluster stands for the label it is matched to, one to one, on the training rows; one that is left over "
-            "stands for its most frequent label."
+            "A cluster stands for the label it is matched to, one to one, on the training rows; a cluster left "
+            "unmatched stands for its most frequent label."
         )
     drawn = figure(chart, caption("Rows of each cluster", "training and held-out rows together"))
     beside = element(
@@ -87,7 +88,7 @@ def sizes(material: Material) -> Section:
 
 
 def caption(title: str, text: str) -> Markup:
-    """Return a figure's caption: what it is, and what there is to see."""
+    """Return a figure's caption: its title, and a text that begins with a capital letter."""
     return element("strong", title, ".") + f" {text[:1].upper()}{text[1:]}."
 
 
@@ -97,12 +98,12 @@ class View(NamedTuple):
     name: str
     remark: str
     groups: list[tuple[str, int, str, Array]]
-    """Name, colour, marker and which of the drawn rows belong to the group."""
+    """For each group: its name, its colour, its marker, and which of the drawn rows belong to it."""
     labelled: bool
 
 
 def views(material: Material) -> list[View]:
-    """Return the ways to colour a map: by cluster, by label and by certainty, as far as there are such."""
+    """Return the ways to colour a map: by cluster and, where the run has them, by label and by certainty."""
     drawn = material.drawn
     cluster_n = material.cluster_N[drawn]
     by_cluster = [(str(k), k, _shape(k), cluster_n == k) for k in range(material.n_clusters)]
@@ -127,7 +128,7 @@ def _shape(number: int) -> str:
 
 
 def latent_map(material: Material) -> Section:
-    """Return maps of the latent space by cluster, by label and by certainty."""
+    """Return the section with maps of the latent space by cluster, by label and by certainty."""
     parts: list[Markup] = []
     for projection in material.maps:
         figures = [_map_figure(projection, view) for view in views(material)]
@@ -136,7 +137,7 @@ def latent_map(material: Material) -> Section:
     subset = f"{n_drawn:,} of the {n_rows:,} rows, taken at random" if n_drawn < n_rows else f"all {n_rows:,} rows"
     opening = paragraph(
         f"The model places each row in a latent space of {material.latent_NM.shape[1]} dimensions; these are "
-        f"flat views of it, of {subset}. PCA keeps distances as well as a plane can. "
+        f"flat views of it, showing {subset}. PCA keeps distances as well as a plane can. "
         "t\N{NON-BREAKING HYPHEN}SNE (and UMAP, drawn by 'deepmix report --umap') shows which rows are "
         "neighbours; the sizes of groups and the gaps between them mean little there."
     )
@@ -170,7 +171,7 @@ def _map_figure(projection: Projection, view: View) -> Markup:
 
 
 def confusion(material: Material) -> Section | None:
-    """Return clusters against labels on the held-out rows."""
+    """Return the section on clusters against labels on the held-out rows."""
     if material.label_N is None:
         return None
     label_n, cluster_n = material.label_N[material.test_N], material.cluster_N[material.test_N]
@@ -209,13 +210,13 @@ def confusion(material: Material) -> Section | None:
     return Section("Clusters against labels", join([paragraph(" ".join(texts)), material.left_out(len(shown)), whole]))
 
 
-def shade(share: float) -> str:
-    """Return the class of a table's cell by a share of 0 to 1."""
-    return f"h{int(np.ceil(5 * share))}"
+def shade(fraction: float) -> str:
+    """Return the CSS class of a table cell for a fraction of 0 to 1."""
+    return f"h{int(np.ceil(5 * fraction))}"
 
 
 def certainty(material: Material) -> Section | None:
-    """Return how sure the model is of its clusters and, with labels, how often it is right to be."""
+    """Return the section on how sure the model is of its clusters and, with labels, how often it is right."""
     if not material.is_mixture:
         return None
     opening = "For each row the model gives the probability of every cluster, q(y|x); the largest says how sure it is."
@@ -243,29 +244,31 @@ def _histogram(sure_N: Array) -> Markup:
 
 
 def _reliability(diagram: analysis.Reliability) -> tuple[Markup, str]:
-    """Return the reliability diagram and what it says."""
-    said, seen = (
-        float((share * diagram.counts).sum() / diagram.counts.sum()) for share in (diagram.said, diagram.seen)
+    """Return the reliability diagram and a text that explains it."""
+    confidence, accuracy = (
+        float((values * diagram.counts).sum() / diagram.counts.sum())
+        for values in (diagram.confidence, diagram.accuracy)
     )
-    verdict = "over-confident" if said > seen else "under-confident"
-    if abs(said - seen) < CALIBRATED_GAP:
+    verdict = "over-confident" if confidence > accuracy else "under-confident"
+    if abs(confidence - accuracy) < CALIBRATED_GAP:
         verdict = "about as confident as it should be"
     description = (
-        f" On held-out rows it is {percent(said)} sure on average, and right about {percent(seen)} of them: {verdict}. "
-        f"The expected calibration error, the mean gap between the two, is {fixed(diagram.error)}. The model is "
-        "right about a row where its component stands for the row's label, as matched on the training rows."
+        f" On held-out rows it is {percent(confidence)} sure on average, and right about {percent(accuracy)} of them: "
+        f"{verdict}. The expected calibration error, the mean gap between the two, is {fixed(diagram.error)}. The "
+        "model is right about a row if its component stands for the row's label, as matched on the training rows."
     )
     described = f"The model is {verdict}; expected calibration error {fixed(diagram.error)}."
     chart = plots.reliability_chart("Reliability diagram", described, diagram)
     rows = [
         [fixed(a), fixed(b), f"{low:.2f} to {high:.2f}", f"{n:,}"]
         for a, b, low, high, n in zip(
-            diagram.said, diagram.seen, diagram.low, diagram.high, diagram.counts, strict=True
+            diagram.confidence, diagram.accuracy, diagram.low, diagram.high, diagram.counts, strict=True
         )
     ]
     header = ["sure (mean)", "right (share)", "95 % interval", "rows"]
     behind = details("The figures behind it", table("Held-out rows by how sure the model was of them", header, rows))
-    shown = (
-        "on the dashed line the model is as often right as it is sure; larger dots: more rows; strokes: 95 % intervals"
+    explanation = (
+        "on the dashed line the model is right as often as it is sure; larger dots stand for more rows, strokes for "
+        "95 % intervals"
     )
-    return figure(chart, caption("Reliability", shown), behind), description
+    return figure(chart, caption("Reliability", explanation), behind), description

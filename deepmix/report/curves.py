@@ -1,4 +1,4 @@
-"""The training curves of a run, or of several laid over each other."""
+"""The training curves of one run, or of several drawn over each other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Epochs = Sequence[EpochRecord]
 
 
 TABLE_EPOCHS = 20
-"""Epochs in the tables behind the curves."""
+"""Number of epochs in the tables behind the curves."""
 
 
 TERMS = {
@@ -29,27 +29,27 @@ TERMS = {
     "kl_latent": ("KL of the latents", "what the latents cost against their prior, in nats per row"),
     "kl_assignment": ("KL of the assignment", "what the assignment to clusters costs, in nats per row"),
 }
-"""Titles and explanations of our own losses' terms; a term that is not here is drawn all the same."""
+"""Titles and explanations of the terms of our own losses; terms that are not listed here are drawn too."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One chart: what it shows, and how it is read from an epoch."""
+    """One chart: what it shows, and how its values are read from an epoch."""
 
     title: str
     explanation: str
     lines: Mapping[str, Callable[[EpochRecord], float | None]]
-    """What each line is called, and where an epoch has its value; None where it has none."""
+    """The lines by name: functions that return an epoch's value, or None if it has none."""
     stage: str = "train"
     whole: bool = False
     """Whether its values are whole numbers."""
     mixture: bool = False
-    """Whether it says nothing of a model of one component."""
+    """Whether it is meaningless for a model with one component."""
 
 
 BOUND = Curve(
     "Evidence lower bound (ELBO)",
-    "nats per row; higher is better. The objective is what was maximised: its terms are weighted, and it may have more",
+    "nats per row; higher is better. Training maximised the objective, whose terms are weighted and may be more",
     {"ELBO": lambda row: row.elbo, "objective": lambda row: row.objective},
 )
 OTHERS = (
@@ -73,11 +73,11 @@ OTHERS = (
         "pretrain",
     ),
 )
-"""The charts beside those of the loss, in their order."""
+"""The charts that are not of the loss, in their order."""
 
 
 def curves_of(runs: Iterable[Epochs]) -> list[Curve]:
-    """Return the charts of runs: the bound, one for each term that an epoch has, and the others."""
+    """Return the charts of runs: the bound, one for each term of the loss, and the others."""
     names = dict.fromkeys(name for rows in runs for row in rows if row.stage == "train" for name in row.terms)
     return [BOUND, *map(_term, names), *OTHERS]
 
@@ -90,19 +90,19 @@ def _term(name: str) -> Curve:
 
 
 def training(runs: Mapping[str, Epochs], *, is_mixture: bool) -> Section | None:
-    """Return the training curves of one run, or of several by name."""
+    """Return the section with the training curves of one run, or of several by name."""
     charts = [curve for curve in curves_of(runs.values()) if is_mixture or not curve.mixture]
     figures = [drawn for curve in charts for drawn in _figures(curve, runs)]
     if not figures:
         return None
     opening = paragraph(
-        "An epoch goes once through the training rows. An ELBO that still climbs at its end asks for more epochs."
+        "An epoch passes once through the training rows. If the ELBO still climbs at the end, train for more epochs."
     )
     return Section("Training", join([opening, element("div", *figures, class_="grid")]))
 
 
 def _figures(curve: Curve, runs: Mapping[str, Epochs]) -> list[Markup]:
-    """Return a curve's chart; of several runs one for each of its lines."""
+    """Return a curve's chart or, for several runs, one chart per line."""
     if len(runs) == 1:
         (rows,) = runs.values()
         series = [_series(name, rows, curve.stage, value) for name, value in curve.lines.items()]
@@ -116,12 +116,12 @@ def _figures(curve: Curve, runs: Mapping[str, Epochs]) -> list[Markup]:
 
 
 def _series(name: str, rows: Epochs, stage: str, value: Callable[[EpochRecord], float | None]) -> Series:
-    known = [(row.epoch, found) for row in rows if row.stage == stage and (found := value(row)) is not None]
-    return Series(name, [epoch for epoch, _ in known], [found for _, found in known])
+    points = [(row.epoch, y) for row in rows if row.stage == stage and (y := value(row)) is not None]
+    return Series(name, [epoch for epoch, _ in points], [y for _, y in points])
 
 
 def _figure(curve: Curve, title: str, series: list[Series], *, named: bool) -> list[Markup]:
-    """Return a chart with its table, or nothing where there is nothing to draw."""
+    """Return a chart with its table, or an empty list if there is nothing to draw."""
     series = [one for one in series if one.y]
     if not series:
         return []
@@ -136,5 +136,5 @@ def _figure(curve: Curve, title: str, series: list[Series], *, named: bool) -> l
         [f"{longest[i]:g}", *(number(one.y[i], 4) if i < len(one.y) else "-" for one in series)] for i in chosen
     ]
     listed = table(f"{title}: {curve.explanation}", ["epoch", *(one.name for one in series)], rows)
-    shown = curve.explanation if named else f"{curve.explanation}; a line is a run"
-    return [figure(chart, caption(title, shown), details("The figures behind it", listed))]
+    explanation = curve.explanation if named else f"{curve.explanation}; each line is a run"
+    return [figure(chart, caption(title, explanation), details("The figures behind it", listed))]

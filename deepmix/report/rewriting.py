@@ -1,4 +1,4 @@
-"""Reports of runs done earlier, from their folders."""
+"""Reports of earlier runs, made from their folders."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from deepmix.report import seeds, writing
 
 
 def rewrite(path: Path, *, with_umap: bool = False) -> Path:
-    """Write the report of a finished run, or of the runs of several seeds and each of them, anew.
+    """Write the report of a finished run again, or the reports of several seeds and of each of their runs.
 
     Args:
         path: the run folder.
-        with_umap: draw the latent maps by UMAP too; it takes half a minute or more.
+        with_umap: also draw the latent maps by UMAP, which takes half a minute or more.
 
     Returns:
-        Where the report is.
+        The path of the report.
 
     Raises:
-        UsageError: it is not a run folder, the run is not finished, or its data are gone or have changed.
-        DeepmixError: a file is damaged, or a plugin it needs is missing.
+        UsageError: the path is not a run folder, the run is not finished, or its data are gone or have changed.
+        DeepmixError: a file is damaged, or a plugin that the run needs is missing.
 
     """
     if (path / runs.SUMMARY).is_file():
@@ -43,10 +43,10 @@ def _rewrite_run(folder: runs.RunFolder, with_umap: bool) -> None:
     split = loaded.training_data()
     if fingerprint(split) != loaded.record.data.fingerprint:
         raise UsageError(
-            f"the data of '{folder.path}' have changed since it was trained; put the old ones back or train again"
+            f"the data of '{folder.path}' have changed since it was trained; restore the old data or train again"
         )
-    known = loaded.assignments()[loaded.config.heads[0]]
+    cluster_N = loaded.assignments()[loaded.config.heads[0]]
     sides = {"train": split.train, "test": split.test}
     inferences = {side: loaded.infer(split.x[rows]) for side, rows in sides.items()}
-    clusters = {side: np.asarray(known[rows]) for side, rows in sides.items()}
+    clusters = {side: np.asarray(cluster_N[rows]) for side, rows in sides.items()}
     writing.write_report(folder, split, loaded.model, inferences, clusters, with_umap=with_umap)

@@ -1,7 +1,7 @@
-"""The parts of a run's report that are mostly words and tables: opening, warnings, results, how to run it again.
+"""The sections of a run's report that are mostly words and tables: opening, warnings, results, how to run it again.
 
-As in `clusters`, `looks` and `curves`, each is a function from the material to a section, or None where it does not
-apply.
+As in `clusters`, `looks` and `curves`, each function takes the material and returns a section, or None if the section
+does not apply.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def facts(entries: Iterable[Fact]) -> Markup:
 
 
 def lead(material: Material) -> Markup:
-    """Return what stands below the title: what was done, what came of it, and the main figures."""
+    """Return the text below the title: what was done, what the result is, and the main figures."""
     metrics, rows = material.metrics, material.config.data.rows
     opening = paragraph(
         element("strong", material.config.requested.model),
@@ -74,12 +74,12 @@ def lead(material: Material) -> Markup:
 
 
 def cautions(material: Material) -> Section:
-    """Return the run's warnings in plain words."""
+    """Return the section with the run's warnings in plain words."""
     return caution_section([*words.worse_than_start(material), *material.metrics.warnings])
 
 
 def caution_section(warnings: Sequence[str]) -> Section:
-    """Return warnings in plain words, or that there are none."""
+    """Return the section with warnings in plain words, or a statement that there are none."""
     parts = []
     for warning in warnings:
         heading, text, meaning = words.advice(warning)
@@ -103,7 +103,7 @@ def caution_section(warnings: Sequence[str]) -> Section:
 
 
 def results(material: Material) -> Section:
-    """Return every head's metrics beside the initial clustering's."""
+    """Return the section with every head's metrics beside those of the initial clustering."""
     metrics = material.metrics
     known = [METRICS[name] for name in metrics.score_names()]
     header = ["clusters by", *(metric.title for metric in known)]
@@ -120,12 +120,12 @@ def results(material: Material) -> Section:
     if material.baseline is not None:
         parts.append(
             paragraph(
-                "Training starts from an initial clustering, whose labels alone are the baseline; on held-out "
-                "rows they are those of the nearest training rows, by vote. The start decides most of the accuracy: "
-                "only what exceeds it is the mixture's own."
+                "Training starts from an initial clustering, whose labels are the baseline; each held-out row takes "
+                "the label that most of its nearest training rows have. The start decides most of the accuracy: only "
+                "what exceeds it is due to the mixture."
             )
         )
-    heads = "A head turns what the model says of a row into a cluster; 'posterior' takes the most probable component."
+    heads = "A head turns the model's inference on a row into a cluster; 'posterior' takes the most probable component."
     if len(metrics.heads) > 1:
         heads += f" The clusters below are those of '{material.head}'."
     terms = [element("dt", metric.title) + element("dd", metric.explanation) for metric in known]
@@ -141,7 +141,7 @@ def results(material: Material) -> Section:
         details(
             "The evidence lower bound (ELBO) and its parts",
             table(
-                "Nats per row; the ELBO is the reconstruction less the other terms",
+                "Nats per row; the ELBO is the reconstruction minus the other terms",
                 ["part", "training", "held out"],
                 bound,
             ),
@@ -155,7 +155,7 @@ def results(material: Material) -> Section:
 
 
 def again(material: Material) -> Section:
-    """Return what was run, and the command that runs it again."""
+    """Return the section on what was run, with the command that runs it again."""
     config = material.config
     requested, data, environment = config.requested, config.data, config.environment
     known: list[tuple[str, Any]] = [
@@ -183,10 +183,10 @@ def again(material: Material) -> Section:
         ),
         code("Command", words.command(requested)),
         described("What was run", known),
-        details("Every option, as it was resolved", described("Options of the model and its parts", options)),
+        details("The resolved value of every option", described("Options of the model and its parts", options)),
         details(
             "The whole config.json",
-            paragraph("Saved to a file, this repeats the run too: deepmix train --config FILE"),
+            paragraph("Saved to a file, this also repeats the run: deepmix train --config FILE"),
             code("config.json", json.dumps(config.to_json(), indent=2, ensure_ascii=False)),
         ),
     ]
@@ -194,12 +194,12 @@ def again(material: Material) -> Section:
 
 
 def term_name(name: str) -> str:
-    """Return what the report calls a term of the loss."""
+    """Return the report's name for a term of the loss."""
     return name.replace("_", " ")
 
 
 def code(name: str, text: str) -> Markup:
-    """Return text to copy, as it is."""
+    """Return text to be copied, unchanged."""
     return scrolled(name, element("pre", element("code", text)))
 
 

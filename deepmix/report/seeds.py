@@ -1,4 +1,4 @@
-"""The report of the runs of several seeds: how much their results depend on chance."""
+"""The report on runs of several seeds, which shows how much their results depend on chance."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from deepmix.report.material import data_name
 from deepmix.runs import EpochRecord, Metrics, RunConfig
 
 STABLE_AGREEMENT = 0.9
-"""Fraction of rows on which two seeds must agree on average: below it one row in ten changes its cluster by chance."""
+"""Fraction of rows on which two seeds must agree on average: below it more than one row in ten changes by chance."""
 
 
 @dataclass(frozen=True)
 class SeedRun:
-    """One of the runs."""
+    """The run of one seed."""
 
     seed: int
     metrics: Metrics
     epochs: Sequence[EpochRecord]
     cluster_N: Array
-    """Clusters of the first head, all rows."""
+    """Clusters of all rows by the first head."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class SeedMaterial:
     """What the report of several seeds is made from."""
 
     config: RunConfig
-    """Of the first seed's run."""
+    """Configuration of the first seed's run."""
     runs: Sequence[SeedRun]
 
     @property
@@ -52,31 +52,31 @@ class SeedMaterial:
 
     @property
     def data(self) -> str:
-        """The data set's name: a file's without its folder."""
+        """The data set's name, or the file's name without its folder."""
         return data_name(self.config.requested)
 
     @property
     def heads(self) -> Sequence[str]:
-        """The heads' names."""
+        """The names of the heads."""
         return self.config.requested.heads
 
     @property
     def metric(self) -> Metric:
-        """The main metric: the accuracy where there are labels."""
+        """The main metric: the accuracy if there are labels, else the silhouette."""
         return ACCURACY if ACCURACY.name in self.runs[0].metrics.score_names() else SILHOUETTE
 
     @property
     def is_mixture(self) -> bool:
-        """Whether the model has components of its own: only such start from an initial clustering."""
+        """Whether the model has several components; only such models start from an initial clustering."""
         return self.runs[0].metrics.initial_labels is not None
 
     def baseline_values(self, metric: Metric) -> list[float]:
-        """Return the initial clustering's metric on the held-out rows, of each seed that has it."""
+        """Return the initial clustering's metric on the held-out rows for each seed that has it."""
         values = [(run.metrics.baseline or {}).get(metric.name) for run in self.runs]
         return [value for value in values if value is not None]
 
     def values(self, head: str, metric: Metric) -> list[float]:
-        """Return a head's metric on the held-out rows, of each seed that has it."""
+        """Return a head's metric on the held-out rows for each seed that has it."""
         values = [run.metrics.score(head, metric.name) for run in self.runs]
         return [value for value in values if value is not None]
 
@@ -87,7 +87,7 @@ class SeedMaterial:
 
     @property
     def mean_agreement(self) -> float:
-        """Mean of that over all pairs of different seeds."""
+        """Mean of that agreement over all pairs of different seeds."""
         return float(self.agreement_SS[np.triu_indices(len(self.runs), 1)].mean())
 
 
@@ -95,7 +95,7 @@ def seed_folders(path: Path) -> dict[int, runs.RunFolder]:
     """Return the finished runs of a folder of seeds.
 
     Raises:
-        UsageError: one is not finished.
+        UsageError: a run is not finished.
         DeepmixError: summary.json is damaged.
 
     """
@@ -122,14 +122,14 @@ def write_seeds(path: Path) -> None:
 
 
 def collect(path: Path) -> SeedMaterial:
-    """Return what the report of a folder of seeds is made from; raises what `write_seeds` raises."""
+    """Return the material for the report on a folder of seeds; raises what `write_seeds` raises."""
     folders = seed_folders(path)
     config = next(iter(folders.values())).read(RunConfig)
-    done = []
+    seed_runs = []
     for seed, folder in folders.items():
         cells = folder.read_table(runs.ASSIGNMENTS)[config.requested.heads[0]]
-        done.append(SeedRun(seed, folder.read(Metrics), folder.read_epochs(), np.array(cells, dtype=np.int64)))
-    return SeedMaterial(config, done)
+        seed_runs.append(SeedRun(seed, folder.read(Metrics), folder.read_epochs(), np.array(cells, dtype=np.int64)))
+    return SeedMaterial(config, seed_runs)
 
 
 def render(material: SeedMaterial) -> str:
@@ -153,8 +153,8 @@ def _lead(material: SeedMaterial) -> Markup:
         element("strong", material.config.requested.model),
         f" was trained {len(material.runs)} times on ",
         element("strong", material.data),
-        f" ({rows.train:,} training and {rows.test:,} held-out rows), each time from another seed. What differs "
-        "between these runs is chance.",
+        f" ({rows.train:,} training and {rows.test:,} held-out rows), each time with another seed. The differences "
+        "between these runs are due to chance.",
     )
     entries: list[sections.Fact] = []
     values = material.values(material.head, material.metric)
@@ -176,7 +176,7 @@ def capitalized(title: str) -> str:
 
 
 def _mean(values: Sequence[float]) -> str:
-    """Return mean ± standard deviation of the sample; '-' where there is no value."""
+    """Return mean ± standard deviation of the sample, or '-' if there is no value."""
     if not values:
         return "-"
     mean = number(float(np.mean(values)))
@@ -192,7 +192,7 @@ def unstable(material: SeedMaterial) -> list[str]:
 
 
 def _cautions(material: SeedMaterial) -> Section:
-    """Return the warning on the whole, then those of the runs, each with the seeds it is about."""
+    """Return the section with the warning about all runs, then those of single runs with their seeds."""
     seeds_by_warning: dict[str, list[str]] = {}
     for run in material.runs:
         for warning in run.metrics.warnings:
@@ -232,7 +232,7 @@ def _strips(material: SeedMaterial) -> Markup | None:
     """Return the chart of every seed's main metric."""
     metric, name = material.metric, material.metric.title
     rows = [(head, material.values(head, metric)) for head in material.heads]
-    text = f"a dot is a seed's {name} on held-out rows, the stroke their mean"
+    text = f"each dot is a seed's {name} on held-out rows; the stroke is their mean"
     if initial := material.baseline_values(metric):
         rows.append(("initial", initial))
         text += "; 'initial' is the initial clustering alone"
@@ -249,14 +249,14 @@ def _agreement(material: SeedMaterial) -> Section | None:
         return None
     names = [f"seed {run.seed}" for run in material.runs]
     rows = [
-        [name, *(element("td", percent(float(share), 0), class_=shade(max(2 * share - 1, 0.0))) for share in shares)]
-        for name, shares in zip(names, material.agreement_SS, strict=True)
+        [name, *(element("td", percent(float(value), 0), class_=shade(max(2 * value - 1, 0.0))) for value in agreement)]
+        for name, agreement in zip(names, material.agreement_SS, strict=True)
     ]
     text = paragraph(
-        "Two seeds agree on a row if they put it in matching clusters, all clusters matched one to one. On average "
-        f"they agree on {percent(material.mean_agreement)} of the rows, the worst pair on "
-        f"{percent(float(material.agreement_SS.min()))}. Clusters that change with the seed are not much of a finding, "
-        "however good each run looks."
+        "The clusters of two seeds are matched one to one; the seeds agree on a row if they put it in matching "
+        f"clusters. On average they agree on {percent(material.mean_agreement)} of the rows, and the worst pair agrees "
+        f"on {percent(float(material.agreement_SS.min()))}. Clusters that change with the seed are not much of a "
+        "finding, however good each run looks."
     )
     title = f"Rows on which two seeds agree, head '{material.head}'"
     return Section("Agreement of the seeds", join([text, table(title, ["run", *names], rows, class_="confusion")]))
@@ -267,7 +267,7 @@ def _runs(material: SeedMaterial) -> Section:
         element("li", element("a", f"Report of seed {run.seed}", href=f"seed-{run.seed}/{runs.REPORT}"))
         for run in material.runs
     ]
-    text = paragraph("Each run has a report of its own, with the map, the clusters and what they look like:")
+    text = paragraph("Each run has its own report, with the map, the clusters and what they look like:")
     return Section("Reports of the runs", join([text, element("ul", *links)]))
 
 
@@ -277,10 +277,10 @@ def _again(material: SeedMaterial) -> Section:
         "This command repeats all runs; with the same data, versions and number of threads it gives the same bits:"
     )
     command = sections.code("Command", words.command(material.config.requested, seeds=len(material.runs)))
-    known = (
+    versions = (
         f"deepmix {environment.deepmix}, torch {environment.torch}, device {environment.device}, "
         f"threads {environment.threads}"
     )
     return Section(
-        "Run it again", join([text, command, paragraph(f"Ran with {known}; each run's report lists it all.")])
+        "Run it again", join([text, command, paragraph(f"Ran with {versions}; each run's report lists everything.")])
     )

@@ -1,4 +1,4 @@
-"""A run's figures in plain words: what is measured, what is worth a warning, and how to run it again."""
+"""Plain words about a run: its result, its warnings, and the command that runs it again."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ ADVICE = {
     ),
     "unstable over seeds": (
         "The clusters depend on the seed",
-        "Another seed gives other clusters, so a single run tells as much of chance as of the data. Fewer clusters, "
-        "more pretraining or another initial clustering (init) may settle them.",
+        "Another seed gives other clusters, so a single run says as much about chance as about the data. Fewer "
+        "clusters, more pretraining or another initial clustering (init) may make them stable.",
     ),
     "worse than the start": (
         "Training made it worse",
@@ -35,7 +35,7 @@ ADVICE = {
         "closer to it; fewer epochs, or another initial clustering (init), may help too.",
     ),
 }
-"""What `training.diagnose` and reports warn of, by the words before the colon: a heading and what it means."""
+"""Headings and meanings of the warnings of `training.diagnose` and of reports, by the words before their colon."""
 
 
 WORTH_A_WARNING = 0.01
@@ -43,7 +43,7 @@ WORTH_A_WARNING = 0.01
 
 
 def advice(warning: str) -> tuple[str, str, str | None]:
-    """Return a warning's heading, its own words and what it means, if that is known."""
+    """Return a warning's heading, its text and, if it is known, its meaning."""
     kind, colon, rest = warning.partition(": ")
     if colon and kind in ADVICE:
         heading, meaning = ADVICE[kind]
@@ -53,10 +53,10 @@ def advice(warning: str) -> tuple[str, str, str | None]:
 
 
 def outcome(material: Material) -> str:
-    """Return in a sentence or two what the run achieved, beside what its start had achieved already."""
+    """Return a sentence or two on what the run achieved, compared with what its start had already achieved."""
     accuracy, silhouette = (material.test.get(metric.name) for metric in (ACCURACY, SILHOUETTE))
     if accuracy is None:
-        text = "There are no labels to compare the clusters with, so nothing here says that they are the right ones. "
+        text = "There are no labels to compare the clusters with, so nothing here shows that they are the right ones. "
         if silhouette is None:
             return text + "The held-out rows lie in a single cluster."
         apart = separation(silhouette)
@@ -74,12 +74,12 @@ def outcome(material: Material) -> str:
 
 
 def initial_accuracy(material: Material) -> float | None:
-    """Return the accuracy of the initial clustering on the held-out rows, where there is one."""
+    """Return the accuracy of the initial clustering on the held-out rows, or None if it has none."""
     return None if material.baseline is None else material.baseline.get(ACCURACY.name)
 
 
 def rows_gained(material: Material) -> int | None:
-    """Return by how many held-out rows the accuracy exceeds the initial clustering's; None where there is no such."""
+    """Return how many more held-out rows are right than by the initial clustering; None if either has no accuracy."""
     accuracy, start = material.test.get(ACCURACY.name), initial_accuracy(material)
     if accuracy is None or start is None:
         return None
@@ -87,17 +87,17 @@ def rows_gained(material: Material) -> int | None:
 
 
 def worse_than_start(material: Material) -> list[str]:
-    """Return the warning that training lost against the initial clustering, if it did by more than a trifle."""
+    """Return the warning that training lost accuracy against the initial clustering, if it lost more than a little."""
     gained, n_test = rows_gained(material), int(material.test_N.sum())
     if gained is None or -gained <= WORTH_A_WARNING * n_test:
         return []
     return [
-        f"worse than the start: {-gained:,} fewer of {n_test:,} held-out rows are right than by the initial clustering"
+        f"worse than the start: {-gained:,} fewer of {n_test:,} held-out rows are right than in the initial clustering"
     ]
 
 
 def separation(silhouette: float) -> str:
-    """Return what a silhouette means, by the steps of Kaufman and Rousseeuw (1990, table 4)."""
+    """Return what a silhouette means in words, by the steps of Kaufman and Rousseeuw (1990, table 4)."""
     steps = ((0.71, "far apart"), (0.51, "well apart"), (0.26, "weakly apart"))
     return next((phrase for least, phrase in steps if silhouette >= least), "hardly apart")
 

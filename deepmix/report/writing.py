@@ -1,4 +1,4 @@
-"""From a run to its report.html."""
+"""Writing the report.html of a run."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from deepmix.report.html.page import page
 from deepmix.report.material import SHOWN, Material, label_text
 
 FEWEST_PIXELS = 16
-"""Rows of fewer columns are not taken for images, whatever their type."""
+"""Rows with fewer columns are not taken for images, whatever their type."""
 
 
 @contextmanager
 def forgiven(note: Callable[[str], None], path: Path) -> Iterator[None]:
-    """Turn any failure inside into a note: a run that is done is not lost for want of its report."""
+    """Turn any failure inside into a note, so that a finished run is not lost because its report failed."""
     try:
         yield
     except Exception as error:
         note(
-            f"Warning: report.html could not be written ({type(error).__name__}: {error}); everything else of the run "
-            f"is whole. Try: deepmix report {path}"
+            f"Warning: report.html could not be written ({type(error).__name__}: {error}); the rest of the run is "
+            f"complete. Try: deepmix report {path}"
         )
 
 
@@ -46,12 +46,12 @@ def write_report(
     """Write a finished run's report.html.
 
     Args:
-        folder: the run's, which holds everything but the report.
-        split: the data it was trained on.
-        model: trained.
-        inferences: what the model says of the training and the test rows, by side.
+        folder: the run's folder, which holds everything but the report.
+        split: the data that the run was trained on.
+        model: the trained model.
+        inferences: the model's inference on the training and the test rows, by side.
         clusters: the clusters of the run's first head, by side.
-        with_umap: draw the latent map by UMAP too.
+        with_umap: also draw the latent map by UMAP.
 
     Raises:
         DeepmixError: a file of the run is missing or damaged.
@@ -70,7 +70,7 @@ def collect(
     *,
     with_umap: bool = False,
 ) -> Material:
-    """Return what the report of a run is made from; arguments are those of `write_report`."""
+    """Return the material for a run's report; the arguments are those of `write_report`."""
     order = np.argsort(np.concatenate([split.train, split.test]))
 
     def joined(parts: Mapping[str, Array]) -> Array:
@@ -115,10 +115,10 @@ def render(material: Material) -> str:
 
 
 def image_shape(split: Split, *, from_file: bool) -> tuple[int, ...] | None:
-    """Return the shape of rows that are images, or None.
+    """Return the shape of the rows if they are images, else None.
 
-    They are where the data's image shape is known and has 1 or 3 colours. Rows that came flat, without column names,
-    are taken for square images if they were bytes, or belong to a data set known by name and lie in 0..1.
+    They are images if the data's image shape is known and has 1 or 3 colours. Flat rows without column names are taken
+    for square images if they were bytes, or if they belong to a named data set and lie in 0..1.
     """
     if not isinstance(split.x, np.ndarray):
         return None
@@ -131,7 +131,7 @@ def image_shape(split: Split, *, from_file: bool) -> tuple[int, ...] | None:
 
 
 class _Generator:
-    """Draws a few rows of a component, the same ones each time."""
+    """A function that draws a few rows of a component, the same ones each time."""
 
     def __init__(self, model: Model, seed: int) -> None:
         self._model, self._seed = model, seed

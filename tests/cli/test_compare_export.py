@@ -42,11 +42,11 @@ def test_compare_draws(deepmix, seeds, tmp_path):
 
 
 def test_compare_refuses_what_can_not_be_compared(deepmix, place, seeds, tmp_path):
-    refuses(deepmix("compare", seeds[0], place / "run"), 2, "were tested on other rows")
+    refuses(deepmix("compare", seeds[0], place / "run"), 2, "were tested on different rows")
     refuses(deepmix("compare", seeds[0], seeds[1], "--head", "gmm"), 2, "has no head 'gmm'", "posterior")
     train("--dataset", place / "rows.npy", "--components", 3, "--out", tmp_path / "bare")
     refuses(deepmix("compare", "bare", "bare"), 2, "no labels to compare by", "--label-column", "--metric elbo")
-    refuses(deepmix("compare", "bare", seeds[0], "--metric", "elbo"), 2, "were tested on other rows")
+    refuses(deepmix("compare", "bare", seeds[0], "--metric", "elbo"), 2, "were tested on different rows")
     assert deepmix("compare", "bare", "bare", "--metric", "elbo").returncode == 0
 
 

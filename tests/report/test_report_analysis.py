@@ -22,8 +22,8 @@ def test_reliability_bins_by_hand():
     found = analysis.reliability(confidence, right)
     assert found.counts.tolist() == [2, 5]
     assert found.histogram.tolist() == [0, 0, 0, 0, 0, 2, 0, 0, 0, 5]
-    assert found.said == pytest.approx([0.55, 0.96])
-    assert found.seen == pytest.approx([0.5, 0.8])
+    assert found.confidence == pytest.approx([0.55, 0.96])
+    assert found.accuracy == pytest.approx([0.5, 0.8])
     assert found.error == pytest.approx((2 * 0.05 + 5 * 0.16) / 7)
 
 

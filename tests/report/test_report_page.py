@@ -152,7 +152,7 @@ def test_outcome_says_what_training_added_to_its_start():
     assert "training lost 4 rows against it" in words.outcome(material)
     page = Page(render(material))
     assert "Training made it worse" in page.text
-    assert "4 fewer of 35 held-out rows are right than by the initial clustering" in page.text
+    assert "4 fewer of 35 held-out rows are right than in the initial clustering" in page.text
 
 
 def test_confusion_counts_the_held_out_rows_and_its_matched_cells_are_the_accuracy():
@@ -176,7 +176,7 @@ def test_what_does_not_apply_is_left_out():
     headings = {case: Page(rendered(case)).text for case in ("table-without-labels", "one-component")}
     assert "Clusters against labels" not in headings["table-without-labels"]
     assert "Reliability" not in headings["table-without-labels"]
-    assert "nothing here says that they are the right ones" in headings["table-without-labels"]
+    assert "nothing here shows that they are the right ones" in headings["table-without-labels"]
     assert "How sure the model is" not in headings["one-component"]
     assert "Clusters in use" not in headings["one-component"]
     assert "images the model generates".capitalize() in headings["one-component"]

@@ -1,1 +1,1 @@
-"""HTML, SVG and pictures: nothing here knows of clustering."""
+"""HTML, SVG and pictures; nothing here knows about clustering."""

@@ -15,15 +15,15 @@ GAP = 1
 
 
 CLEAR = 127
-"""The grey of those gaps, which is shown transparent; no pixel of an image has it."""
+"""The grey of those gaps, which is shown transparent; no pixel of an image has this value."""
 
 
 MOST_PIXELS = 32
-"""Larger images are thinned to at most this many pixels a side: they are shown small."""
+"""Larger images are thinned to at most this many pixels per side, because they are shown small."""
 
 
 def thinned(image_NHW: Array) -> Array:
-    """Return every second, third ... row and column of images (N, H, W) or (N, H, W, C)."""
+    """Return images (N, H, W) or (N, H, W, C), thinned to every second, third, ... row and column if they are large."""
     step = -(-max(image_NHW.shape[1:3]) // MOST_PIXELS)
     return image_NHW[:, ::step, ::step]
 
@@ -41,7 +41,7 @@ def strip(image_NHW: Array, low: float, high: float) -> Array:
 
 
 def png(pixels: Array) -> bytes:
-    """Return bytes (H, W) or (H, W, 3) as a PNG file (ISO/IEC 15948), CLEAR being transparent."""
+    """Return bytes (H, W) or (H, W, 3) as a PNG file (ISO/IEC 15948) in which CLEAR is transparent."""
     height, width = pixels.shape[:2]
     colour_type = 0 if pixels.ndim == 2 else 2
     lines = np.ascontiguousarray(pixels).reshape(height, -1)

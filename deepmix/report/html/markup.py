@@ -1,7 +1,7 @@
-"""HTML and SVG built by functions that escape every text they are given; nothing else writes markup.
+"""Functions that build HTML and SVG and escape every text they receive; nothing else writes markup.
 
 `element("p", "x < y")` is `<p>x &lt; y</p>`: a `str` is text, whatever it holds, and only what these functions
-returned (`Markup`) is markup. Text written by people (labels, columns, paths) can so do no harm.
+return (`Markup`) is markup. So text written by people (labels, columns, paths) can do no harm.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = [
 
 
 Child = str | Markup | int | float | None
-"""What may stand inside an element: text, markup, a number or nothing."""
+"""What an element may contain: text, markup, a number or nothing."""
 
 
 VOID = frozenset({"meta", "link", "img", "br", "hr"})
@@ -37,13 +37,13 @@ VOID = frozenset({"meta", "link", "img", "br", "hr"})
 
 
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
-"""Characters that no HTML may hold, and those that turn the reading direction of what follows them."""
+"""Characters that HTML may not contain, and those that change the reading direction of the text after them."""
 
 
 def element(name: str, /, *children: Child, **attributes: Child | bool) -> Markup:
-    """Return an element; `class_` and `stroke_width` stand for `class` and `stroke-width`.
+    """Return an element; for example, `class_` and `stroke_width` become `class` and `stroke-width`.
 
-    An attribute that is None or False is left out; one that is True has no value.
+    An attribute that is None or False is left out; one that is True gets no value.
     """
     words = [name]
     for key, value in attributes.items():
@@ -65,7 +65,7 @@ def _safe(value: object) -> Markup:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return a number with this many significant digits, a true minus sign and thousands apart; '-' for None."""
+    """Return a number with this many significant digits, a true minus sign and thousands separators; '-' for None."""
     if value is None:
         return "-"
     if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e15):
@@ -77,17 +77,17 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def fixed(value: float | None, decimals: int = 3) -> str:
-    """Return a number with this many decimals, for columns of like figures; '-' for None."""
+    """Return a number with this many decimals, for columns of similar figures; '-' for None."""
     return "-" if value is None else f"{value:,.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def percent(share: float, decimals: int = 1) -> str:
-    """Return a share as a percentage."""
-    return f"{100 * share:.{decimals}f} %"
+def percent(fraction: float, decimals: int = 1) -> str:
+    """Return a fraction as a percentage."""
+    return f"{100 * fraction:.{decimals}f} %"
 
 
 def slug(text: str) -> str:
-    """Return an id made of a heading."""
+    """Return an id made from a heading."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
@@ -104,9 +104,9 @@ def table(
     Args:
         caption: what the table shows.
         header: the columns' names.
-        rows: their cells; a cell that is a `td` already is taken as it is.
+        rows: the rows' cells; a cell that is already a `td` is used as it is.
         class_: CSS class.
-        text_columns: columns of text, set flush left; the others hold numbers.
+        text_columns: columns of text, aligned left; the others hold numbers.
 
     """
 
@@ -119,8 +119,8 @@ def table(
         first, *rest = cells
         row = [element("th", first, scope="row", class_=kind(0))]
         for i, cell in enumerate(rest, start=1):
-            done = isinstance(cell, Markup) and cell.startswith("<td")
-            row.append(cell if done and isinstance(cell, Markup) else element("td", cell, class_=kind(i)))
+            is_cell = isinstance(cell, Markup) and cell.startswith("<td")
+            row.append(cell if is_cell and isinstance(cell, Markup) else element("td", cell, class_=kind(i)))
         body.append(element("tr", *row))
     whole = element(
         "table",
@@ -133,12 +133,12 @@ def table(
 
 
 def scrolled(name: str, content: Markup) -> Markup:
-    """Return content that scrolls sideways in a box of its own where it is too wide; the keyboard reaches it."""
+    """Return content in a box that scrolls sideways if it is too wide and that the keyboard can reach."""
     return element("div", content, class_="scroll", tabindex="0", role="group", aria_label=name)
 
 
 def figure(content: Markup, caption: Child, *more: Child) -> Markup:
-    """Return a figure with its caption and, below, what belongs to it."""
+    """Return a figure with its caption and, below it, further content."""
     return element("figure", content, element("figcaption", caption), *more)
 
 

@@ -13,7 +13,7 @@ from deepmix.report.html.markup import Child, Markup, element, join, slug
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report: a heading, as the table of contents shows it, and what stands below."""
+    """A section of the report: its heading, which the table of contents also shows, and its body."""
 
     title: str
     body: Markup
@@ -22,8 +22,8 @@ class Section:
 def page(title: str, lead: Child, sections: Sequence[Section]) -> str:
     """Return a whole HTML document.
 
-    Nothing in it can be run or fetched: its Content-Security-Policy allows its own style sheet, by hash, and
-    images written into the page, and nothing else.
+    It can neither run nor fetch anything: its Content-Security-Policy allows only its own style sheet, by hash, and
+    images written into the page.
     """
     style = resources.files(__package__).joinpath("style.css").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")

@@ -19,19 +19,19 @@ from deepmix.report.analysis import Reliability, densest
 from deepmix.report.html.markup import Child, Markup, element, join, number, slug
 
 WIDTH = 340
-"""Units of a chart's width; one is a CSS pixel on a phone of 360."""
+"""Width of a chart in units; one unit is a CSS pixel on a phone that is 360 wide."""
 
 
 N_COLOURS = 7
-"""Colours of style.css, which tell apart under the common colour-vision deficiencies and on both backgrounds."""
+"""Number of colours in style.css; they stay distinct on both backgrounds and with common colour-vision deficiencies."""
 
 
 SHAPES = ("dot", "square", "plus", "cross")
-"""Markers; their number and that of the colours have no common divisor, so 28 groups look different."""
+"""Markers; their number and the number of colours have no common divisor, so 28 groups look different."""
 
 
 LABEL_LENGTH = 16
-"""Characters of a name inside a chart; the whole name stands in the table beside it."""
+"""Characters of a name inside a chart; the table beside it shows the whole name."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Group:
     colour: int
     shape: str
     labelled: bool = True
-    """Whether the name stands among the points."""
+    """Whether the name is drawn among the points."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,12 @@ class Scale:
 
     def __call__(self, value: float) -> float:
         """Return where a value is drawn."""
-        share = (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5
-        return round(self.start + share * (self.end - self.start), 1)
+        fraction = (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5
+        return round(self.start + fraction * (self.end - self.start), 1)
 
 
 def short(text: str, length: int = LABEL_LENGTH) -> str:
-    """Return a name that fits into a chart."""
+    """Return a name, shortened to fit into a chart."""
     return text if len(text) <= length else text[: length - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
@@ -137,11 +137,11 @@ def line_chart(
 
     Args:
         title: what is shown.
-        description: what there is to see, in words.
-        series: the lines, of which those after the first are dashed.
+        description: what the chart shows, in words.
+        series: the lines; those after the first are dashed.
         x_label: name of the x axis.
-        whole: the values are whole numbers.
-        named: whether each line has its name at its end; else they are alike.
+        whole: whether the values are whole numbers.
+        named: whether each line has its name at its end; otherwise the lines look alike.
 
     """
     all_x = [value for one in series for value in one.x]
@@ -167,7 +167,7 @@ def line_chart(
 
 
 def apart(places: Sequence[float], step: float, bottom: float) -> list[float]:
-    """Return places moved down, in their order, until they lie a step apart, and then up if the last is too low."""
+    """Return places, moved down in their order until they lie a step apart, then moved up if the last is too low."""
     order = sorted(range(len(places)), key=lambda i: places[i])
     moved = list(places)
     for above, below in pairwise(order):
@@ -188,7 +188,7 @@ def marker_path(points: Array, shape: str, x: Scale, y: Scale) -> str:
 
 
 def scatter(title: str, description: str, groups: Sequence[Group], x_label: str, y_label: str) -> Markup:
-    """Return a map of points; groups that are `labelled` have their name at their middle."""
+    """Return a map of points; each `labelled` group has its name where it is densest."""
     everything = np.concatenate([group.points for group in groups])
     centre = (everything.min(axis=0) + everything.max(axis=0)) / 2
     reach = float((everything.max(axis=0) - everything.min(axis=0)).max()) * 0.54 or 1.0
@@ -211,7 +211,7 @@ def scatter(title: str, description: str, groups: Sequence[Group], x_label: str,
 
 
 def swatch(colour: int, shape: str) -> Markup:
-    """Return a group's marker for a legend; the name beside it says what it is."""
+    """Return a group's marker for a legend, which stands beside the group's name."""
     path = marker_path(np.zeros((1, 2)), shape, Scale(-1, 1, 1, 11), Scale(-1, 1, 11, 1))
     looks = f"points {shape} s{colour}"
     return element(
@@ -240,7 +240,7 @@ def bars(
 
 
 def difference_bar(value: float, reach: float) -> Markup:
-    """Return a small bar to the left (less) or right (more) of the middle; the number stands beside it."""
+    """Return a small bar to the left (less) or right (more) of the middle, which stands beside the number."""
     x = Scale(-reach, reach, 1, 99)
     start, end = sorted((x(0), x(min(max(value, -reach), reach))))
     looks = "bar s1" if value < 0 else "bar s0"
@@ -261,7 +261,8 @@ def reliability_chart(title: str, description: str, diagram: Reliability) -> Mar
     parts = [axes(x, y, "how sure the model was, q(y|x)", values, values)]
     parts.append(line(x(0), y(0), x(1), y(1), "mark-line"))
     parts.append(text(x(0.36), y(0.36) - 8, "as sure as right", anchor="end", class_="axis-name"))
-    for a, b, c, d, n in zip(diagram.said, diagram.seen, diagram.low, diagram.high, diagram.counts, strict=True):
+    bins = zip(diagram.confidence, diagram.accuracy, diagram.low, diagram.high, diagram.counts, strict=True)
+    for a, b, c, d, n in bins:
         radius = 3 + 6 * math.sqrt(n / diagram.counts.max())
         parts.append(line(x(a), y(c), x(a), y(d), "line s0"))
         hint = element("title", f"{n} rows: {a:.2f} sure, {b:.2f} right")
