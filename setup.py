@@ -1,8 +1,8 @@
-"""Builds the kernels ahead of time where torch is at hand; everything else is in pyproject.toml.
+"""Build the kernels ahead of time if torch is installed; everything else is in pyproject.toml.
 
-Is torch here? Not in an isolated build: then nothing is built and the kernels are compiled on first use.
-CPU or CUDA? What DEEPMIX_BUILD says (auto, none, cpu or cuda), and by itself CUDA where torch and nvcc have it.
-Which sources? `deepmix/kernels/build.py` knows.
+An isolated build has no torch: then nothing is built here, and the kernels are compiled on first use. DEEPMIX_BUILD
+(auto, none, cpu or cuda) chooses between CPU and CUDA; auto takes CUDA if torch supports it and nvcc is there.
+`deepmix/kernels/build.py` lists the sources.
 """
 
 import importlib.util

@@ -1,4 +1,4 @@
-"""The `deepmix` command: each of its commands is a file in `commands`, named after it."""
+"""The `deepmix` command: each of its subcommands is a file in `commands` with the same name."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ COMMANDS = {
 
 
 class Commands(Group):
-    """Imports a command only when someone calls it, so that --help and completion answer at once."""
+    """A group that imports a command only when someone calls it, so that --help and completion answer at once."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of the commands, in the order in which people need them."""
+        """Return the names of the commands in the order in which people need them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -46,7 +46,7 @@ class Commands(Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Return the commands and options that begin with what was typed."""
+        """Return the commands and options that begin with the text typed so far."""
         commands = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
         return commands + click.Command.shell_complete(self, ctx, incomplete)
 

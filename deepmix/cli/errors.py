@@ -1,4 +1,4 @@
-"""Shows failures on a terminal: one sentence with the command line's own flags, an exit status, no traceback."""
+"""Failures on a terminal: one sentence that names options by their flags, an exit status, no traceback."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FLAGS = frozenset(
         *("config", "out", "overwrite", "resume", "metric", "format", "datasets", "models"),
     ]
 )
-"""Options that have a flag of their own in some command; every other option is given to --set."""
+"""Options that have their own flag in some command; every other option goes to --set."""
 
 
 def flag(name: str, value: str | None = None) -> str:
@@ -36,7 +36,7 @@ class Group(click.Group):
     """A command group that turns deepmix's errors into click's."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; turn a DeepmixError or an operating-system error into its sentence and status."""
+        """Run the command; turn a DeepmixError or an operating-system error into a sentence and an exit status."""
         try:
             return super().invoke(ctx)
         except DeepmixError as error:
@@ -61,5 +61,5 @@ class Group(click.Group):
 
 def _click_error(message: str, exit_code: int) -> click.ClickException:
     error = click.ClickException(message)
-    setattr(error, "exit_code", exit_code)  # noqa: B010 - declared on the class, meant to be set
+    setattr(error, "exit_code", exit_code)  # noqa: B010 - a class attribute that is meant to be set
     return error

@@ -1,4 +1,4 @@
-"""Writes rows of results to standard output, .csv, .parquet or .npz; a file is written whole or not at all."""
+"""Writing of result rows to standard output, .csv, .parquet or .npz; a file is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ STANDARD_OUTPUT = Path("-")
 
 
 Table = Mapping[str, "Array"]
-"""Columns of one length by name."""
+"""Columns of equal length, by name."""
 
 
 def check_out(out: Path, kinds: Iterable[str], *, overwrite: bool) -> None:
     """Check, before any work, that a file can be written.
 
     Raises:
-        UsageError: it exists, has another suffix, or its folder does not exist.
+        UsageError: the file exists or has another suffix, or its folder does not exist.
 
     """
     if out == STANDARD_OUTPUT:
         return
     if out.suffix.lower() not in kinds:
-        raise UsageError(f"'{out}' is no kind of file written here; use one of: {', '.join(kinds)}")
+        raise UsageError(f"'{out}' does not have a suffix that can be written here; use one of: {', '.join(kinds)}")
     if out.exists() and not overwrite:
         raise UsageError(f"'{out}' exists; choose another name or add --overwrite")
     if not out.parent.is_dir():
@@ -63,10 +63,10 @@ def write_tables(out: Path, tables: Iterable[Table], *, as_json: bool) -> int:
     Args:
         out: the file, or '-' for standard output.
         tables: blocks of rows, at least one.
-        as_json: write lines of JSON, not CSV, where `out` is standard output.
+        as_json: write lines of JSON, not CSV, if `out` is standard output.
 
     Returns:
-        How many rows were written.
+        The number of rows written.
 
     """
     if out == STANDARD_OUTPUT:
@@ -132,7 +132,10 @@ def _parquet(path: Path, tables: Iterable[Table]) -> int:
 
 
 def report(summary: Mapping[str, Any], sentence: str, out: Path, *, as_json: bool) -> None:
-    """Say what was done: as JSON on standard output if no rows went there, else as a sentence on standard error."""
+    """Report on a finished command, unless its rows went to standard output.
+
+    The report is JSON on standard output if `as_json`, else a sentence on standard error.
+    """
     if as_json and out != STANDARD_OUTPUT:
         click.echo(json.dumps(summary))
     elif out != STANDARD_OUTPUT:

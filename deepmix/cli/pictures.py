@@ -11,11 +11,11 @@ import numpy as np
 from deepmix.maths import Array
 
 PIXEL = 4
-"""Dots a pixel of a generated image is drawn with, each way."""
+"""Dots per pixel of a generated image, in each direction."""
 
 
 DOTS = 100
-"""An inch."""
+"""Dots per inch."""
 
 
 GAP = 1
@@ -23,7 +23,7 @@ GAP = 1
 
 
 def draw_images(images: Array, components: tuple[int, ...], limits: tuple[float, float], path: Path) -> None:
-    """Draw images (components, n, height, width[, channels]), a line each; one component fills a square."""
+    """Draw images (components, n, height, width[, channels]), one line per component; a single one fills a square."""
     import matplotlib
 
     matplotlib.use("Agg")

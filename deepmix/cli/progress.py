@@ -1,4 +1,4 @@
-"""What a person sees during a run: a live line on a terminal, plain lines elsewhere."""
+"""The progress that a person sees during a run: a live line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:  # rich is imported when something is drawn: help draws nothing
+if TYPE_CHECKING:  # rich is imported only when something is drawn, so that --help need not wait for it
     from rich.console import Console
     from rich.progress import TaskID
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:  # rich is imported when something is drawn: help draws nothin
 
 
 UNWRAPPED = 200
-"""Width of a table, in characters, where there is no terminal to fit it to."""
+"""Width of a table, in characters, if there is no terminal to fit it to."""
 
 
 PLAIN_LINES = 10
-"""How many epochs of a stage get a line where there is no terminal."""
+"""Number of epochs per stage that get a line if there is no terminal."""
 
 
 LINE_ROOM = 100
-"""Columns for an epoch's figures where there is no terminal."""
+"""Columns for an epoch's figures if there is no terminal."""
 
 
 LIVE_COLUMNS = 72
-"""Columns that the live line needs beside them: the stage, the bar, the epoch and the times."""
+"""Columns of the live line that the figures can't use: the stage, the bar, the epoch and the times."""
 
 
 class QuietReporter:
@@ -48,18 +48,18 @@ class QuietReporter:
 
 
 class PlainReporter(QuietReporter):
-    """Lines on standard error: each stage's start and a few of its epochs."""
+    """A reporter that prints each stage's start and a few of its epochs on standard error."""
 
     def __init__(self) -> None:
         self._n_epochs, self._started = 0, 0.0
 
     def start(self, stage: str, n_epochs: int) -> None:
-        """Name the stage."""
+        """Print the stage's name."""
         self._n_epochs, self._started = n_epochs, time.monotonic()
         click.echo(f"{stage}{f', {n_epochs} epochs' if n_epochs else ''}", err=True)
 
     def epoch(self, stage: str, row: EpochRecord) -> None:
-        """Print about ten epochs of a stage."""
+        """Print the epoch if it is one of about ten per stage."""
         number = row.epoch
         if number == 1 or number == self._n_epochs or number % max(self._n_epochs // PLAIN_LINES, 1) == 0:
             elapsed = time.monotonic() - self._started
@@ -71,7 +71,7 @@ class PlainReporter(QuietReporter):
 
 
 class LiveReporter(QuietReporter):
-    """A live progress line on the terminal."""
+    """A reporter that keeps a live progress line on the terminal."""
 
     def __init__(self, console: Console) -> None:
         from rich.progress import (
@@ -125,14 +125,14 @@ class LiveReporter(QuietReporter):
 
 
 def table_console() -> Console:
-    """Return the console that tables are printed to: standard output, without wrapping where it is not a terminal."""
+    """Return the console that tables are printed to: standard output, without wrapping if it is not a terminal."""
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else UNWRAPPED)
 
 
 def epoch_text(row: EpochRecord, room: int = LINE_ROOM) -> str:
-    """Return an epoch's figures: the ELBO, the clusters in use and as many terms of the loss as there is room for.
+    """Return an epoch's figures: the ELBO, the clusters in use and as many terms of the loss as fit.
 
     Args:
         row: the epoch.
@@ -151,7 +151,7 @@ def epoch_text(row: EpochRecord, room: int = LINE_ROOM) -> str:
 
 
 Reporter = QuietReporter
-"""Any of the three."""
+"""Any of the three reporters."""
 
 
 def make_reporter(quiet: bool) -> Reporter:

@@ -1,4 +1,4 @@
-"""What `predict` and `embed` share: they pass new rows through a run, block by block."""
+"""Options and streaming that `predict` and `embed` share: they pass new rows through a run, block by block."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 
 from deepmix.cli.output import STANDARD_OUTPUT, STANDARD_OUTPUT as STANDARD_INPUT
 
-if TYPE_CHECKING:  # --help waits for no torch
+if TYPE_CHECKING:  # importing these would import torch, and --help must not wait for that
     import numpy as np
 
     from deepmix.inference import LoadedRun
@@ -61,20 +61,20 @@ def inferences(run: LoadedRun, data: Path, label_column: str | None) -> Iterator
 
     label_column = run.config.label_column if label_column is None else label_column
     text = io.TextIOWrapper(sys.stdin.buffer, "utf-8-sig", newline="") if data == STANDARD_INPUT else None
-    done = 0
+    n_rows = 0
     with contextlib.ExitStack() as stack:
         name = Path("standard input") if text is not None else data
         blocks = open_blocks(stack, name, run.n_features, label_column, text)
         for x in blocks.rows:
-            inference = run.infer(run.prepare(x, blocks.columns, done), done)
-            yield done, inference
-            done += len(inference.log_q_NK)
-        if not done:
+            inference = run.infer(run.prepare(x, blocks.columns, n_rows), n_rows)
+            yield n_rows, inference
+            n_rows += len(inference.log_q_NK)
+        if not n_rows:
             yield 0, run.infer(run.prepare(np.zeros((0, run.n_features))))
 
 
 def entropy(inference: Inference) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return the entropy of q(y|x), nats, (N,)."""
+    """Return the entropy of q(y|x) in nats, (N,)."""
     import numpy as np
 
     log_q_NK = inference.log_q_NK.astype(np.float64)

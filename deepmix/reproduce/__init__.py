@@ -1,6 +1,6 @@
-"""The papers' tables and figures beside ours: their numbers as data (`papers/`), our cells as run folders.
+"""The papers' tables and figures beside ours: their numbers are data (`papers/`), our cells are run folders.
 
-Other rooms import only what this package's `__init__.pyi` lists; each name is imported when it is first used.
+Other packages import only what this package's `__init__.pyi` lists; each name is imported when it is first used.
 """
 
 import lazy_loader

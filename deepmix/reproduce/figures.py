@@ -1,4 +1,4 @@
-"""The papers' figures from finished runs: accuracy over epochs, generated and clustered rows, embeddings."""
+"""The papers' figures, drawn from finished runs: accuracy over epochs, generated and clustered rows, embeddings."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from deepmix.reproduce.published import OURS, PAPER, Cell, Table
 from deepmix.reproduce.trace import read_trace
 
 ACROSS = 3
-"""Blocks beside each other."""
+"""Number of blocks beside each other."""
 
 
 COLUMNS = 10
-"""Rows shown of each cluster."""
+"""Number of rows shown of each cluster."""
 
 
 SURE = 0.999
@@ -35,7 +35,7 @@ SURE = 0.999
 
 
 EMBEDDED_ROWS = 2000
-"""VaDE section 4.5."""
+"""Number of rows in an embedding (VaDE section 4.5)."""
 
 
 DPI = 120
@@ -55,17 +55,17 @@ class Panel:
 
     @property
     def title(self) -> str:
-        """What it is called."""
+        """The title above the picture."""
         return f"{self.cell.row}, {NAMES[self.protocol]}"
 
 
 def draw(
     table: Table, jobs: Mapping[tuple[int, str], Job], outcomes: Mapping[str, Outcome], stem: Path
 ) -> tuple[list[Path], list[str]]:
-    """Draw a table's figure from the runs there are.
+    """Draw a table's figure from the runs that exist.
 
     Returns:
-        The pictures written, and remarks on what could not be drawn.
+        The paths of the pictures, and remarks on what could not be drawn.
 
     """
     by_run: dict[Path, Panel] = {}
@@ -97,7 +97,7 @@ def draw(
 
 
 def _epochs(table: Table, panels: Sequence[Panel]) -> Figure:
-    """Draw the accuracy over epochs; what has no curve is a level line, the papers' dotted."""
+    """Draw the accuracy over epochs; a run without a curve is a level line, a paper's value a dotted one."""
     figure = Figure(figsize=(8.0, 5.0), layout="constrained")
     axes = figure.add_subplot(xlabel="epoch", ylabel="clustering accuracy, %")
     rows = list(dict.fromkeys(cell.row for cell in table.cells))
@@ -130,7 +130,7 @@ def _accuracy(panel: Panel) -> float:
 
 
 def _samples(panels: Sequence[Panel], remarks: list[str]) -> Figure:
-    """Draw ten generated rows of each cluster, as they come and under VaDE's rule."""
+    """Draw ten generated rows of each cluster, without and with VaDE's rule."""
     pictures: list[tuple[str, Array]] = []
     for panel in panels:
         run = open_run(panel.run)
@@ -146,27 +146,27 @@ def _samples(panels: Sequence[Panel], remarks: list[str]) -> Figure:
 def _generated(
     run: LoadedRun, components: Sequence[int] | range, least: float, remarks: list[str], title: str
 ) -> Array:
-    """Return (components, COLUMNS, D) generated rows; NaN where a component gives none."""
+    """Return generated rows, (components, COLUMNS, D), with NaN for rows that a component did not generate."""
     n_rows = COLUMNS if run.model.n_components > 1 else COLUMNS * COLUMNS  # a VAE's rows belong to no cluster
     generator = torch.Generator(run.device).manual_seed(run.config.seed)
-    generated, few = [], []
+    blocks, short_components = [], []
     for component in components:
         rows = np.full((n_rows, run.n_features), np.nan, dtype=np.float32)
         x, _ = run.draw(n_rows, component, generator, least)
         rows[: len(x)] = x
         if len(x) < n_rows:
-            few.append(f"{component} ({len(x)})")
-        generated.append(run.preparation.undo(rows))
-    if few:
+            short_components.append(f"{component} ({len(x)})")
+        blocks.append(run.preparation.undo(rows))
+    if short_components:
         remarks.append(
             f"{title}: in {MAX_TRIALS} trials these components gave fewer than {n_rows} rows of that posterior: "
-            f"{', '.join(few)}."
+            f"{', '.join(short_components)}."
         )
-    return np.stack(generated).reshape(-1, COLUMNS, run.n_features)
+    return np.stack(blocks).reshape(-1, COLUMNS, run.n_features)
 
 
 def _by_class(run: LoadedRun) -> list[int]:
-    """Return the components in the order of the classes they match best (VaDE draws digits 0 to 9 by row)."""
+    """Return the components in the order of the classes they match best (VaDE draws one row per digit, 0 to 9)."""
     table = run.assignments()
     if "label" not in table or "posterior" not in table:
         return list(range(run.model.n_components))
@@ -178,27 +178,27 @@ def _by_class(run: LoadedRun) -> list[int]:
 
 
 def _members(panels: Sequence[Panel], remarks: list[str]) -> Figure:
-    """Draw ten rows of the data from each cluster, picked by the seed."""
+    """Draw ten rows of the data from each cluster, picked at random by the run's seed."""
     pictures = []
     for panel in panels:
         run = open_run(panel.run)
         split, table = run.training_data(), run.assignments()
         generator = np.random.default_rng(run.config.seed)
-        shown = []
+        blocks = []
         for k in _by_class(run):
             members = np.flatnonzero(table[panel.head] == k)
-            picked = generator.permutation(members)[:COLUMNS]
+            rows = generator.permutation(members)[:COLUMNS]
             images = np.full((COLUMNS, run.n_features), np.nan)
-            images[: len(picked)] = run.preparation.undo(np.asarray(split.x[picked]))
+            images[: len(rows)] = run.preparation.undo(np.asarray(split.x[rows]))
             if not len(members):
                 remarks.append(f"{panel.title}: cluster {k} has no rows.")
-            shown.append(images)
-        pictures.append((f"K = {panel.title}", np.stack(shown)))
+            blocks.append(images)
+        pictures.append((f"K = {panel.title}", np.stack(blocks)))
     return _mosaics(pictures)
 
 
 def _mosaics(pictures: Sequence[tuple[str, Array]]) -> Figure:
-    """Draw blocks of square images, a block a title, a cluster a row, a pixel of white between."""
+    """Draw blocks of square images: one block per title, one line per cluster, one white pixel between images."""
     side = int(np.sqrt(pictures[0][1].shape[-1]))
     if side * side != pictures[0][1].shape[-1]:
         raise DeepmixError(f"rows of {pictures[0][1].shape[-1]} columns are not square images")
@@ -220,7 +220,7 @@ def _mosaics(pictures: Sequence[tuple[str, Array]]) -> Figure:
 
 
 def _embeddings(panels: Sequence[Panel], remarks: list[str]) -> Figure:
-    """Draw t-SNE of the test rows' latents: above by class, below by whether the cluster is the class's."""
+    """Draw t-SNE of the test rows' latents, coloured by class above and by right or wrong cluster below."""
     figure = Figure(figsize=(4.0 * len(panels), 8.0), layout="constrained")
     grid = figure.subplots(2, len(panels), squeeze=False)
     for (above, below), panel in zip(grid.T, panels, strict=True):
@@ -231,7 +231,7 @@ def _embeddings(panels: Sequence[Panel], remarks: list[str]) -> Figure:
         generator = np.random.default_rng(run.config.seed)
         rows = np.sort(generator.permutation(split.test)[:EMBEDDED_ROWS])
         inference = run.infer(split.x[rows])
-        perplexity = min(30.0, (len(rows) - 1) / 3)  # scikit-learn's default, where there are rows enough
+        perplexity = min(30.0, (len(rows) - 1) / 3)  # scikit-learn's default, if there are enough rows
         layout = TSNE(perplexity=perplexity, random_state=run.config.seed).fit_transform(inference.latent_NM)
         classes, labels = np.unique(split.labels[rows], return_inverse=True)
         right = _is_right(labels, run.clusters(inference, panel.head))
@@ -248,16 +248,16 @@ def _embeddings(panels: Sequence[Panel], remarks: list[str]) -> Figure:
 
 def _is_right(labels: Array, clusters: Array) -> Array:
     """Return whether each row's cluster is matched with its class, under the best one-to-one matching."""
-    known, numbers = np.unique(clusters, return_inverse=True)
-    matched = np.full(len(known), -1)
+    clusters_in_use, numbers = np.unique(clusters, return_inverse=True)
+    partner = np.full(len(clusters_in_use), -1)
     rows, columns = linear_sum_assignment(contingency_matrix(labels, clusters), maximize=True)
-    matched[columns] = np.unique(labels)[rows]
-    right: Array = matched[numbers] == labels
+    partner[columns] = np.unique(labels)[rows]
+    right: Array = partner[numbers] == labels
     return right
 
 
 def _scatter(panels: Sequence[Panel], remarks: list[str]) -> Figure:
-    """Draw data of two columns by their classes, and by each run's clusters in the colours of the classes matched."""
+    """Draw data of two columns by class, and by each run's clusters in the colours of their matched classes."""
     split = open_run(panels[0].run).training_data()
     if split.x.shape[1] != 2 or split.labels is None:
         raise DeepmixError("only labelled data of two columns are drawn as points")
@@ -265,8 +265,8 @@ def _scatter(panels: Sequence[Panel], remarks: list[str]) -> Figure:
     for panel in panels:
         table = open_run(panel.run).assignments()
         clusters, labels = table[panel.head], np.unique(table["label"], return_inverse=True)[1]
-        known, numbers = np.unique(clusters, return_inverse=True)
-        colours = np.arange(len(known))
+        clusters_in_use, numbers = np.unique(clusters, return_inverse=True)
+        colours = np.arange(len(clusters_in_use))
         rows, columns = linear_sum_assignment(contingency_matrix(labels, clusters), maximize=True)
         colours[columns] = rows
         blocks.append((f"{panel.title}: {_accuracy(panel):.1f} %", colours[numbers]))

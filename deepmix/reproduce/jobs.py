@@ -1,4 +1,4 @@
-"""Cells as run folders: what a cell's configuration is, doing or reusing its runs, reading its figures from them."""
+"""Cells as run folders: making a cell's configuration, doing or reusing its runs, reading its figures from them."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ from deepmix.reproduce.published import Protocol, Spec
 from deepmix.reproduce.trace import trace_path, tracer
 
 QUICK_EPOCHS = 2
-"""Epochs of each stage with --quick: enough to see that a table runs, and no more."""
+"""Epochs of each stage with --quick: enough to see that a table runs."""
 
 
 PERCENT = 100.0
 
 
 OWN_SETTINGS = ("data.download",)
-"""Settings of ours that change no result."""
+"""Settings of ours that do not change the results."""
 
 
 @dataclass(frozen=True)
 class RunFigure:
-    """A figure of a whole run that a table may have; that of a head's clusters is a metric of `deepmix.metrics`."""
+    """A figure of a whole run that a table may have; figures of a head's clusters are in `deepmix.metrics`."""
 
     read: Callable[[Path, runs.Metrics], float | None]
-    """Returns it in the papers' unit, from the run's folder and its metrics."""
+    """Function that returns the figure in the papers' unit, given the run's folder and its metrics."""
     is_count: bool = False
 
 
@@ -67,12 +67,12 @@ RUN_FIGURES: dict[str, RunFigure] = {
     "ten_epochs": RunFigure(_ten_epochs),
     **{f"knn_{k}": RunFigure(_knn_error(k)) for k in metrics.NEIGHBOUR_COUNTS},
 }
-"""By the names that the papers' tables use; the lower, the better."""
+"""The figures by the names that the papers' tables use; lower is better."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run with all its seeds; one or more cells read their figures from it."""
+    """A run with all its seeds, from which one or more cells read their figures."""
 
     config: ExperimentConfig
     protocol: Protocol
@@ -80,7 +80,7 @@ class Job:
 
     @property
     def key(self) -> str:
-        """The name of its folder: readable, and another for every configuration."""
+        """The name of its folder: readable, and different for every configuration."""
         decisive = dataclasses.asdict(self.config)
         for key in ("seed", "data_dir", "device"):
             del decisive[key]
@@ -91,31 +91,32 @@ class Job:
 
 @dataclass
 class Outcome:
-    """What came of a job."""
+    """The outcome of a job."""
 
     folder: Path
     options: dict[str, Any]
     results: dict[int, runs.Metrics] = field(default_factory=dict)
-    """By seed."""
+    """Metrics by seed."""
     failures: dict[int, str] = field(default_factory=dict)
+    """Error messages by seed."""
     gap: str = ""
-    """Why there is nothing: a part that is not installed, data that are not there."""
+    """Why the job has no results: a part that is not installed, or data that are missing."""
 
     def seed_folder(self, seed: int) -> Path:
-        """Return where a seed's run is."""
+        """Return the folder of a seed's run."""
         return self.folder / f"seed-{seed}"
 
 
 def find_gap(spec: Spec, protocol: Protocol) -> str:
-    """Return why a cell can't be run at all, or nothing."""
+    """Return why a cell can't be run at all, or an empty string if it can."""
     if spec.missing:
         return spec.missing
-    wanted = [
+    needs = [
         ("models", spec.model),
         ("initializers", spec.init or protocol.init),
         ("heads", protocol.heads.get(spec.head, spec.head)),
     ]
-    for kind, name in wanted:
+    for kind, name in needs:
         if name is not None and name not in registry.names(kind):
             return f"{registry.singular(kind)} '{name}' is not installed"
     return ""
@@ -131,16 +132,16 @@ def job_of(
     data_dir: str | None,
     device: str,
 ) -> Job:
-    """Return the job a cell belongs to.
+    """Return the job that a cell belongs to.
 
     Args:
         spec: the cell's run.
-        protocol: the paper's, or ours.
+        protocol: the paper's protocol, or ours.
         heads: heads of all cells that share the run.
-        quick: shorten it.
-        download: whether the data set may be fetched.
+        quick: whether to shorten the run.
+        download: whether the data set may be downloaded.
         data_dir: the user's data folder.
-        device: where to run.
+        device: device to run on.
 
     """
     settings = {**protocol.settings, **spec.settings}
@@ -163,7 +164,7 @@ def job_of(
 
 
 def _can_download(dataset: str) -> bool:
-    """Whether a data set can fetch its files."""
+    """Return whether a data set can fetch its files."""
     if dataset not in registry.names("datasets"):
         return False
     plugin: type[Dataset] = registry.load_plugin("datasets", dataset)
@@ -173,10 +174,10 @@ def _can_download(dataset: str) -> bool:
 def run_job(
     job: Job, seeds: Sequence[int], cells: Path, reporter: Callable[[], Any], say: Callable[[str], None]
 ) -> Outcome:
-    """Do what is missing of a job: finished seeds are reused, a begun one is resumed, a failed one says why.
+    """Do the missing runs of a job: finished runs are reused, interrupted ones resumed, and failures recorded.
 
     Raises:
-        OSError: nothing can be written, so that going on makes no sense; what was finished stays.
+        OSError: nothing can be written, so the table must stop; finished runs stay.
 
     """
     outcome = Outcome(cells / job.key, dataclasses.asdict(job.config))
@@ -199,7 +200,7 @@ def run_job(
             outcome.results[seed] = _run(one, folder, wanted, reporter(), trace=job.trace)
         except OSError:
             raise
-        except Exception as error:  # whatever stops one cell must not stop the table
+        except Exception as error:  # a failure of one cell must not stop the table
             text = str(error) if isinstance(error, DeepmixError) else f"{type(error).__name__}: {error}"
             outcome.failures[seed] = text
             say(f"failed: {text}")
@@ -207,18 +208,18 @@ def run_job(
 
 
 def _finished(path: Path, wanted: runs.RunConfig, *, trace: bool) -> runs.Metrics | None:
-    """Return the metrics of a run that is finished and was made of these data with these parts and options."""
+    """Return the metrics of a finished run with the same data, parts and options, or None if there is none."""
     folder = runs.RunFolder(path)
     if not _is_same(folder, wanted) or (trace and not trace_path(path).is_file()):
         return None
     try:
         return folder.read(runs.Metrics)
-    except DeepmixError:  # missing, or damaged: it is done again
+    except DeepmixError:  # the file is missing or damaged, so the run is done again
         return None
 
 
 def _is_same(folder: runs.RunFolder, wanted: runs.RunConfig) -> bool:
-    """Whether the run in a folder is the wanted one, defaults included: they differ between versions of deepmix."""
+    """Return whether a folder holds the wanted run, including defaults, which differ between versions of deepmix."""
     try:
         return is_same_run(folder.read(runs.RunConfig), wanted, OWN_SETTINGS)
     except DeepmixError:
@@ -226,7 +227,7 @@ def _is_same(folder: runs.RunFolder, wanted: runs.RunConfig) -> bool:
 
 
 def _can_resume(folder: runs.RunFolder) -> bool:
-    """Whether a run was begun and its checkpoint can be read."""
+    """Return whether a run was interrupted and its checkpoint can be read."""
     try:
         folder.read_weights(runs.CheckpointMeta)
     except DeepmixError:
@@ -246,7 +247,7 @@ def _run(prepared: Experiment, path: Path, wanted: runs.RunConfig, reporter: Any
         with forgiven(reporter.note, folder.path):
             first = results.clusters[prepared.config.heads[0]]
             write_report(folder, prepared.split, results.model, results.inferences, first)
-        runs.delete_checkpoint(path)  # three times the model's size, and of no further use
+        runs.delete_checkpoint(path)  # three times the model's size, and no longer needed
         return results.metrics
     finally:
         reporter.close()
@@ -276,7 +277,7 @@ def measure(name: str, head: str, side: str, path: Path, results: runs.Metrics) 
 
 
 def initial(name: str, side: str, results: runs.Metrics) -> float | None:
-    """Return how good the initial clustering alone is, by the same measure, in the papers' unit."""
+    """Return the same measure of the initial clustering, in the papers' unit, or None if it has none."""
     scores = {} if results.initial_labels is None else results.initial_labels.side(side)
     value = scores.get(name)
     return None if value is None else PERCENT * value

@@ -1,4 +1,4 @@
-"""A table's JSON as Markdown."""
+"""Conversion of a table's JSON to Markdown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ QUICK_WARNING = "Made with --quick: two epochs a stage. These figures say that t
 
 
 def render(content: Mapping[str, Any]) -> str:
-    """Return the whole document."""
+    """Return a table as a Markdown document."""
     protocols = list(content["protocols"])
     lines = [
         f"# {content['table']}: {content['title']}",
@@ -61,7 +61,7 @@ def render(content: Mapping[str, Any]) -> str:
 
 
 def _other_heads(cells: Sequence[Mapping[str, Any]], protocols: Sequence[str]) -> list[str]:
-    """Return the table of accuracies by the GMM's other start."""
+    """Return the table of accuracies with the GMM's other start."""
     rows = [
         [
             cell["row"],
@@ -86,7 +86,7 @@ def _spread(figures: Mapping[str, Any]) -> str:
 
 
 def _mean(figures: Mapping[str, Any], measure: str) -> str:
-    """Return mean and deviation; one run has none."""
+    """Return mean and deviation; a single run has no deviation."""
     mean = _number(figures["mean"], measure)
     return mean if figures["std"] is None or _digits(measure) == 0 else f"{mean} ± {figures['std']:.2f}"
 
@@ -136,7 +136,7 @@ def _ours(figures: Mapping[str, Any], measure: str, n_seeds: int) -> list[str]:
 
 
 def _collect(cells: Sequence[Mapping[str, Any]], protocols: Sequence[str]) -> dict[str, list[str]]:
-    """Return the places of each reason for a gap or a failure; 'every cell' where it is that."""
+    """Return the cells concerned by each reason for a gap or a failure, or 'every cell' if it concerns them all."""
     reasons: dict[str, list[str]] = {}
     for cell in cells:
         place = f"{cell['row']}, {cell['column']}"

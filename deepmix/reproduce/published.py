@@ -1,8 +1,8 @@
-"""The papers' numbers, read from `papers/*.toml`: what each table holds and which run each cell stands for.
+"""The papers' numbers, read from `papers/*.toml`: the contents of each table and the run each cell stands for.
 
-A table, a column and a row each say a part of the run (`run = {...}`); a cell's run is the three laid over each
-other, settings key by key, and a column or row may change it further for the paper's protocol (`protocol_run`). A
-row's values run through the columns and, within a column, through its measures.
+A table, a column and a row each describe a part of the run (`run = {...}`). A cell's run merges the three, with
+settings merged key by key; a column or row may change it further for the paper's protocol (`protocol_run`). A row's
+values are in the order of the columns and, within a column, of its measures.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from typing import Any
 from deepmix.errors import UsageError, option, unknown_choice
 
 PAPER, OURS = "protocol", "defaults"
-"""The two columns of ours: the paper's protocol, and deepmix's defaults."""
+"""Our two columns: the paper's protocol and deepmix's defaults."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a paper's cells are run."""
+    """A way to run a paper's cells."""
 
     name: str
     """PAPER or OURS."""
     init: str | None
     """Initial clustering; None leaves it to the model."""
     heads: Mapping[str, str]
-    """The head that stands for what the paper calls by the key."""
+    """Our head for each head that the papers name."""
     also: Mapping[str, Sequence[str]]
     """Further heads shown beside it: a GMM's other start."""
     settings: Mapping[str, str]
     words: tuple[str, ...]
-    """What this protocol is and how it differs from the paper's, in words."""
+    """Sentences on what this protocol is and how it differs from the paper's."""
 
 
 @dataclass(frozen=True)
 class Spec:
-    """The run a cell stands for, apart from the protocol and the seed."""
+    """The run that a cell stands for, apart from the protocol and the seed."""
 
     dataset: str = ""
     model: str = ""
@@ -48,14 +48,14 @@ class Spec:
     """Initial clustering, in place of the protocol's."""
     head: str = "posterior"
     side: str = "test"
-    """Rows it is measured on: train, test or all."""
+    """The rows that it is measured on: train, test or all."""
     trace: bool = False
     """Whether the accuracy is measured after every epoch."""
     missing: str = ""
-    """Why deepmix has no such run, in words."""
+    """Why deepmix has no such run, as a sentence."""
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
     quick: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Settings that --quick adds: how long an initial clustering is trained."""
+    """Settings that --quick adds, such as the epochs of an initial clustering."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +67,15 @@ class Cell:
     measure: str
     spec: Spec
     protocol_spec: Spec
-    """Its run under the paper's protocol, where that is another."""
+    """The run that the cell stands for under the paper's protocol."""
     value: float | None
-    """The paper's, in its own unit (per cent for accuracies); None where it gives none."""
+    """The paper's value in its own unit (per cent for accuracies); None if the paper gives none."""
     deviation: float | None = None
-    given: str = ""
-    """What the paper's value sets, where it is a setting and no result ('M = 5')."""
+    setting: str = ""
+    """The setting that the paper's value is, if it is not a result ('M = 5')."""
 
     def run_under(self, protocol: Protocol) -> Spec:
-        """Return the run it stands for under a protocol."""
+        """Return the run that the cell stands for under a protocol."""
         return self.protocol_spec if protocol.name == PAPER else self.spec
 
 
@@ -88,7 +88,7 @@ class Table:
     cite: str
     row_name: str
     figure: str
-    """Which drawing belongs to it, or nothing."""
+    """The kind of drawing that belongs to it; empty if it has none."""
     words: tuple[str, ...]
     protocols: tuple[Protocol, ...]
     cells: tuple[Cell, ...]
@@ -107,7 +107,7 @@ def load_tables() -> dict[str, Table]:
 
 
 def load_table(name: str) -> Table:
-    """Return the table called `name`; a UsageError lists those there are."""
+    """Return the table called `name`; if there is none, a UsageError lists the tables."""
     tables = load_tables()
     if name not in tables:
         raise unknown_choice("table", name, tables)
@@ -115,8 +115,8 @@ def load_table(name: str) -> Table:
 
 
 def read_table(paper: Mapping[str, Any], table: Mapping[str, Any]) -> Table:
-    """Read one table of a paper's file; a ValueError names what does not fit in it."""
-    given = table.get("given", "")
+    """Read one table of a paper's file; a ValueError names the row that does not fit."""
+    setting_name = table.get("given", "")
     cells = []
     for row in table["rows"]:
         values = iter(row["values"])
@@ -129,7 +129,7 @@ def read_table(paper: Mapping[str, Any], table: Mapping[str, Any]) -> Table:
                     raise ValueError(f"{table['name']}: row '{row['label']}' has too few values") from error
                 number, deviation = value if isinstance(value, list) else (value, None)
                 number = None if isinstance(number, str) else float(number)
-                run = merge(run, {"settings": {given: value}}) if given else run
+                run = merge(run, {"settings": {setting_name: value}}) if setting_name else run
                 cells.append(
                     Cell(
                         row=row["label"],
@@ -139,15 +139,15 @@ def read_table(paper: Mapping[str, Any], table: Mapping[str, Any]) -> Table:
                         protocol_spec=spec_from(
                             merge(run, column.get("protocol_run", {}), row.get("protocol_run", {}))
                         ),
-                        value=None if given else number,
-                        deviation=None if given else deviation,
-                        given=f"M = {value}" if given else "",
+                        value=None if setting_name else number,
+                        deviation=None if setting_name else deviation,
+                        setting=f"M = {value}" if setting_name else "",
                     )
                 )
         if list(values):
             raise ValueError(f"{table['name']}: row '{row['label']}' has too many values")
-    wanted = table.get("protocols", [PAPER, OURS])
-    protocols = tuple(_protocol(name, paper[name]) for name in wanted)
+    names = table.get("protocols", [PAPER, OURS])
+    protocols = tuple(_protocol(name, paper[name]) for name in names)
     return Table(
         name=table["name"],
         title=table["title"],
@@ -167,33 +167,33 @@ def _protocol(name: str, values: Mapping[str, Any]) -> Protocol:
 
 
 def merge(*parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay parts of a run over each other, the later ones on top; settings key by key."""
-    merged: dict[str, Any] = {}
+    """Merge parts of a run, of which later ones override earlier ones; settings are merged key by key."""
+    run: dict[str, Any] = {}
     for part in parts:
-        settings = {**merged.get("settings", {}), **part.get("settings", {})}
-        merged |= part
-        merged["settings"] = settings
-    return merged
+        settings = {**run.get("settings", {}), **part.get("settings", {})}
+        run |= part
+        run["settings"] = settings
+    return run
 
 
 def spec_from(run: Mapping[str, Any]) -> Spec:
-    """Return a cell's run, its settings as text."""
+    """Return a cell's run with its settings as text."""
     texts = {kind: {key: str(value) for key, value in run.get(kind, {}).items()} for kind in ("settings", "quick")}
     return Spec(**{**run, **texts})
 
 
 def select(table: Table, datasets: Sequence[str], models: Sequence[str]) -> Table:
-    """Keep the cells of some data sets and models; a figure is drawn of any one data set.
+    """Return the table with only the cells of some data sets and models; a figure takes any one data set.
 
     Raises:
-        UsageError: the table has none of that name.
+        UsageError: the table has no data set or model of that name.
 
     """
     cells: Iterable[Cell] = table.cells
     if table.figure and datasets:
         if len(datasets) > 1:
             raise UsageError(f"'{table.name}' is a figure of one data set; name one with {option('datasets')}")
-        cells = [_elsewhere(cell, datasets[0]) for cell in cells]
+        cells = [_on_dataset(cell, datasets[0]) for cell in cells]
     for key, chosen, of in (("datasets", datasets, "dataset"), ("models", models, "model")):
         known = {name for cell in table.cells for name in _named(cell, of)} - {""}
         unknown = [name for name in chosen if name not in known]
@@ -209,12 +209,12 @@ def select(table: Table, datasets: Sequence[str], models: Sequence[str]) -> Tabl
 
 
 def _named(cell: Cell, of: str) -> set[str]:
-    """Return the data set or the models of a cell; the paper's protocol may have a model of its own."""
+    """Return the data set or the models of a cell; the paper's protocol may use another model."""
     return {getattr(spec, of) for spec in (cell.spec, cell.protocol_spec)}
 
 
-def _elsewhere(cell: Cell, dataset: str) -> Cell:
-    """Return a figure's cell on another data set, of which the paper gives no value."""
+def _on_dataset(cell: Cell, dataset: str) -> Cell:
+    """Return a figure's cell on another data set, for which the paper gives no value."""
     if dataset == cell.spec.dataset:
         return cell
     spec, protocol_spec = (dataclasses.replace(spec, dataset=dataset) for spec in (cell.spec, cell.protocol_spec))

@@ -1,4 +1,4 @@
-"""From a table's name to its runs, its Markdown, its JSON and its pictures."""
+"""Reproduction of a table: from its name to its runs, its Markdown, its JSON and its pictures."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from deepmix.reproduce.jobs import Job, Outcome, best_of, find_gap, initial, job
 from deepmix.reproduce.published import Cell, Protocol, Spec, Table, load_table, select
 
 CELLS = "cells"
-"""Where the run folders are, below the output folder; tables share them."""
+"""The folder of the run folders, below the output folder; tables share it."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for."""
+    """A request to reproduce a table or a part of it."""
 
     table: str
     datasets: Sequence[str] = ()
@@ -38,13 +38,13 @@ class Request:
 
     @property
     def stem(self) -> str:
-        """The name of the files written: a part of a table does not replace the whole, nor a quick one a full one."""
-        data = (Path(name).name.replace(".", "-") for name in self.datasets)  # a figure's may be a file
+        """The name of the output files; partial and quick tables have other names than the whole table."""
+        data = (Path(name).name.replace(".", "-") for name in self.datasets)  # a figure's data set may be a file
         return "-".join([self.table, *data, *self.models, *(["quick"] if self.quick else [])])
 
     @property
     def command(self) -> str:
-        """The command that asks for it."""
+        """The command line of the request."""
         words = ["deepmix reproduce", self.table]
         words += [f"--datasets {','.join(self.datasets)}"] if self.datasets else []
         words += [f"--models {','.join(self.models)}"] if self.models else []
@@ -53,7 +53,7 @@ class Request:
 
 @dataclass
 class Plan:
-    """Which job each cell reads under each protocol, or why there is none."""
+    """The job that each cell reads under each protocol, or the reason why there is none."""
 
     jobs: dict[tuple[int, str], Job] = field(default_factory=dict)
     gaps: dict[tuple[int, str], str] = field(default_factory=dict)
@@ -64,9 +64,9 @@ class Plan:
 
 
 def make_plan(table: Table, request: Request) -> Plan:
-    """Find every cell's job; cells of one run share it, with the heads of all."""
+    """Return the plan with every cell's job; cells with the same run share one job, which has all their heads."""
     plan = Plan()
-    alike: dict[tuple[int, str], tuple[str, str]] = {}
+    run_keys: dict[tuple[int, str], tuple[str, str]] = {}
     heads: dict[tuple[str, str], dict[str, tuple[Spec, Protocol]]] = {}
     for number, cell in enumerate(table.cells):
         for protocol in table.protocols:
@@ -78,12 +78,12 @@ def make_plan(table: Table, request: Request) -> Plan:
             head = protocol.heads.get(spec.head, spec.head)
             run = dataclasses.replace(spec, head="", side="")
             key = (protocol.name, json.dumps(dataclasses.asdict(run), sort_keys=True))
-            alike[number, protocol.name] = key
-            for wanted in (head, *protocol.also.get(cell.spec.head, ())):
-                heads.setdefault(key, {})[wanted] = (run, protocol)
-    for place, key in alike.items():
+            run_keys[number, protocol.name] = key
+            for name in (head, *protocol.also.get(cell.spec.head, ())):
+                heads.setdefault(key, {})[name] = (run, protocol)
+    for place, key in run_keys.items():
         run, protocol = next(iter(heads[key].values()))
-        download = run.dataset in request.datasets  # only what was named is fetched
+        download = run.dataset in request.datasets  # only data sets that the user named are downloaded
         plan.jobs[place] = job_of(
             run,
             protocol,
@@ -99,18 +99,18 @@ def make_plan(table: Table, request: Request) -> Plan:
 def reproduce(
     request: Request, reporter: Callable[[], Any], say: Callable[[str], None]
 ) -> tuple[dict[str, Any], list[Path]]:
-    """Run what is missing of a table and write it; after each job, so that what is done is always there to read.
+    """Do the missing runs of a table and write it after each job, so that all results so far can be read.
 
     Args:
-        request: what to do.
-        reporter: makes the one each run is reported to.
-        say: prints what is being done.
+        request: the table and what to do of it.
+        reporter: function that makes each run's reporter.
+        say: function that prints the progress.
 
     Returns:
-        What the table's JSON holds, and the files written.
+        The contents of the table's JSON, and the paths of the output files.
 
     Raises:
-        UsageError: there is no such table, data set or model in it, or the output folder is a file.
+        UsageError: there is no such table, it has no such data set or model, or the output folder is a file.
         OSError: nothing can be written.
 
     """
@@ -135,7 +135,7 @@ def reproduce(
     pictures: list[Path] = []
     remarks: list[str] = []
     if table.figure:
-        from deepmix.reproduce import figures  # imports matplotlib, which other commands need not wait for
+        from deepmix.reproduce import figures  # imports matplotlib, which tables without a figure need not wait for
 
         pictures, remarks = figures.draw(table, plan.jobs, outcomes, request.out / request.stem)
     return _write(table, request, plan, outcomes, pictures, remarks)
@@ -177,7 +177,7 @@ def assemble(table: Table, request: Request, plan: Plan, outcomes: dict[str, Out
                 ours[protocol.name] = {"gap": outcome.gap}
             else:
                 ours[protocol.name] = _measured(cell, protocol, outcome, request.out)
-        paper = {"value": cell.value, "deviation": cell.deviation, "given": cell.given or None}
+        paper = {"value": cell.value, "deviation": cell.deviation, "given": cell.setting or None}
         place = {"row": cell.row, "column": cell.column, "measure": cell.measure, "side": cell.spec.side}
         cells.append({**place, "dataset": cell.spec.dataset, "model": cell.spec.model, "paper": paper, **ours})
     environments = [
@@ -205,9 +205,9 @@ def assemble(table: Table, request: Request, plan: Plan, outcomes: dict[str, Out
 
 
 def _decisive(outcome: Outcome) -> dict[str, Any]:
-    """Return the options of a run that are set, but for the seed and what is only this machine's."""
-    passed_over = ("seed", "data_dir", "device")
-    options = {key: value for key, value in outcome.options.items() if key not in passed_over and value is not None}
+    """Return the options of a run that are set, except the seed and those that concern only this machine."""
+    excluded = ("seed", "data_dir", "device")
+    options = {key: value for key, value in outcome.options.items() if key not in excluded and value is not None}
     return {**options, "heads": list(options["heads"])}
 
 
@@ -237,7 +237,7 @@ def _measured(cell: Cell, protocol: Protocol, outcome: Outcome, out: Path) -> di
 
 
 def _over_seeds(cell: Cell, head: str, outcome: Outcome) -> tuple[dict[str, Any], str]:
-    """Return best, mean, std and the values by seed of a cell's measure; and why there is none, if so."""
+    """Return best, mean, std and the values by seed of a cell's measure, and the reason if there is no value."""
     values: dict[str, float] = {}
     gap = ""
     for seed, results in outcome.results.items():

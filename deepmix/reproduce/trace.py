@@ -1,4 +1,4 @@
-"""Accuracy after every epoch (VaDE's Figure 2), which training itself, knowing no labels, does not record."""
+"""Accuracy after every epoch (VaDE Figure 2), which training itself does not record because it knows no labels."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from deepmix.training import EVALUATION_ROWS
 
 
 def trace_path(run: Path) -> Path:
-    """Return where a run's trace is: beside its folder, which holds what every run holds."""
+    """Return the path of a run's trace, beside the run's folder, which holds only what every run holds."""
     return run.with_name(f"{run.name}-accuracy.jsonl")
 
 
 def read_trace(run: Path) -> dict[int, float]:
-    """Return the accuracy on the test rows by epoch; of an epoch done twice (a resumed run), the last."""
+    """Return the accuracy on the test rows by epoch; if a resumed run did an epoch twice, the last one counts."""
     lines = trace_path(run).read_text("utf-8").splitlines()
     return {row["epoch"]: row["acc"] for row in map(json.loads, lines)}
 
 
 def tracer(prepared: Experiment, run: Path) -> Watch:
-    """Return what scores the test rows' most probable components after each epoch of training."""
+    """Return a function that scores the test rows' most probable components after each epoch of training."""
     rows = Rows(prepared.split.x, prepared.split.test, prepared.device)
 
     def watch(model: Model, stage: str, row: EpochRecord) -> None:

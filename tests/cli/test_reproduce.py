@@ -28,7 +28,7 @@ def test_json_and_markdown_are_the_files(deepmix, tmp_path):
 
 
 def test_wrong_words(deepmix, tmp_path):
-    refuses(deepmix("reproduce"), 2, "which table?", "--list")
+    refuses(deepmix("reproduce"), 2, "no table is named", "--list")
     refuses(deepmix("reproduce", "supplement-10"), 2, "unknown table 'supplement-10'", "supplement-9", "vade-figure-6")
     refuses(deepmix("reproduce", "supplement-3", "--datasets", "mnist"), 2, "no dataset 'mnist'", "digits")
     refuses(deepmix("reproduce", "vade-figure-2", "--datasets", "digts"), 2, "unknown data set or file 'digts'", "usps")

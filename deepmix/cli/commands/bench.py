@@ -45,9 +45,9 @@ def bench(device: str, quick: bool, json_file: Path | None, plot_file: Path | No
     devices = ["cpu", "cuda"] if device == "all" else [device]
     for name in devices:
         if name not in loaded.devices:
-            raise UsageError(f"there are no kernels for {name} to time ({loaded.reason}); see 'deepmix doctor'")
+            raise UsageError(f"there are no {name} kernels to time ({loaded.reason}); see 'deepmix doctor'")
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=FutureWarning, module="torch")  # torch.compile itself warns
+        warnings.filterwarnings("ignore", category=FutureWarning, module="torch")  # torch.compile raises them itself
         results = [time_kernels(name, quick=quick) for name in devices]
     console = Console(width=None if sys.stdout.isatty() else UNWRAPPED)
     for result in results:

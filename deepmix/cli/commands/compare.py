@@ -1,4 +1,4 @@
-"""`deepmix compare`: runs beside each other."""
+"""`deepmix compare`: a comparison of finished runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from deepmix.metrics import ACCURACY
 
 
 class MetricChoice(click.Choice[str]):
-    """One of the metrics that are declared when the command runs."""
+    """A choice among the metrics that are declared when the command runs."""
 
     def __init__(self) -> None:
         super().__init__(())
@@ -32,13 +32,13 @@ class MetricChoice(click.Choice[str]):
 
     @choices.setter
     def choices(self, names: object) -> None:
-        """Ignore what click.Choice sets at the time of its import."""
+        """Ignore the choices that click.Choice sets when it is constructed."""
 
 
 @click.command()
 @click.argument("folders", metavar="RUN RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--metric", type=MetricChoice(), default=ACCURACY.name, show_default=True)
-@click.option("--head", help="Whose clusters.  [default: each run's first head]")
+@click.option("--head", help="Head whose clusters are compared.  [default: each run's first]")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw every seed, the means and intervals: a .png file.")
 @OVERWRITE
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -47,8 +47,9 @@ def compare(
 ) -> None:
     """Compare finished runs on their test rows: by scores against labels, or by the ELBO.
 
-    Each RUN is a run's folder, or the folder of several seeds. Differences are from the first, with 95 % intervals of
-    a paired bootstrap, which draws the same test rows (and seeds) for both 1000 times, and for the ELBO only seeds.
+    Each RUN is a run's folder, or the folder of several seeds. Differences are from the first run, with 95 % intervals
+    of a paired bootstrap, which draws the same test rows (and seeds) for both runs 1000 times; for the ELBO it draws
+    only seeds.
     """
     if plot is not None:
         check_out(plot, (".png",), overwrite=overwrite)
@@ -76,7 +77,7 @@ def _table(rows: list[dict[str, Any]], metric: str) -> Table:
         ]
         if "difference" in row:
             gap = row["difference"]
-            known = gap["low"] is not None
-            cells += [f"{gap['mean']:+.4f}", f"{gap['low']:+.4f} to {gap['high']:+.4f}" if known else "-"]
+            interval = "-" if gap["low"] is None else f"{gap['low']:+.4f} to {gap['high']:+.4f}"
+            cells += [f"{gap['mean']:+.4f}", interval]
         table.add_row(Text(row["run"]), Text(row["head"]), *cells)
     return table

@@ -11,8 +11,8 @@ from deepmix.errors import DeepmixError
 
 @click.command()
 def doctor() -> None:
-    """Show which path the kernels take on this machine and why; fails only if DEEPMIX_BUILD can't be met."""
-    import torch  # here, since --help waits for no torch
+    """Show which kernels run on this machine and why; fail only if DEEPMIX_BUILD can't be met."""
+    import torch  # imported here, so that --help need not wait for it
 
     from deepmix.kernels import loader
 

@@ -18,8 +18,8 @@ def embed(
 ) -> None:
     """Give each row of DATA its latent: the posterior mean of its most probable component.
 
-    RUN is a finished run's folder; DATA is as for predict. Writes a row's number and columns z1, z2, ..., or in a
-    .npz file one array z.
+    RUN is a finished run's folder; DATA is as for predict. Writes each row's number and the columns z1, z2, ...; a .npz
+    file has one array z instead.
     """
     import numpy as np
 

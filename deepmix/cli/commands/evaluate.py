@@ -1,4 +1,4 @@
-"""`deepmix evaluate`: a run's heads, or others, measured on its data or on other data."""
+"""`deepmix evaluate`: metrics of a run's heads, or of others, on its own data or other data."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from deepmix.metrics import METRICS
 
 @click.command()
 @RUN
-@click.option("--dataset", help="A data set's name or a file.  [default: what the run was trained on]")
+@click.option("--dataset", help="A data set's name or a file.  [default: the run's own data]")
 @click.option("--label-column", help="Column (or key) of the file that holds labels.  [default: as in training]")
 @click.option("--data-dir", help="Folder of prepared data sets.  [default: DEEPMIX_DATA, or as in training]")
 @click.option(
-    "--head", "heads", multiple=True, help="May be repeated; heads that the run does not have are fitted anew."
+    "--head", "heads", multiple=True, help="May be repeated; heads that the run does not have are fitted to its data."
 )
 @DEVICE
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -21,10 +21,10 @@ from deepmix.cli.streaming import OVERWRITE, RUN
 def export(
     folder: Path, kind: Literal["onnx", "torch-export"], out: Path | None, overwrite: bool, as_json: bool
 ) -> None:
-    """Export a run's model: rows as they are in the data (float32) to log q(y|x) and latents.
+    """Export a run's model, which maps rows in the units of the data (float32) to log q(y|x) and latents.
 
-    Scaling is part of the exported model, and any number of rows can go in. It is checked against the original on
-    random rows before it is kept.
+    The exported model includes the scaling and takes any number of rows. It is checked against the original on random
+    rows before it is kept.
     """
     from deepmix.inference import SUFFIXES, export_run, open_run
 

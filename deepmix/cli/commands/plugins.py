@@ -27,8 +27,8 @@ from deepmix.errors import UsageError
 def plugins(check: bool, distribution: str | None, as_json: bool) -> None:
     """List the installed plugins: kind, name, distribution, version, summary.
 
-    Nothing is imported: the summaries come from the file that --describe writes. Plugins without one, or with sources
-    that have changed since, are listed without a summary.
+    No plugin is imported: the summaries come from the file that --describe writes. Plugins without such a file, or
+    with sources that have changed since, are listed without a summary.
     """
     if distribution is not None:
         if check:
@@ -51,7 +51,7 @@ def plugins(check: bool, distribution: str | None, as_json: bool) -> None:
 
 
 def _show(rows: Sequence[registry.PluginRow], *, with_state: bool) -> None:
-    """Print the rows in columns; on a terminal a long row goes on in the next line."""
+    """Print the rows in columns; on a terminal, long rows are wrapped."""
     headings = ("kind", "name", "distribution", "version", *(("state",) if with_state else ()), "summary")
     lines = [headings, *map(_cells, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -63,7 +63,7 @@ def _show(rows: Sequence[registry.PluginRow], *, with_state: bool) -> None:
 
 
 def _cells(row: registry.PluginRow) -> tuple[str, ...]:
-    """Return a row's cells; the details of a clash or an error stand in place of the summary."""
+    """Return a row's cells; the details of a clash or an error replace the summary."""
     state: tuple[str, ...] = ()
     text = row.summary or "-"
     if isinstance(row, registry.CheckedRow):

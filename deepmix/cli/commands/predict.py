@@ -11,12 +11,12 @@ from deepmix.cli.output import KINDS, Table, check_out, report, write_tables
 from deepmix.cli.streaming import entropy, inferences, rows_in
 
 DECIMALS = 6
-"""Of probabilities and entropies, as in assignments.csv."""
+"""Decimals of probabilities and entropies, as in assignments.csv."""
 
 
 @click.command()
 @rows_in
-@click.option("--head", help="Which of the run's heads gives the clusters.  [default: its first]")
+@click.option("--head", help="Head of the run that gives the clusters.  [default: its first]")
 def predict(
     folder: Path,
     data: Path,
@@ -30,9 +30,9 @@ def predict(
     """Give each row of DATA its cluster.
 
     RUN is a finished run's folder. DATA is a .npy, .npz, .csv, .csv.gz or .parquet file with the columns the run was
-    trained on (names are matched where both have them), or - for CSV on standard input. Writes a row's number,
-    cluster, largest q(y|x) and the entropy of q(y|x) in nats. Rows are read in blocks, so any number of them
-    fits in memory.
+    trained on (matched by name if both have names), or - for CSV on standard input. Writes each row's number, its
+    cluster, its largest q(y|x) and the entropy of q(y|x) in nats. Rows are read in blocks, so any number of them fits
+    in memory.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""`deepmix report`: writes a run's report.html again."""
+"""`deepmix report`: write a run's report.html again."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import click
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--umap", is_flag=True, help="Draw the latent maps by UMAP too; takes half a minute more.")
-@click.option("--json", "as_json", is_flag=True, help="Print the path, its bytes and the seconds it took as JSON.")
+@click.option("--umap", is_flag=True, help="Also draw the latent maps by UMAP; takes half a minute more.")
+@click.option("--json", "as_json", is_flag=True, help="Print the path, bytes written and seconds taken as JSON.")
 def report(run: Path, umap: bool, as_json: bool) -> None:
     """Write RUN/report.html again and print its path.
 
-    RUN is a finished run's folder, or that of several seeds: then each seed's report is written too.
+    RUN is a finished run's folder, or the folder of several seeds; then each seed's report is written too.
     """
     from deepmix.report import rewrite
 

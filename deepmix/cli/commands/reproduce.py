@@ -13,24 +13,24 @@ from deepmix.contracts import registry
 from deepmix.errors import UsageError
 
 SEEDS, QUICK_SEEDS = 5, 1
-"""The supplement's five experiments; --quick needs no spread."""
+"""Five seeds, as in the supplement's experiments; --quick needs no spread."""
 
 
 @click.command()
 @click.argument("table", required=False)
-@click.option("--list", "as_list", is_flag=True, help="Name the tables and what they need.")
-@click.option("--datasets", multiple=True, metavar="NAME[,NAME]", help="Only these; what is named may be fetched.")
-@click.option("--models", multiple=True, metavar="NAME[,NAME]", help="Only these.")
+@click.option("--list", "as_list", is_flag=True, help="List the tables and what they need.")
+@click.option("--datasets", multiple=True, metavar="NAME[,NAME]", help="Only these data sets, which may be downloaded.")
+@click.option("--models", multiple=True, metavar="NAME[,NAME]", help="Only these models.")
 @click.option(
     "--seeds", type=click.IntRange(min=1), help="Runs of each cell, seeds 0, 1, ...  [default: 5; --quick: 1]"
 )
-@click.option("--quick", is_flag=True, help="Two epochs a stage: to see that a table runs; its figures mean nothing.")
+@click.option("--quick", is_flag=True, help="Two epochs per stage, to see that a table runs; its figures mean nothing.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("reproduction"), show_default=True, help="Output folder."
 )
 @click.option("--data-dir", help="Folder of data sets.  [default: DEEPMIX_DATA of the environment]")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, ... or auto.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON in place of Markdown.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of Markdown.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def reproduce(
     table: str | None,
@@ -47,8 +47,8 @@ def reproduce(
 ) -> None:
     """Run a table or figure of the papers and set our figures beside theirs.
 
-    Every cell is a run folder below OUT/cells: finished ones are reused, a stopped table goes on where it
-    was. Data that are not there and models that are not installed are named in the output, and no error.
+    Every cell is a run folder below OUT/cells: finished runs are reused, and a stopped table continues where it
+    stopped. Missing data and models that are not installed are named in the output; they are not errors.
     """
     from deepmix.reproduce import Request, reproduce as run_table
     from deepmix.training import keep_freed_memory
@@ -57,7 +57,7 @@ def reproduce(
         _list(as_json)
         return
     if table is None:
-        raise UsageError("which table? name one; deepmix reproduce --list names them all")
+        raise UsageError("no table is named; deepmix reproduce --list lists them all")
     request = Request(
         table=table,
         datasets=_names(datasets),
@@ -77,7 +77,7 @@ def reproduce(
     try:
         content, paths = run_table(request, lambda: make_reporter(quiet), say)
     except (KeyboardInterrupt, OSError):
-        click.echo("Stopped; the same command goes on from here.", err=True)
+        click.echo("Stopped; the same command continues from here.", err=True)
         raise
     click.echo(json.dumps(content, indent=2) if as_json else paths[0].read_text("utf-8"))
     click.echo(f"Written: {', '.join(map(str, paths))}", err=True)

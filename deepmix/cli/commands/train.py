@@ -25,14 +25,14 @@ if TYPE_CHECKING:  # importing it would import torch, and --help must not wait f
     from deepmix.experiment import Experiment
 
 NAMING_FLAGS = ("model", "prior", "posterior", "encoder", "decoder", "init", "dataset", "head")
-"""Flags that name plugins, whose options the help then shows."""
+"""Flags that name plugins; the help shows the options of the named plugins."""
 
 
 class TrainCommand(click.Command):
-    """`deepmix train`, whose help also shows the options of the parts that were named."""
+    """The `deepmix train` command, whose help also shows the options of the named parts."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Note which parts were named, so that --help may come before or after them."""
+        """Note which parts are named, so that --help may come before or after them."""
         named: dict[str, str] = ctx.meta.setdefault("deepmix.named", {})
         for word, after in itertools.pairwise([*args, ""]):
             flag, equals, value = word.removeprefix("--").partition("=")
@@ -41,7 +41,7 @@ class TrainCommand(click.Command):
         return super().parse_args(ctx, args)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the installed parts and, with --model, every option --set can change."""
+        """List the installed parts and, with --model, every option that --set can change."""
         with formatter.section("Installed"):
             formatter.write_dl([(kind, ", ".join(registry.names(kind))) for kind in registry.KINDS])
         named: dict[str, Any] = dict(ctx.meta["deepmix.named"])
@@ -52,12 +52,12 @@ class TrainCommand(click.Command):
         if "head" in named:
             named["heads"] = (named.pop("head"),)
         try:
-            shown = model_help(ExperimentConfig(**named))
+            description = model_help(ExperimentConfig(**named))
         except DeepmixError as error:
             raise click.UsageError(error.spelled(flag)) from error
         formatter.write_paragraph()
-        formatter.write_text(shown.summary)
-        for part, options in shown.options.items():
+        formatter.write_text(description.summary)
+        for part, options in description.options.items():
             rows = [(f"{name}={default}", f"{text} [{kind}]") for name, kind, default, text in options]
             if rows:
                 with formatter.section(f"--set, {part}"):
@@ -127,7 +127,7 @@ def train(
         values.setdefault("data_dir", os.environ["DEEPMIX_DATA"])
     config = config_from_mapping({**values, **chosen}, config_file or "the options")
     config = dataclasses.replace(config, settings={**config.settings, **settings})
-    prepared = experiment.prepare_experiment(config)  # before a folder is made or replaced
+    prepared = experiment.prepare_experiment(config)  # before a folder is created or replaced
     if prepared.n_components < 2:
         raise UsageError("components must be at least 2, got 1: one cluster would hold every row")
     out = out or runs.fresh_path(Path("runs"), f"{Path(config.dataset).name.split('.')[0]}-{config.model}")
@@ -149,7 +149,7 @@ def _run(
     resume: bool = False,
     whole: Path | None = None,
 ) -> runs.Metrics:
-    """Do one run; if it is stopped, say how to resume it, or the `whole` folder of seeds it belongs to."""
+    """Do one run; if it is stopped, say how to resume it or the folder of seeds, `whole`, that it belongs to."""
     from deepmix.report import forgiven, write_report
 
     training.keep_freed_memory()
@@ -165,7 +165,7 @@ def _run(
     except (KeyboardInterrupt, OSError):
         reporter.close()
         if whole or folder.has_begun:
-            click.echo(f"Stopped; go on with: deepmix train --resume --out {whole or folder.path}", err=True)
+            click.echo(f"Stopped; resume with: deepmix train --resume --out {whole or folder.path}", err=True)
         raise
     finally:
         reporter.close()
@@ -174,7 +174,7 @@ def _run(
 def _run_seeds(
     prepared: Experiment, folder: runs.RunFolder, seeds: Sequence[int], quiet: bool, *, report: bool
 ) -> None:
-    """Do, or finish, a run for each seed and write their summary."""
+    """Do or finish one run per seed, and write their summary."""
     from deepmix.report import forgiven, write_seeds
 
     results = {}
@@ -201,8 +201,8 @@ def _resume(out: Path, quiet: bool, *, report: bool) -> None:
 
     Args:
         out: the folder.
-        quiet: show no progress.
-        report: False leaves out the report that the run was begun with.
+        quiet: whether to show no progress.
+        report: False leaves out the report even if the run was started with one.
 
     """
     if (out / runs.SUMMARY).is_file():
@@ -210,8 +210,8 @@ def _resume(out: Path, quiet: bool, *, report: bool) -> None:
         summary = folder.read(runs.Summary)
         if summary.config is None:
             raise runs.damaged(str(out / runs.SUMMARY), "'config' is missing")
-        begun = next((path.parent for path in sorted(out.glob(f"seed-*/{runs.CONFIG}"))), None)
-        parts = None if begun is None else experiment.read_parts(runs.RunFolder(begun))[1]
+        first_run = next((path.parent for path in sorted(out.glob(f"seed-*/{runs.CONFIG}"))), None)
+        parts = None if first_run is None else experiment.read_parts(runs.RunFolder(first_run))[1]
         prepared = experiment.prepare_experiment(experiment.config_of(summary.config), parts=parts)
         _run_seeds(prepared, folder, summary.seeds, quiet, report=report and summary.report)
         return
@@ -265,7 +265,7 @@ def _show(out: Path, results: Mapping[int, runs.Metrics]) -> None:
 
 
 def _cell(values: Sequence[float | None]) -> str:
-    """Return a value, or mean ± standard deviation over seeds."""
+    """Return a value, or the mean ± standard deviation over seeds."""
     figures = spread(values)
     if figures.mean is None:
         return "-"

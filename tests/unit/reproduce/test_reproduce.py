@@ -58,7 +58,7 @@ PRINTED = [
 @pytest.mark.parametrize(("table", "row", "column", "name", "value", "given"), PRINTED, ids=lambda value: str(value))
 def test_numbers_are_the_papers(table, row, column, name, value, given):
     found = [
-        (cell.value, cell.given)
+        (cell.value, cell.setting)
         for cell in load_table(table).cells
         if (cell.row, cell.column, cell.measure) == (row, column, name)
     ]
@@ -378,7 +378,7 @@ def test_data_that_are_no_images_give_a_remark_and_no_picture(tmp_path):
     content, paths, _ = run(
         table="vade-figure-4", datasets=["gaussians"], models=["gmm"], n_seeds=1, quick=True, out=tmp_path
     )
-    assert content["remarks"] == ["Nothing is drawn: rows of 2 columns are no square images."]
+    assert content["remarks"] == ["Nothing is drawn: rows of 2 columns are not square images."]
     assert not [path for path in paths if path.suffix == ".png"]
 
 
