@@ -19,7 +19,7 @@ def loss_of(
     hold: bool = False,
     neighbours: Tensor | None = None,
 ) -> Loss:
-    """Return what the model makes of these rows as one training batch."""
+    """Return the model's loss on these rows as one training batch."""
     phase = Phase("train", beta, anchor, hold)
     loss: Loss = model(Batch(x, generator, phase, torch.arange(len(x)), labels, neighbours))
     return loss

@@ -18,7 +18,7 @@ TINY = ("--init", "kmeans", "--epochs", "2", "--pretrain-epochs", "2", "--quiet"
 
 
 WITH_REPORT = TINY[:-1]
-"""The same for a run that ends with its report."""
+"""The same options for a run that ends with its report."""
 
 
 COLUMNS = ["a", "b", "c", "d", "e", "f"]
@@ -32,7 +32,7 @@ Done = subprocess.CompletedProcess[str]
 
 @pytest.fixture
 def command(tmp_path: Path) -> Callable[..., Done]:
-    """Run the real command as a process of its own, in an empty folder, one thread, no data folder."""
+    """Run the real command as a separate process, in an empty folder, with one thread and no data folder."""
 
     def call(*args: object, env: dict[str, str] | None = None, **options: Any) -> Done:
         outer = {key: value for key, value in os.environ.items() if key != "DEEPMIX_DATA"}
@@ -45,7 +45,7 @@ def command(tmp_path: Path) -> Callable[..., Done]:
 
 @pytest.fixture
 def deepmix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
-    """Run the command inside this process: the same code without the seconds its imports take."""
+    """Run the command inside this process: the same code, without the seconds that its imports take."""
 
     def call(*args: object, env: dict[str, str] | None = None) -> Done:
         monkeypatch.chdir(tmp_path)
@@ -74,7 +74,7 @@ def blobs(tmp_path: Path) -> Path:
 
 
 def refuses(done, status: int, *words: str) -> None:
-    """Assert that a command failed with one sentence that holds the words."""
+    """Assert that a command failed with one sentence that contains the words."""
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     for word in words:

@@ -1,4 +1,4 @@
-"""What predict, embed, sample and evaluate do with a finished run."""
+"""Tests of predict, embed, sample and evaluate on a finished run."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_blocks_of_any_size_and_kind_of_file_give_the_same(deepmix, place, tmp_p
 
 
 def test_pipes(place):
-    """CSV in at standard input, out at standard output, and a reader that has seen enough."""
+    """CSV goes in at standard input and out at standard output, also to a reader that stops early."""
     words = [sys.executable, "-m", "deepmix", "predict", str(place / "run"), "-", "--json"]
     done = subprocess.run(words, input=(place / "rows.csv").read_bytes(), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr

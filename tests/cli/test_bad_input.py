@@ -1,4 +1,4 @@
-"""Wrong inputs: one sentence, its status, nothing written, no traceback.
+"""Wrong input ends in one sentence and an exit status, with nothing written and no traceback.
 
 What the design names runs the real command; its variations run the same code inside this process.
 """
@@ -243,7 +243,7 @@ def test_warnings_name_flags_and_are_stored_without(deepmix, tmp_path):
 
 
 def test_sparse_rows_with_wrong_indices(command, tmp_path):
-    """SciPy would follow them out of its memory: a crash, or clusters of somebody else's numbers."""
+    """SciPy would follow them outside its memory, and crash or cluster numbers that belong to other data."""
     x = sparse.csr_matrix(np.eye(30, 8))
     parts = {"data": x.data, "indptr": x.indptr, "shape": np.array(x.shape), "format": np.array("csr")}
     for index in (2_000_000_000, 8, -1_000_000):

@@ -1,4 +1,4 @@
-"""The command that holds the others: its help and what shells complete."""
+"""The top command: its help and shell completion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What compare and export do with finished runs."""
+"""Tests of compare and export on finished runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A metric is declared once: every command that shows metrics then has it."""
+"""A metric is declared once, and then every command that shows metrics has it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def largest_cluster(clustering: Clustering) -> float:
 
 @pytest.fixture
 def declared(monkeypatch):
-    """Declare a metric that needs labels, and one that needs none and is better where it is lower."""
+    """Declare a metric that needs labels, and one that needs none and for which lower is better."""
     for metric in (
         Metric("fmi", "Fowlkes-Mallows index", "geometric mean of precision and recall of pairs", fowlkes_mallows),
         Metric(

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def make_distribution(folder: Path, name: str, entry_points: str, source: str = "") -> None:
-    """Write an installed distribution: metadata and a module."""
+    """Write the metadata and the module of an installed distribution."""
     information = folder / f"{name}-1.0.dist-info"
     information.mkdir(parents=True)
     (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
@@ -46,13 +46,13 @@ def test_check_imports_every_built_in_part_and_finds_what_the_listing_says(deepm
 
 @pytest.fixture
 def site(tmp_path) -> Path:
-    """A folder of other people's distributions."""
+    """Return a folder for other people's distributions."""
     return tmp_path / "site"
 
 
 @pytest.fixture
 def stranger(command, site) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """The command, where the distributions of `site` are installed too."""
+    """Return the command, run with the distributions of `site` installed too."""
     path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
     return lambda *words: command(*words, env={"PYTHONPATH": path})
 

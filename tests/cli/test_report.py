@@ -83,7 +83,7 @@ def test_no_report_leaves_it_out_until_it_is_asked_for(deepmix, blobs, tmp_path)
     assert not (tmp_path / "run" / "report.html").exists()
     assert deepmix("report", "run").returncode == 0
     assert (tmp_path / "run" / "report.html").exists()
-    assert deepmix(*args, "--overwrite").returncode == 0  # a report is deepmix's own and no reason to refuse
+    assert deepmix(*args, "--overwrite").returncode == 0  # the report is deepmix's own, so it is no reason to refuse
 
 
 def test_a_broken_report_is_a_warning_and_the_run_is_whole(deepmix, blobs, tmp_path, monkeypatch):

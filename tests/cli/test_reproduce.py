@@ -1,4 +1,4 @@
-"""The command: its list, its formats and its refusals."""
+"""The `deepmix reproduce` command: its list, its formats and its refusals."""
 
 from __future__ import annotations
 

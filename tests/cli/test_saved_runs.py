@@ -1,4 +1,4 @@
-"""Runs that earlier versions wrote open, predict the same bits and report, whatever today's defaults are."""
+"""Runs written by earlier versions open, predict the same bits and report, whatever today's defaults are."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from deepmix.training import TrainingOptions, schedule
 from tests.cli.conftest import refuses
 
 FORMAT_1 = Path(__file__).parents[1] / "saved_runs" / "format-1"
-"""Two runs of format 1, with the rows they were trained on and what they said of other rows."""
+"""Two runs of format 1, with the rows they were trained on and their predictions for other rows."""
 
 
 ROWS = {"table": "new.csv", "images": "images.npz"}
@@ -38,7 +38,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 def other_value(name: str, hint: Any, default: Any) -> Any:
-    """Return another valid value of an option than its default."""
+    """Return a valid value of an option that is not its default."""
     if typing.get_origin(hint) is typing.Literal:
         return next(choice for choice in typing.get_args(hint) if choice != default)
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
@@ -51,7 +51,7 @@ def other_value(name: str, hint: Any, default: Any) -> Any:
 
 
 def change_defaults(monkeypatch: pytest.MonkeyPatch, kind: type, values: dict[str, Any]) -> None:
-    """Give a dataclass other defaults, as if its source said so."""
+    """Give a dataclass other defaults, as if its source had them."""
     fields = [field for field in dataclasses.fields(kind) if field.default is not dataclasses.MISSING]
     init: Any = kind.__init__
     known = [f.name for f in dataclasses.fields(kind)][-len(init.__defaults__ or ()) :]
@@ -196,7 +196,7 @@ def edit(path: Path, *keys: str, value: Any) -> None:
 
 def test_a_part_of_another_distribution_in_format_1_is_found_by_its_path(deepmix, saved, monkeypatch):
     path = saved / "table" / "config.json"
-    edit(path, "resolved", "parts", "prior", value="acme.priors:MixturePrior")  # not ours, whatever its class is called
+    edit(path, "resolved", "parts", "prior", value="acme.priors:MixturePrior")  # not ours, despite its class name
     refuses(deepmix("predict", "table", "new.csv"), 1, "needs prior 'acme.priors:MixturePrior', which is not installed")
     real = registry.discover
 
@@ -210,7 +210,7 @@ def test_a_part_of_another_distribution_in_format_1_is_found_by_its_path(deepmix
 
 @pytest.fixture
 def current(deepmix, saved) -> Path:
-    """Return a run of the present format."""
+    """Return a run in the current format."""
     done = deepmix("train", "--config", "images/config.json", "--out", "current", "--quiet", "--no-report")
     assert done.returncode == 0, done.stderr
     return saved / "current"

@@ -1,4 +1,4 @@
-"""Help, listings and completion import nothing slow: each runs in a fresh process whose modules are then counted."""
+"""Help, listings and completion import nothing slow; each runs in a fresh process whose modules are then checked."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_nothing_slow_is_imported(command, words):
 
 
 def test_what_needs_a_plugin_imports_it():
-    """The measure above can fail: --check imports every plugin."""
+    """The check above can fail, because --check imports every plugin."""
     output, imported = slow_imports(["plugins", "--check"])
     assert "Ten random Gaussians" in output
     assert {"torch", "sklearn", "deepmix_builtins"} <= set(imported)

@@ -136,7 +136,7 @@ def test_seeds_summary_is_the_spread_of_the_runs(deepmix, tmp_path):
 
 @pytest.mark.parametrize("lines_before_stop", [2, 8])
 def test_interrupted_run_is_readable_and_resumes_bit_identically(deepmix, tmp_path, lines_before_stop):
-    """Ctrl-C in pretraining (2 lines) or in training (8 lines), then --resume."""
+    """Press Ctrl-C in pretraining (2 lines) or in training (8 lines), then resume."""
     options = ["--init", "kmeans", "--epochs", "14", "--pretrain-epochs", "6"]
     whole = deepmix("train", *options, "--quiet", "--out", "whole")
     assert whole.returncode == 0, whole.stderr
@@ -189,7 +189,7 @@ def test_help_lists_the_options_of_the_named_model(deepmix):
 
 
 def test_a_model_of_each_kind_trains(deepmix, tmp_path):
-    """vae has no mixture to read clusters from; its head does the clustering."""
+    """Because `vae` has no mixture to read clusters from, its head does the clustering."""
     done = deepmix("train", "--model", "vae", "--head", "kmeans", "--out", "vae", *TINY)
     assert done.returncode == 0, done.stderr
     weights = load_file(tmp_path / "vae" / "model.safetensors")

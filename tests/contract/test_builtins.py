@@ -1,4 +1,4 @@
-"""Every registered plugin keeps its contract: the built-ins here, third parties' in their own tests."""
+"""Every built-in plugin keeps its contract; the plugins of others are checked in their own tests."""
 
 from __future__ import annotations
 

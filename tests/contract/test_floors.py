@@ -1,4 +1,4 @@
-"""The rooms of the core lie on floors: a room imports only from lower floors, and only what the other room lists."""
+"""The packages of the core, its rooms, lie on floors; a room imports only what the rooms of lower floors list."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ FLOORS = (
     ("cli",),
     ("__main__", "__init__"),
 )
-"""Rooms from the ground up."""
+"""The rooms of each floor, from the ground up."""
 WITHIN_A_FLOOR = {
     "maths": {"errors"},
     "data": {"metrics"},
     "testing": {"models"},
 }
-"""Neighbours on one floor that a room may import."""
+"""The rooms on its own floor that a room may import."""
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(path for path in CORE.rglob("*.py*") if path.suffix in (".py", ".pyi") and "csrc" not in path.parts)
 MOST_ENTRIES = 20
@@ -55,7 +55,7 @@ def imports_of(path: Path) -> list[tuple[int, str, list[str]]]:
 
 
 def listed_names(room: str) -> set[str] | None:
-    """Return what a room's door lists; None where the room is a single module."""
+    """Return the names that a room's `__init__.pyi` lists; None if the room is a single module."""
     door = CORE / room / "__init__.pyi"
     if not door.is_file():
         return None
@@ -64,7 +64,7 @@ def listed_names(room: str) -> set[str] | None:
 
 
 def complaints(path: Path, core: Path = CORE) -> list[str]:
-    """Return what is wrong with a file's imports, each with the file, the line and the import."""
+    """Return the wrong imports of a file, each with the file, the line and the import."""
     own, wrong = room_of(path, core), []
     for line, module, names in imports_of(path):
         other = module.split(".")[1]
@@ -128,7 +128,7 @@ MODULE_NAMES_THAT_RECUR = {"__init__", "compare", "evaluate", "export", "report"
 
 
 def test_no_module_name_stands_twice():
-    """A command's module may be called as what it commands; any other name means one thing."""
+    """The module of a command may share the name of what it runs; any other module name is used once."""
     seen: dict[str, Path] = {}
     for path in sorted([*CORE.rglob("*.py"), *(CORE.parent / "plugins" / "deepmix_builtins").rglob("*.py")]):
         if path.stem in MODULE_NAMES_THAT_RECUR or "commands" in path.parts:

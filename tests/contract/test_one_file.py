@@ -1,4 +1,4 @@
-"""A new loss term, prior, head or option is one file outside the core: trained, logged, kept and used again."""
+"""A new loss term, prior, head or option takes one file outside the core to be trained, logged, saved and reused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SMALL = {
 
 @pytest.fixture
 def install(tmp_path, monkeypatch):
-    """Install a module as a distribution of its own, with entry points, for this test."""
+    """Install a module as a separate distribution, with entry points, for this test."""
 
     def call(source: str, **entry_points: str) -> None:
         site = tmp_path / "site"

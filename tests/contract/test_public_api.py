@@ -1,4 +1,4 @@
-"""Plugins use the public API and nothing else: the built-ins and every distribution under `plugins/`."""
+"""Plugins, the built-ins and every distribution under `plugins/`, use only the public API."""
 
 from __future__ import annotations
 
@@ -51,6 +51,6 @@ def test_every_public_name_exists_and_is_documented(name):
 
 
 def test_the_page_is_up_to_date():
-    """`python docs/generate_api.py` writes it."""
+    """The page is up to date; `python docs/generate_api.py` writes it."""
     page = runpy.run_path(str(ROOT / "docs" / "generate_api.py"))["page"]()
     assert (ROOT / "docs" / "api.md").read_text("utf-8") == page

@@ -47,7 +47,7 @@ def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch, library: Path) -> list[str]:
-    """Replace torch's compiler by one that writes a library at once; return the folders it was called for."""
+    """Replace torch's compiler with one that writes a library at once; return the folders it was called for."""
     from torch.utils import cpp_extension
 
     folders = []
@@ -85,7 +85,7 @@ def test_after_a_kill_the_next_process_compiles_again(library, compiled, capfd, 
     assert load(library) == CONTENT
     assert len(compiled) == 1
     assert {path.name for path in library.parent.iterdir()} == {"_ops.so", "_ops.ready", "compiling.lock"}
-    assert list(library.parent.parent.iterdir()) == [library.parent]  # what the killed process left is gone
+    assert list(library.parent.parent.iterdir()) == [library.parent]  # the remains of the killed process are gone
     assert "another process" not in capfd.readouterr().err
     assert load(library) == CONTENT
     assert len(compiled) == 1

@@ -89,7 +89,7 @@ def test_what_a_kill_inside_the_first_write_leaves(deepmix, tmp_path, record):
 
 
 def test_what_a_kill_inside_a_later_write_leaves(deepmix, tmp_path):
-    """The run, or its folder of seeds, is resumed, and overwritten just as well."""
+    """The run, or its folder of seeds, can be resumed, and can be overwritten too."""
     assert deepmix("train", "--out", "runs", "--seeds", 2, *QUICK).returncode == 0
     folder = tmp_path / "runs"
     whole = contents(folder)

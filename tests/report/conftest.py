@@ -1,4 +1,4 @@
-"""Runs, as data, that a report must cope with: made up, so that a test takes no training."""
+"""Made-up runs that a report must cope with, so that no test has to train."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def make_material(
     one_component: bool = False,
     n_rows: int = 240,
 ) -> Material:
-    """Return what a run on well-separated blobs might have left, with about one row in ten in a wrong cluster."""
+    """Return the material of a run on well-separated blobs, with about one row in ten in a wrong cluster."""
     random = np.random.default_rng(0)
     n_features = 64 if images else 6
     cluster_N = np.arange(n_rows) % n_clusters

@@ -92,7 +92,7 @@ def test_too_little_for_a_neighbourhood_map_leaves_pca(latent):
 
 
 def test_every_diagnosis_has_an_explanation():
-    """Three kinds of trouble at once: one component takes all rows, all are equally likely, no dimension varies."""
+    """Three problems at once: one component takes all rows, all are equally likely, and no dimension varies."""
     from deepmix.report.words import advice
 
     log_q = np.log(np.full((50, 4), 0.25))

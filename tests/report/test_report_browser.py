@@ -1,4 +1,4 @@
-"""The report in a real browser: nothing to complain of for axe-core, no sideways scroll, no script runs."""
+"""The report in a real browser: axe-core has no complaint, nothing scrolls sideways, and no script runs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def opened(browser: Any, tmp_path: Path) -> Iterator[Any]:
-    """Open a case's report from a file, at a width and in a colour scheme; no request may leave it, no script run."""
+    """Open a case's report from a file, at a width and in a colour scheme, with requests and scripts forbidden."""
     contexts = []
 
     def open_report(case: str, width: int, scheme: str) -> Any:

@@ -12,7 +12,7 @@ from deepmix.report.html import images
 
 
 def decoded(content: bytes) -> np.ndarray:
-    """Read back what `images.png` writes, checking every chunk's sum."""
+    """Read back what `images.png` writes, checking the checksum of every chunk."""
     assert content[:8] == b"\x89PNG\r\n\x1a\n"
     chunks, at = {}, 8
     while at < len(content):
@@ -64,7 +64,7 @@ def split_of(x: np.ndarray, **facts: object) -> Split:
     ("facts", "from_file", "shape"),
     [
         ({"image_shape": (2, 8, 1)}, True, (2, 8, 1)),
-        ({"image_shape": (2, 2, 4)}, True, None),  # four channels are no colours
+        ({"image_shape": (2, 2, 4)}, True, None),  # four channels are not colours
         ({"scale": "bytes"}, True, (4, 4)),
         ({}, False, (4, 4)),
         ({}, True, None),  # 0..1 in a file may be anything

@@ -1,4 +1,4 @@
-"""The report as an HTML document: well-formed, escaped, self-contained, and with the figures of metrics.json."""
+"""The report is a well-formed, escaped, self-contained HTML document with the figures of metrics.json."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ N_COLUMNS, N_COMPONENTS = 6, 4
 
 
 class Silent:
-    """Keeps the notes of a run."""
+    """A reporter that keeps the notes of a run."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -33,7 +33,7 @@ class Silent:
 
 @pytest.fixture
 def train(tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """Run a whole experiment, Digits unless said, and return what metrics.json holds."""
+    """Run a whole experiment, by default on Digits, and return the contents of metrics.json."""
 
     def call(model: str, *, settings: dict[str, str] | None = None, **config: Any) -> dict[str, Any]:
         prepared = prepare_experiment(ExperimentConfig(model=model, settings=settings or {}, **config))

@@ -60,7 +60,7 @@ def test_k_dae_takes_the_autoencoder_that_reconstructs_best(small_model):
 
 
 def test_ae_with_a_mixture_finds_most_digits(train):
-    """With the defaults 0.75; a guess gets 0.1."""
+    """The defaults reach 0.75; a guess gets 0.1."""
     results = train("ae", heads=("gmm",), init="kmeans", settings={"epochs": "6", "pretrain_epochs": "10"})
     assert results["heads"]["gmm"]["test"]["acc"] >= 0.6
     assert results["knn_error"]["5"] <= 0.3

@@ -94,7 +94,7 @@ def test_options_are_checked():
 
 @pytest.mark.parametrize("model", ["vade-conv", "mvae-emv2"])
 def test_digits(train, tmp_path, model):
-    """Few updates with few channels: measured 0.63 and more; a guess gets 0.1."""
+    """Few updates with few channels reach 0.63 and more; a guess gets 0.1."""
     settings = {"epochs": "5", "pretrain_epochs": "15", "encoder.channels": "16-32", "decoder.channels": "16-32"}
     results = train(model, init="kmeans", encoder="conv", decoder="conv", settings=settings)
     assert results["heads"]["posterior"]["test"]["acc"] >= 0.6

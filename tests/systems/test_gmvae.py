@@ -63,7 +63,7 @@ def placed(small_model, **settings):
     model = small_model("gmvae", **SMALL, **settings).double()
     code = model.pretrained(Batch(grey_rows()))[0]
     model.place(code, torch.ones(N).double(), torch.arange(N) % K)
-    with torch.no_grad():  # else w would hardly matter
+    with torch.no_grad():  # otherwise w would hardly matter
         model.components.mean.weight.mul_(20.0)
         model.components.log_var.bias.zero_()
     return model
@@ -106,7 +106,7 @@ def test_bound_is_the_papers_written_out(small_model, beta, hold):
 
 
 def test_mean_bound_is_below_the_log_likelihood_by_quadrature(small_model):
-    """One w and one z: log p(x) = log of the integral over a grid of w and z, every y."""
+    """With one w and one z, log p(x) is the log of the integral over a grid of w and z, and every y."""
     model = small_model("gmvae", **{**SMALL, "latent_dim": "1"}).double()
     x = grey_rows()
     model.place(model.pretrained(Batch(x))[0], torch.ones(N).double(), torch.arange(N) % K)
@@ -135,7 +135,7 @@ def test_bad_options(bad):
 
 
 def test_digits(train):
-    """Few updates, measured 0.60; a guess gets 0.1."""
+    """Few updates reach 0.60; a guess gets 0.1."""
     results = train("gmvae", init="kmeans", settings={"epochs": "10", "pretrain_epochs": "20"})
     assert results["heads"]["posterior"]["test"]["acc"] >= 0.5
     assert np.isfinite(results["elbo"]["test"])

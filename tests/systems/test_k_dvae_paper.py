@@ -31,7 +31,7 @@ def test_vade_finds_clear_groups_whatever_the_codes():
 
 
 def test_clusters_are_equation_8s(small_model):
-    """log p(x|z_i) - |z_i|^2 / 2 + sum log sigma_i at z_i the posterior mean; written out."""
+    """Compare with log p(x|z_i) - |z_i|^2 / 2 + sum log sigma_i, written out, where z_i is the posterior mean."""
     settings = {"encoder.hidden": "8-7", "decoder.hidden": "8-7"}
     model = small_model("k-dvae-paper", **settings).double()
     x = torch.rand(9, 6, generator=torch.Generator().manual_seed(2)).double()
@@ -50,7 +50,7 @@ def test_clusters_are_equation_8s(small_model):
 
 
 def test_digits(train):
-    """Few updates of VaDE, then of ten small autoencoders; a guess gets 0.1."""
+    """VaDE gets few updates, and so do ten small autoencoders after it; a guess gets 0.1."""
     settings = {"epochs": "5", "pretrain_epochs": "6", "vade_epochs": "12"}
     settings |= {"encoder.hidden": "64-32", "decoder.hidden": "64-32"}
     results = train("k-dvae-paper", settings=settings)

@@ -1,4 +1,4 @@
-"""M2: Kingma et al.'s equations 6, 7 and 9 by torch.distributions, which labels it sees, and Digits."""
+"""M2: Kingma et al.'s equations 6, 7 and 9 by torch.distributions, the labels that it sees, and Digits."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def test_labels_that_are_not_there(tmp_path):
 
 
 def test_a_few_labels_beat_none_on_digits(train):
-    """Few updates; one hundred labels of 1,527."""
+    """Few updates, and one hundred labels for 1,527 rows."""
     settings = {"epochs": "12", "pretrain_epochs": "6", "hidden": "128-64"}
     results = train("m2", settings={**settings, "labelled": "100"})
     alone = train("m2", settings={**settings, "anchor": "0", "hold": "0"}, init="random")

@@ -100,14 +100,14 @@ def test_digits_by_k_means_are_scikit_learns(train):
 
 
 def test_digits_by_gmm(train):
-    """Measured below; a guess gets 0.1."""
+    """The limits are just below the measured values; a guess gets 0.1."""
     results = train("gmm")
     assert results["heads"]["posterior"]["test"]["acc"] >= 0.6
     assert results["elbo"]["train"] > results["elbo"]["test"]
 
 
 def test_both_start_from_the_same_random_rows(train, tmp_path):
-    """The report's comparison: on stretched clusters the mixture's covariances tell what distances don't."""
+    """As in the report's comparison, on stretched clusters covariances separate what distances don't."""
     random = np.random.default_rng(0)
     labels = np.arange(600) % 3
     rows = random.normal(size=(600, 2)) * [9.0, 1.0] + np.array([[0.0, 0.0], [3.0, 7.0], [-3.0, 14.0]])[labels]

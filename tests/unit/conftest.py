@@ -8,7 +8,7 @@ import torch
 
 @pytest.fixture
 def double_precision() -> Iterator[None]:
-    """Run in float64: new tensors are double."""
+    """Run in float64, with new tensors as doubles."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     yield

@@ -1,4 +1,4 @@
-"""Messages name options once, and each face spells them."""
+"""Messages name options in one way, which the command line and Python each spell in their own way."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_choice_is_refused_with_the_others():
 
 
 def test_every_flag_is_one_of_a_command():
-    """The table of flags holds all of train's, and none that no command has."""
+    """The table of flags contains all of train's flags, and none that no command has."""
     import click
 
     from deepmix.cli import COMMANDS, main

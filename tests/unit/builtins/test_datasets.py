@@ -1,4 +1,4 @@
-"""The loaders on small files in the real formats, made here."""
+"""The loaders, tested on small files in the real formats that are written here."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def libsvm(rows: np.ndarray, labels: np.ndarray) -> bytes:
 
 
 def put(plugin: str, folder: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, bytes]) -> type:
-    """Lay a data set's published files into the data folder and make their digests the expected ones."""
+    """Put a data set's published files into the data folder and make their digests the expected ones."""
     loaded = registry.load_plugin("datasets", plugin)
     (folder / loaded.collection.name).mkdir(parents=True)
     known = []
@@ -257,7 +257,7 @@ def test_damaged_reuters_is_named(tmp_path, monkeypatch, name):
 
 
 class TinyResnet(nn.Module):
-    """Stands for torchvision's: a trunk that ends in a map of 3 x 3, then a pooling and a classifier."""
+    """A stand-in for torchvision's network: a trunk that ends in a map of 3 x 3, a pooling and a classifier."""
 
     def __init__(self):
         super().__init__()

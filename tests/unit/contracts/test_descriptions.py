@@ -1,4 +1,4 @@
-"""Descriptions of plugins: the file's text, when it is valid, and what of the core's options it leaves to the core."""
+"""Descriptions of plugins: the file's text, when it is valid, and the options that it leaves to the core."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deepmix.data import SplitOptions
 from deepmix.models import MixtureOptions
 
 OWN = __name__.split(".")[0]
-"""This file's own top package."""
+"""The top package of this file."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Plain:
 @dataclass(frozen=True)
 class Extended(SplitOptions):
     scale: Literal["none", "standard"] = field(default="none", metadata={"help": "how rows are scaled"})  # type: ignore[assignment]
-    split_seed: int = 7  # no help of its own, so that the whole row differs
+    split_seed: int = 7  # has no help text, so that the whole row differs
     download: bool = field(default=True, metadata={"help": "fetch it"})
 
 
@@ -54,7 +54,7 @@ def test_a_table_leaves_the_core_what_is_the_core_s() -> None:
 
 
 def test_options_of_a_third_package_have_no_table() -> None:
-    """Its sources could change while the checksum stays the same."""
+    """The package's sources could change while the checksum stays the same."""
     assert option_table(Plain(), "another") is None
     assert option_table(Extended(), "another") is None
 
@@ -66,7 +66,7 @@ def test_a_base_that_the_core_lacks_is_no_table() -> None:
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """Make a package that can be found and, as importing it raises, never is imported."""
+    """Write a package that can be found but raises when it is imported."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def make(name: str) -> Path:

@@ -1,4 +1,4 @@
-"""Downloads against a server on loopback: whole and verified, or nothing and a sentence."""
+"""Downloads from a server on loopback end in a whole, verified file, or in no file and one sentence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Gives CONTENT, half of it, none of it, or other bytes, by the address."""
+    """A handler that sends CONTENT, half of it, none of it, or other bytes, depending on the address."""
 
     def do_GET(self):
         self.server.asked.append(self.path)

@@ -247,7 +247,7 @@ def test_every_format_of_sparse_matrix_is_read(tmp_path, kind, array_class):
 
 
 def parts_of(kind: str) -> dict[str, np.ndarray]:
-    """Return the arrays of which a saved matrix of 3 rows and 4 columns consists."""
+    """Return the arrays that make up a saved matrix of 3 rows and 4 columns."""
     file = io.BytesIO()
     sparse.save_npz(file, getattr(sparse, f"{kind}_matrix")(np.array([[1.0, 0, 2, 0], [0, 3, 0, 4], [5, 0, 0, 6]])))
     file.seek(0)
@@ -289,14 +289,14 @@ def test_sparse_parts_that_do_not_fit_are_refused(tmp_path, kind, part, value, w
 
 
 def npy(descr: str, shape: str, values: bytes = b"", *, order: bool = False) -> bytes:
-    """Return a .npy file with a header of one's own making."""
+    """Return a .npy file with a custom header."""
     header = f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}".encode()
     header += b" " * (-(len(header) + 11) % 64) + b"\n"
     return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + values
 
 
 def npz(**members: bytes) -> bytes:
-    """Return a .npz file of such arrays."""
+    """Return a .npz file of arrays with custom headers."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name, content in members.items():
@@ -344,7 +344,7 @@ def test_a_wrong_file_is_one_sentence(tmp_path, name):
     content, kind, words = WRONG_FILES[name]
     (tmp_path / name).write_bytes(content)
     for read in (lambda: load_file(tmp_path / name, None, OPTIONS), lambda: new_rows(tmp_path / name)):
-        if name == "zeros.csv" and read() is not None:  # a NUL in a name does no harm
+        if name == "zeros.csv" and read() is not None:  # a NUL in a name is harmless
             continue
         with pytest.raises(kind, match=words) as caught:
             read()
@@ -362,7 +362,7 @@ def test_wrong_labels_are_named(tmp_path):
 
 
 def test_a_damaged_file_never_gives_another_error(tmp_path):
-    """Bytes changed at random places end in rows or in a sentence."""
+    """A file with random bytes changed gives either rows or a one-sentence error."""
     random = np.random.default_rng(0)
     sources = {
         "a.npy": GOOD,

@@ -23,7 +23,7 @@ def test_valid_matrices_pass_and_are_not_changed(kind):
 
 
 def spoilt(kind: str, part: str, place: int, value: int):
-    """Return a matrix of a format with one number of one of its parts changed."""
+    """Return a matrix of some format with one number changed in one of its arrays."""
     x = sparse.bsr_array(X, blocksize=(2, 2)) if kind == "bsr" else sparse.csr_array(X).asformat(kind)
     numbers = x.coords[0 if part == "row" else 1] if kind == "coo" else getattr(x, part)
     numbers[place] = value

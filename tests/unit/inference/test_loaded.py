@@ -1,4 +1,4 @@
-"""A finished run says of the same rows what it said when it was trained."""
+"""A loaded run gives the same results for the same rows as when it was trained."""
 
 from __future__ import annotations
 

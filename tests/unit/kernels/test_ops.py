@@ -1,4 +1,4 @@
-"""The door of the kernels: shapes that don't fit are refused there, with what was expected and what came."""
+"""The kernels' Python interface refuses shapes that don't fit, and names the expected and the actual shape."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_mixture_posterior_is_normalised_over_every_component(n_heads: int, prio
 
 
 def test_a_likelihood_shared_by_all_components_moves_only_the_normaliser() -> None:
-    """VaDE's one decoding a row, (L, N, 1)."""
+    """VaDE decodes once per row, (L, N, 1)."""
     batch, log_likelihood = latents(1), randn(L, N, 1)
     without = ops.mixture_posterior(batch, None, use_posterior=True)
     found = ops.mixture_posterior(batch, log_likelihood, use_posterior=True)

@@ -101,7 +101,7 @@ def test_component_kl_by_monte_carlo() -> None:
     z = mean + torch.exp(0.5 * log_var) * randn(200_000, seed=5)
     terms = normal(mean, log_var).log_prob(z) - normal(prior_mean, prior_log_var).log_prob(z)
     standard_error = float(terms.std() / math.sqrt(len(terms)))
-    assert standard_error < 2e-3  # else the comparison below would say little
+    assert standard_error < 2e-3  # otherwise the comparison below would mean little
     found = formulas.component_kl(
         mean.view(1, 1, 1), log_var.view(1, 1, 1), prior_mean.view(1, 1), prior_log_var.view(1, 1)
     )
@@ -109,7 +109,7 @@ def test_component_kl_by_monte_carlo() -> None:
 
 
 def test_expected_log_prior_is_minus_kl_minus_entropy() -> None:
-    """What the closed-form E-step of eq. 10 rests on, by quadrature in one dimension."""
+    """Check the identity behind the closed-form E-step of eq. 10 by quadrature in one dimension."""
     mean, log_var, prior_mean, prior_log_var = torch.tensor(ONE_DIMENSION[2], dtype=torch.float64)
     z = mean + 12.0 * torch.exp(0.5 * log_var) * torch.linspace(-1.0, 1.0, 20001, dtype=torch.float64)
     expected = torch.trapezoid(
@@ -200,7 +200,7 @@ def test_mixture_posterior_is_the_printed_formula(equation: int, n_samples: int,
 
 
 def test_printed_product_and_geometric_mean_differ_for_several_samples() -> None:
-    """q of the product is q of the mean to the power L, renormalised: far sharper."""
+    """The q of the product is the q of the mean to the power L, renormalised, and so far sharper."""
     z, mean, log_var = randn(3, N, K, M, seed=3), randn(N, K, M, seed=1), randn(N, K, M, seed=2)
     arguments = (z, mean, log_var, None, None, torch.zeros(K, dtype=torch.float64), None, True)
     *_, log_mean, _ = formulas.mixture_posterior(*arguments, False)
@@ -211,7 +211,7 @@ def test_printed_product_and_geometric_mean_differ_for_several_samples() -> None
 
 @pytest.mark.parametrize("n_samples", [1, 3])
 def test_exact_posteriors_give_the_evidence_whatever_the_samples(n_samples: int) -> None:
-    """x = a z + b + noise, z ~ N(m_k, v_k): with q(z|y,x) exact, eq. 5 is Bayes' p(y|x) and sums to p(x)."""
+    """For x = a z + b + noise and z ~ N(m_k, v_k), with q(z|y,x) exact, eq. 5 is Bayes' p(y|x) and sums to p(x)."""
     slope, intercept, noise = 1.3, -0.2, 0.4
     x = randn(N, seed=1)
     weight = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64)

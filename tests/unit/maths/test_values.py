@@ -1,4 +1,4 @@
-"""The values that cross interfaces: sampling, and what an inference says."""
+"""The values that cross interfaces: sampling from a Gaussian, and an inference's clusters."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from deepmix.metrics import Clustering, clustering_accuracy, measure, neighbour_
 
 
 def brute_force_accuracy(labels, clusters):
-    """The definition of VaDE section 4.3, by trying every matching."""
+    """Return the accuracy as VaDE section 4.3 defines it, by trying every matching."""
     names, groups = list(dict.fromkeys(labels)), list(dict.fromkeys(clusters))
     short, long, swap = (groups, names, False) if len(groups) <= len(names) else (names, groups, True)
     best = 0

@@ -1,4 +1,4 @@
-"""Small models of every kind and their ELBO written out plainly, the oracle of the tests of `mixture_vae`."""
+"""Small models of every kind, and their ELBO written out plainly as the oracle for the tests of `mixture_vae`."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Case:
     """One point of the grid."""
 
     equation: Literal[5, 6, 10, 15, 16] = 15
-    """Of the supplement; 6 is k-DVAE's."""
+    """The equation of the supplement for q(y|x); 6 is k-DVAE's."""
     e_step: Literal["sampled", "closed-form"] = "closed-form"
     assignment: Literal["soft", "hard"] = "soft"
     prior: Literal["mixture", "standard"] = "mixture"
@@ -196,5 +196,5 @@ def assert_same_gradients(found: Tensor, expected: Tensor, model: MixtureVAE) ->
     found_by_name, expected_by_name = gradients(found, model), gradients(expected, model)
     for name, gradient in expected_by_name.items():
         torch.testing.assert_close(found_by_name[name], gradient, **CLOSE, msg=lambda text, n=name: f"{n}: {text}")
-    for part in ("encoder", "decoder"):  # else the comparison would be of zeros
+    for part in ("encoder", "decoder"):  # otherwise zeros would be compared
         assert any(name.startswith(part) and gradient.any() for name, gradient in expected_by_name.items())

@@ -1,4 +1,4 @@
-"""Observation models against torch.distributions, and the floors that keep densities bounded."""
+"""Observation models compared with torch.distributions, and the floors that keep densities bounded."""
 
 from __future__ import annotations
 

@@ -28,12 +28,12 @@ def test_dropped_mass_is_what_lies_below_the_threshold(case: Case) -> None:
     q = found.log_q_NK.exp()
     torch.testing.assert_close(found.dropped_N, q.where(q < THRESHOLD, 0.0).sum(-1), **CLOSE)
     assert (found.dropped_N <= (K - 1) * THRESHOLD).all()
-    assert (found.dropped_N > 0.0).any()  # else nothing was tested
+    assert (found.dropped_N > 0.0).any()  # otherwise nothing would be tested
 
 
 @pytest.mark.parametrize("case", SHARP, ids=str)
 def test_dropping_changes_the_elbo_by_no_more_than_its_bound(case: Case) -> None:
-    """With a_k = log p(x|z_k) - KL_k + log p(y_k) - log q_k, renormalising over what is kept, 1 - delta of q,
+    """With a_k = log p(x|z_k) - KL_k + log p(y_k) - log q_k, renormalising over the kept mass, 1 - delta of q,
     changes sum_k q_k a_k by at most delta times the range of a, and adds log(1 - delta)."""
     model, x = build(case), grey_rows()
     found = loss_of(model, x, seeded(7), beta=1.0)
@@ -42,7 +42,7 @@ def test_dropping_changes_the_elbo_by_no_more_than_its_bound(case: Case) -> None
     bound = found.dropped_N * (a.amax(-1) - a.amin(-1)) - torch.log1p(-found.dropped_N)
     difference = (found.elbo_N - plain.objective).abs()
     assert (difference <= bound + 1e-10).all()  # rounding
-    assert difference.max() > 1e-7  # else nothing was tested
+    assert difference.max() > 1e-7  # otherwise nothing would be tested
 
 
 def test_dropping_costs_the_joint_elbo_exactly_the_log_of_what_is_kept() -> None:

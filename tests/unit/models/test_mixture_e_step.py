@@ -1,4 +1,4 @@
-"""q(y|x): what holds at its optimum, and the pure functions of it."""
+"""The E-step's q(y|x): its properties at the optimum, and the pure functions that use it."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_at_equation_5_the_elbo_is_flat_in_q_and_lower_elsewhere() -> None:
 
 
 def test_the_printed_product_is_not_the_optimum_for_several_samples() -> None:
-    """Why the geometric mean is the default: it is what eq. 2 gives when solved."""
+    """The geometric mean is the default because it is the solution of eq. 2."""
     latents, log_likelihood, log_ratio = random_latents(3)
     dims = Dims(D, D, K, K, M)
     mean = JointPosterior(dims, EStepOptions("sampled", "mean"))(latents, log_likelihood)

@@ -152,7 +152,7 @@ def test_weights_of_a_mixture_prior_are_the_softmax_of_its_logits() -> None:
 
 @final
 class PassThrough(Decoder):
-    """Gives back its latents, and remembers which head they were said to come from."""
+    """A decoder that returns its latents and remembers which head they were assigned to."""
 
     def forward(self, z_RM: Tensor, counts_H: list[int]) -> Tensor:
         self.counts_H = counts_H

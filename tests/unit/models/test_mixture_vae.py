@@ -1,4 +1,4 @@
-"""The grid's one class against ELBOs written out plainly, in float64."""
+"""The class behind the whole grid, compared in float64 with ELBOs that are written out plainly."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_gradients_decoding_all_are_those_of_the_plain_elbo(case: Case) -> None:
 
 @pytest.mark.parametrize("equation", [10, 15, 16])
 def test_hard_gradients_are_the_plain_ones_whatever_the_threshold(equation: Literal[10, 15, 16]) -> None:
-    """One component a row is all the hard bound holds, so decoding one loses nothing."""
+    """The hard bound contains one component per row, so decoding one loses nothing."""
     case = Case(equation=equation, assignment="hard", threshold=0.2)
     model, x = build(case), grey_rows()
     found = loss_of(model, x, seeded(7), beta=0.3).objective_N.sum()
@@ -114,7 +114,7 @@ def test_hold_puts_the_labels_in_place_of_q(case: Case) -> None:
     plain = plain_elbo(model, case, x, 7, 0.3, labels=labels)
     torch.testing.assert_close(found.objective_N, plain.objective, **CLOSE)
     torch.testing.assert_close(found.terms["kl_assignment"], -plain.log_weight[labels], **CLOSE)
-    torch.testing.assert_close(found.log_q_NK, plain.log_q, **CLOSE)  # what the E-step says is still reported
+    torch.testing.assert_close(found.log_q_NK, plain.log_q, **CLOSE)  # the E-step's q is still reported
     assert torch.equal(found.dropped_N, torch.zeros(N))
     assert (plain.log_q.argmax(-1) != labels).any()
     assert_same_gradients(found.objective_N.sum(), plain.objective.sum(), model)
@@ -161,7 +161,7 @@ def test_without_hold_and_anchor_labels_change_nothing() -> None:
 def test_the_generator_alone_decides_the_noise(case: Case) -> None:
     model, x = build(case), grey_rows()
     first = loss_of(model, x, seeded(7), beta=1.0).objective_N
-    torch.rand(3)  # the global state moves on
+    torch.rand(3)  # advance the global state
     assert torch.equal(loss_of(model, x, seeded(7), beta=1.0).objective_N, first)
     assert not torch.equal(loss_of(model, x, seeded(8), beta=1.0).objective_N, first)
     assert torch.equal(model.sample(5, 1, seeded(7)), model.sample(5, 1, seeded(7)))

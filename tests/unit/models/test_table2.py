@@ -37,7 +37,7 @@ COLUMN = {"vae": 0, "vade": 1, "k-dvae-shared": 2, "mvae": 3, "mvae-emv1": 3, "m
 
 
 def fake_split(n_features: int, n_classes: int) -> Split:
-    """Two rows a class, half of them for training, of nothing but the right shape."""
+    """Return a split with two rows per class, half of them for training, in which only the shape matters."""
     return Split(
         x=np.zeros((2 * n_classes, n_features), dtype=np.float32),
         train=np.arange(n_classes),

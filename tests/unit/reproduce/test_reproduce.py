@@ -299,7 +299,7 @@ def test_a_cell_that_is_damaged_or_of_other_options_is_done_again(tmp_path, dama
 
 
 def as_format_1(cell):
-    """Write a finished cell's records as the version before formats did, whose built-ins lay in other modules."""
+    """Write a finished cell's records as the version before formats did, which had its built-ins in other modules."""
     config = json.loads((cell / runs.CONFIG).read_text())
     facts = {key: value for key, value in config["data"].items() if key != "image_shape"}
     data = {**config["resolved"]["data"], "image_shape": config["data"]["image_shape"], **facts}
@@ -393,7 +393,7 @@ def test_images_are_laid_out_by_cluster():
     blocks = np.arange(2 * figures.COLUMNS * 4, dtype=float).reshape(2, figures.COLUMNS, 4)
     axes = _mosaics([("title", blocks)]).axes[0]
     drawn = np.asarray(axes.get_images()[0].get_array())
-    assert drawn.shape == (2 * 3, figures.COLUMNS * 3)  # a pixel between
+    assert drawn.shape == (2 * 3, figures.COLUMNS * 3)  # one pixel between images
     np.testing.assert_array_equal(drawn[3:5, 3:5], [[44.0, 45.0], [46.0, 47.0]])  # second cluster, second image
 
 

@@ -1,4 +1,4 @@
-"""What a new run may replace, and that nothing else is ever deleted."""
+"""A new run replaces only what it may, and nothing else is ever deleted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SEEDS_RECORD = {"seeds": [0, 1], "config": {"model": "vae", "dataset": "digits"}
 
 
 def finished_run(path: Path) -> Path:
-    """Make what a finished run leaves, and what a kill inside a later write adds to it."""
+    """Write the files that a finished run leaves, and those that a kill during a later write adds."""
     folder = RunFolder(path)
     path.mkdir(parents=True)
     folder.write_json(CONFIG, RECORD)

@@ -190,7 +190,7 @@ def test_an_unknown_key_is_refused_only_where_it_must_be_known():
 
 KEYS = {"resolved", "environment", "fingerprint", "elbo_parts", "knn_error", "n_parameters", "labelled_rows", "n_lines"}
 KEYS |= {"best_elbo", "stale_epochs", "clusters_in_use", "dropped_mass", "confidence", "n_features", "row_shape"}
-"""Keys of a run's files that nothing else is called by."""
+"""Keys of a run's files that nothing else shares."""
 
 
 def named_keys(path: Path) -> list[tuple[int, str]]:

@@ -1,4 +1,4 @@
-"""What training calls and watches: the model's forward, every named term, and the objective."""
+"""Training calls the model's forward, and watches every named term and the objective."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.unit.training.test_trainer import N_TRAIN, small_experiment
 
 
 def trainer_of(objective: ObjectiveOptions | None = None, **settings: str) -> Trainer:
-    """Return a trainer of a small mvae-emv2 on three groups, nothing trained yet."""
+    """Return an untrained trainer of a small mvae-emv2 on three groups."""
     of = small_experiment(**settings)
     model = build_model(of.parts, of.split, 3, seed=0)
     rows = Rows(of.split.x, of.split.train, torch.device("cpu"))
@@ -47,7 +47,7 @@ def test_hooks_on_the_model_see_both_stages():
 
 
 def test_a_wrapped_model_trains_as_the_model_itself():
-    """What DistributedDataParallel and torch.compile do: they stand in the model's place and call its forward."""
+    """A wrapper like DistributedDataParallel and torch.compile, which replaces the model and calls its forward."""
     plain, wrapped = trainer_of(), trainer_of()
     inner = wrapped.model
 
@@ -72,7 +72,7 @@ def test_a_wrapped_model_trains_as_the_model_itself():
 
 def test_the_objective_and_every_term_are_logged():
     trainer = trainer_of(graph_weight="2.0", graph_neighbours="3")
-    trainer.run(lambda code_NM: np.arange(len(code_NM)) // 5 % 3)  # labels that the rows do not bear out
+    trainer.run(lambda code_NM: np.arange(len(code_NM)) // 5 % 3)  # labels that do not match the rows
     *pretraining, last = trainer.folder.read_epochs()
     assert pretraining[0].objective == pretraining[0].elbo
     terms = last.terms

@@ -1,4 +1,4 @@
-"""What is freed stays with the process."""
+"""Freed memory stays with the process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def page_faults():
 if {{keep}}:
     assert memory.keep_freed_memory()
 faults = []
-for _ in range(12):  # an aligned array does not always fit where one of its size was
+for _ in range(12):  # an aligned array does not always fit into the space of one of the same size
     before = page_faults()
     array = torch.ones({PAGES} * 1024)
     faults.append(page_faults() - before)

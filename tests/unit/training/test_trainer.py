@@ -21,11 +21,11 @@ N_ROWS, N_TRAIN = 60, 48
 
 
 class PowerCutError(Exception):
-    """Stands for a power cut."""
+    """An exception that stands for a power cut."""
 
 
 class Listener:
-    """Keeps what a run reports, and stops it after a number of epochs."""
+    """A reporter that keeps what a run reports, and stops it after a number of epochs."""
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.epochs: list[EpochRecord] = []
@@ -45,7 +45,7 @@ class Listener:
 
 
 def small_experiment(scale: float = 1.0, **settings: str) -> Experiment:
-    """Three groups in four columns, two epochs of pretraining and four of training unless set."""
+    """Return a trainer on three groups in four columns; by default it pretrains for two epochs and trains for four."""
     settings = {"pretrain_epochs": "2", "epochs": "4", "batch_size": "16", "latent_dim": "2", **settings}
     config = ExperimentConfig(init="kmeans", seed=5, settings=settings)
     random = np.random.default_rng(0)
