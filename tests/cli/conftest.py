@@ -73,12 +73,12 @@ def blobs(tmp_path: Path) -> Path:
     return path
 
 
-def refuses(done, status: int, *words: str) -> None:
+def refuses(process, status: int, *words: str) -> None:
     """Assert that a command failed with one sentence that contains the words."""
-    assert done.returncode == status, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
+    assert process.returncode == status, process.stdout + process.stderr
+    assert "Traceback" not in process.stderr
     for word in words:
-        assert word in " ".join(done.stderr.split())
+        assert word in " ".join(process.stderr.split())
 
 
 def train(*args: object) -> None:

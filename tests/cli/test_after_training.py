@@ -24,36 +24,36 @@ def table(text: str) -> dict[str, np.ndarray]:
 def test_predict_repeats_the_runs_assignments(deepmix, place):
     expected = open_run(place / "run").assignments()
     for head in ("posterior", "gmm"):
-        done = deepmix("predict", place / "run", place / "rows.csv", "--head", head)
-        assert done.returncode == 0, done.stderr
-        assert done.stderr == ""
-        found = table(done.stdout)
-        assert list(found) == ["row", "cluster", "probability", "entropy"]
-        assert np.array_equal(found["row"], expected["row"])
-        assert np.array_equal(found["cluster"], expected[head])
-        assert found["probability"] == pytest.approx(expected["probability"], abs=3e-6)
-        assert found["entropy"].min() >= 0.0
-        assert found["entropy"].max() <= np.log(3) + 1e-6
+        result = deepmix("predict", place / "run", place / "rows.csv", "--head", head)
+        assert result.returncode == 0, result.stderr
+        assert result.stderr == ""
+        predictions = table(result.stdout)
+        assert list(predictions) == ["row", "cluster", "probability", "entropy"]
+        assert np.array_equal(predictions["row"], expected["row"])
+        assert np.array_equal(predictions["cluster"], expected[head])
+        assert predictions["probability"] == pytest.approx(expected["probability"], abs=3e-6)
+        assert predictions["entropy"].min() >= 0.0
+        assert predictions["entropy"].max() <= np.log(3) + 1e-6
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".npz", ".parquet"])
 def test_predict_writes_files(deepmix, place, tmp_path, suffix):
     if suffix == ".parquet":
         pandas = pytest.importorskip("pandas", reason="pandas is not installed")
-    printed = table(deepmix("predict", place / "run", place / "rows.npy").stdout)
+    output = table(deepmix("predict", place / "run", place / "rows.npy").stdout)
     out = tmp_path / f"out{suffix}"
-    done = deepmix("predict", place / "run", place / "rows.npy", "-o", out, "--json")
-    assert done.returncode == 0, done.stderr
-    summary = json.loads(done.stdout)
+    result = deepmix("predict", place / "run", place / "rows.npy", "-o", out, "--json")
+    assert result.returncode == 0, result.stderr
+    summary = json.loads(result.stdout)
     assert summary["rows"] == 120
     assert sum(summary["sizes"]) == 120
     if suffix == ".npz":
         with np.load(out) as archive:
-            found = {name: archive[name] for name in archive}
+            predictions = {name: archive[name] for name in archive}
     else:
-        found = table(out.read_text()) if suffix == ".csv" else dict(pandas.read_parquet(out).items())
-    for name, values in printed.items():
-        assert np.asarray(found[name]) == pytest.approx(values, abs=1e-9)
+        predictions = table(out.read_text()) if suffix == ".csv" else dict(pandas.read_parquet(out).items())
+    for name, values in output.items():
+        assert np.asarray(predictions[name]) == pytest.approx(values, abs=1e-9)
     refuses(deepmix("predict", place / "run", place / "rows.npy", "-o", out), 2, "exists", "--overwrite")
     assert deepmix("predict", place / "run", place / "rows.npy", "-o", out, "--overwrite").returncode == 0
 
@@ -82,18 +82,18 @@ def test_blocks_of_any_size_and_kind_of_file_give_the_same(deepmix, place, tmp_p
         np.save(data, np.asfortranarray(rows))
     expected = deepmix("predict", place / "run", place / "rows.csv").stdout
     monkeypatch.setattr("deepmix.data.table_file.BLOCK_VALUES", block_values)
-    done = deepmix("predict", place / "run", data)
-    assert done.returncode == 0, done.stderr
-    assert np.array_equal(table(done.stdout)["cluster"], table(expected)["cluster"])
-    assert table(done.stdout)["probability"] == pytest.approx(table(expected)["probability"], abs=3e-6)
+    result = deepmix("predict", place / "run", data)
+    assert result.returncode == 0, result.stderr
+    assert np.array_equal(table(result.stdout)["cluster"], table(expected)["cluster"])
+    assert table(result.stdout)["probability"] == pytest.approx(table(expected)["probability"], abs=3e-6)
 
 
 def test_pipes(place):
     """CSV goes in at standard input and out at standard output, also to a reader that stops early."""
     words = [sys.executable, "-m", "deepmix", "predict", str(place / "run"), "-", "--json"]
-    done = subprocess.run(words, input=(place / "rows.csv").read_bytes(), capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    result = subprocess.run(words, input=(place / "rows.csv").read_bytes(), capture_output=True, check=False)
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [line["row"] for line in lines] == list(range(1, 121))
     assert [line["cluster"] for line in lines] == open_run(place / "run").assignments()["posterior"].tolist()
     shell = f"{sys.executable} -m deepmix embed {place / 'run'} {place / 'rows.csv'} -o - | head -n 2"
@@ -112,20 +112,20 @@ def test_a_label_column_known_by_its_number_is_left_out(deepmix, place, tmp_path
     np.save(tmp_path / "labelled.npy", np.insert(rows, 2, np.arange(120) % 3, axis=1))
     train("--dataset", tmp_path / "labelled.npy", "--label-column", 3, "--out", tmp_path / "run")
     np.savetxt(tmp_path / "labelled.csv", np.load(tmp_path / "labelled.npy"), delimiter=",")
-    printed = [deepmix("predict", "run", data).stdout for data in ("labelled.npy", place / "rows.npy", "labelled.csv")]
-    assert len(printed[0].splitlines()) == 121
-    assert printed[0] == printed[1] == printed[2]
-    done = deepmix("predict", "run", "labelled.npy", "--label-column", 9)
-    refuses(done, 2, "7 column(s) and the run was trained on 6")
+    output = [deepmix("predict", "run", data).stdout for data in ("labelled.npy", place / "rows.npy", "labelled.csv")]
+    assert len(output[0].splitlines()) == 121
+    assert output[0] == output[1] == output[2]
+    result = deepmix("predict", "run", "labelled.npy", "--label-column", 9)
+    refuses(result, 2, "7 column(s) and the run was trained on 6")
 
 
 def test_embed_gives_the_latents(deepmix, place, tmp_path):
     run = open_run(place / "run")
     latents = run.infer(run.prepare(np.load(place / "rows.npy"))).latent_NM
-    printed = table(deepmix("embed", place / "run", place / "rows.npy").stdout)
+    output = table(deepmix("embed", place / "run", place / "rows.npy").stdout)
     names = [f"z{i + 1}" for i in range(6)]  # as many as columns
-    assert list(printed) == ["row", *names]
-    assert np.stack([printed[name] for name in names], axis=1).astype(np.float32) == pytest.approx(latents)
+    assert list(output) == ["row", *names]
+    assert np.stack([output[name] for name in names], axis=1).astype(np.float32) == pytest.approx(latents)
     assert deepmix("embed", place / "run", place / "rows.npy", "-o", "z.npz").returncode == 0
     with np.load(tmp_path / "z.npz") as archive:
         assert np.array_equal(archive["z"], latents)
@@ -139,8 +139,8 @@ def test_rows_of_one_line_or_none(deepmix, place, tmp_path):
     (tmp_path / "bare.csv").write_text(lines[1].rpartition(",")[0])  # one row and no header
     assert table(deepmix("predict", place / "run", "bare.csv").stdout)["cluster"] == [expected]
     (tmp_path / "none.csv").write_text(lines[0] + "\n")
-    done = deepmix("predict", place / "run", "none.csv")
-    assert (done.returncode, done.stdout) == (0, "row,cluster,probability,entropy\n")
+    result = deepmix("predict", place / "run", "none.csv")
+    assert (result.returncode, result.stdout) == (0, "row,cluster,probability,entropy\n")
 
 
 WRONG_ROWS = [
@@ -211,13 +211,13 @@ def test_wrong_runs(deepmix, place, seeds, tmp_path, words):
 
 
 def test_sample(deepmix, place, tmp_path):
-    printed = table(deepmix("sample", place / "run", "-n", 5).stdout)
-    assert list(printed) == ["component", *COLUMNS]
-    assert printed["component"].tolist() == sorted([0, 1, 2] * 5)
-    done = deepmix("sample", place / "run", "-n", 5, "--component", 2, "--npz", "two.npz", "--json")
-    assert json.loads(done.stdout)["rows"] == 5
+    output = table(deepmix("sample", place / "run", "-n", 5).stdout)
+    assert list(output) == ["component", *COLUMNS]
+    assert output["component"].tolist() == sorted([0, 1, 2] * 5)
+    result = deepmix("sample", place / "run", "-n", 5, "--component", 2, "--npz", "two.npz", "--json")
+    assert json.loads(result.stdout)["rows"] == 5
     with np.load(tmp_path / "two.npz") as archive:
-        whole = np.stack([printed[name] for name in COLUMNS], axis=1)[10:]
+        whole = np.stack([output[name] for name in COLUMNS], axis=1)[10:]
         assert archive["x"] == pytest.approx(whole, rel=1e-6)
         assert archive["component"].tolist() == [2] * 5
     refuses(deepmix("sample", place / "run", "--component", 3), 2, "no component 3", "0 to 2")
@@ -254,9 +254,9 @@ def test_sample_draws_grids(deepmix, place, seeds, tmp_path):
 
 
 def test_evaluate_gives_the_runs_own_metrics(deepmix, place):
-    done = deepmix("evaluate", place / "run", "--json")
-    assert done.returncode == 0, done.stderr
-    results = json.loads(done.stdout)
+    result = deepmix("evaluate", place / "run", "--json")
+    assert result.returncode == 0, result.stderr
+    results = json.loads(result.stdout)
     metrics = open_run(place / "run").metrics.to_json()
     assert results["heads"] == metrics["heads"]
     assert results["elbo"] == pytest.approx(metrics["elbo"], rel=1e-6)

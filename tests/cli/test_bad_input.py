@@ -134,10 +134,10 @@ def test_wrong_csv(command, tmp_path, rows, words):
 def test_constant_column_is_named_and_left_without_effect(command, tmp_path):
     rows = [["a", "still", "c"], *([i, 5, (i * i) % 11] for i in range(30))]
     path = write_rows(tmp_path / "rows.csv", rows)
-    done = command("train", "--dataset", path, "--components", 2, "--out", "run", *TINY)
-    assert done.returncode == 0, done.stderr
-    assert "1 constant column(s)" in done.stdout
-    assert "'still'" in done.stdout
+    result = command("train", "--dataset", path, "--components", 2, "--out", "run", *TINY)
+    assert result.returncode == 0, result.stderr
+    assert "1 constant column(s)" in result.stdout
+    assert "'still'" in result.stdout
 
 
 def test_unknown_label_column(deepmix, tmp_path):
@@ -147,8 +147,8 @@ def test_unknown_label_column(deepmix, tmp_path):
 
 def test_a_label_column_by_number_is_no_name_of_a_header(deepmix, tmp_path):
     path = write_rows(tmp_path / "rows.csv", [[2, 0, 5], *([i + 3, i % 2, i * i % 11] for i in range(29))])
-    done = deepmix("train", "--dataset", path, "--label-column", "2", "--out", "run", *TINY)
-    assert done.returncode == 0, done.stderr
+    result = deepmix("train", "--dataset", path, "--label-column", "2", "--out", "run", *TINY)
+    assert result.returncode == 0, result.stderr
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert sum(config["data"]["rows"].values()) == 30
     assert config["resolved"]["size"]["components"] == 2
@@ -223,8 +223,8 @@ def test_full_disk_leaves_whole_files_only(command, tmp_path):
     def small_disk():
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    done = command("train", "--out", "run", *TINY, preexec_fn=small_disk)
-    refuses(done, 1, "can't write", "free some space")
+    result = command("train", "--out", "run", *TINY, preexec_fn=small_disk)
+    refuses(result, 1, "can't write", "free some space")
     names = {path.name for path in (tmp_path / "run").rglob("*") if path.is_file()}
     assert names == {"config.json", "metrics.jsonl"}
     resumed = command("train", "--resume", "--out", "run", "--quiet")
@@ -235,9 +235,9 @@ def test_warnings_name_flags_and_are_stored_without(deepmix, tmp_path):
     np.save(tmp_path / "rows.npy", np.random.default_rng(0).normal(size=(120, 5)))
     options = ("--beta", 100, "--lr", 0.01, "--set", "encoder.hidden=16", "--set", "decoder.hidden=16")
     args = ("--dataset", "rows.npy", "--components", 3, "--batch-size", 16, "--latent-dim", 2, *options, *TINY)
-    done = deepmix("train", "--out", "run", *args, "--epochs", 30)
-    assert done.returncode == 0, done.stderr
-    assert "do not vary with the data within a cluster; try a smaller --latent-dim or --beta" in done.stdout
+    result = deepmix("train", "--out", "run", *args, "--epochs", 30)
+    assert result.returncode == 0, result.stderr
+    assert "do not vary with the data within a cluster; try a smaller --latent-dim or --beta" in result.stdout
     stored = json.loads((tmp_path / "run" / "metrics.json").read_text())["warnings"]
     assert any(text.endswith("try a smaller `latent_dim` or `beta`") for text in stored)
 
@@ -253,6 +253,6 @@ def test_sparse_rows_with_wrong_indices(command, tmp_path):
 
 
 def test_diverged_training_stops_with_advice(deepmix, tmp_path):
-    done = deepmix("train", "--out", "run", "--lr", 1e18, *TINY)
-    refuses(done, 1, "training diverged in epoch", "try a smaller --lr, or --set scale=standard for data")
+    result = deepmix("train", "--out", "run", "--lr", 1e18, *TINY)
+    refuses(result, 1, "training diverged in epoch", "try a smaller --lr, or --set scale=standard for data")
     assert (tmp_path / "run" / "config.json").exists()

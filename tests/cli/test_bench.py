@@ -34,8 +34,8 @@ def test_bench_writes_every_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     result = CliRunner().invoke(main, ["bench", "--quick", "--json", str(file), "--plot", str(picture)])
     assert result.exit_code == 0, result.output
     assert picture.read_bytes().startswith(b"\x89PNG")
-    (measured,) = json.loads(file.read_text())
-    rows: list[dict[str, Any]] = measured["rows"]
+    (results,) = json.loads(file.read_text())
+    rows: list[dict[str, Any]] = results["rows"]
     assert {row["op"] for row in rows} == {
         "mixture_posterior",
         "sampled_mixture_posterior",
@@ -47,7 +47,7 @@ def test_bench_writes_every_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert set(row) >= KEYS
         assert row["max_rel_err"] < 1e-4
         assert row["bytes"] > 0
-    assert [row["model"] for row in measured["training_steps"]] == ["vae", "vade"]
+    assert [row["model"] for row in results["training_steps"]] == ["vae", "vade"]
 
 
 def test_the_machine_of_figures_on_a_gpu_names_its_driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,18 +12,18 @@ from deepmix.cli import COMMANDS, main
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(deepmix, shell):
-    done = deepmix("completion", shell)
-    assert done.returncode == 0
-    assert f"_DEEPMIX_COMPLETE={shell}_complete" in done.stdout
-    assert json.loads(deepmix("completion", shell, "--json").stdout)["script"] in done.stdout
+    result = deepmix("completion", shell)
+    assert result.returncode == 0
+    assert f"_DEEPMIX_COMPLETE={shell}_complete" in result.stdout
+    assert json.loads(deepmix("completion", shell, "--json").stdout)["script"] in result.stdout
 
 
 @pytest.mark.parametrize(
-    ("words", "number", "found"), [("deepmix pre", "1", "predict"), ("deepmix train --mo", "2", "--model")]
+    ("words", "number", "completion_text"), [("deepmix pre", "1", "predict"), ("deepmix train --mo", "2", "--model")]
 )
-def test_completion_completes(command, words, number, found):
-    done = command(env={"_DEEPMIX_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": number})
-    assert done.stdout.split() == [f"plain,{found}"], done.stderr
+def test_completion_completes(command, words, number, completion_text):
+    result = command(env={"_DEEPMIX_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": number})
+    assert result.stdout.split() == [f"plain,{completion_text}"], result.stderr
 
 
 def test_every_command_is_there():

@@ -19,9 +19,9 @@ from tests.cli.conftest import refuses, train
 
 def test_compare_tells_the_difference_and_its_interval(deepmix, seeds, tmp_path):
     one, two = seeds
-    done = deepmix("compare", one, two, "--json")
-    assert done.returncode == 0, done.stderr
-    first, second = json.loads(done.stdout)["runs"]
+    result = deepmix("compare", one, two, "--json")
+    assert result.returncode == 0, result.stderr
+    first, second = json.loads(result.stdout)["runs"]
     summaries = [json.loads((folder / "summary.json").read_text())["heads"]["posterior"]["acc"] for folder in seeds]
     assert first["acc"] == summaries[0]
     assert second["acc"] == summaries[1]
@@ -73,9 +73,9 @@ def exported_models(place) -> dict[str, Path]:
 
 @pytest.mark.parametrize("model", ["mvae-emv2", "mvae", "k-dvae", "vade"])
 def test_export_gives_the_original_on_rows_as_they_are(deepmix, place, exported_models, tmp_path, model):
-    done = deepmix("export", exported_models[model], "--format", "torch-export", "-o", "m.pt2", "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["largest_difference"] < 1e-3
+    result = deepmix("export", exported_models[model], "--format", "torch-export", "-o", "m.pt2", "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["largest_difference"] < 1e-3
     rows = np.load(place / "rows.npy").astype(np.float32)
     log_q, latent = torch.export.load(tmp_path / "m.pt2").module()(torch.from_numpy(rows))
     run = open_run(exported_models[model])
@@ -93,8 +93,8 @@ def test_export_to_onnx(deepmix, place, exported_models, tmp_path, model):
             pytest.skip(f"{name} is not installed")
     import onnxruntime
 
-    done = deepmix("export", exported_models[model], "--format", "onnx", "-o", "m.onnx")
-    assert done.returncode == 0, done.stderr
+    result = deepmix("export", exported_models[model], "--format", "onnx", "-o", "m.onnx")
+    assert result.returncode == 0, result.stderr
     rows = np.load(place / "rows.npy").astype(np.float32)
     log_q, _ = onnxruntime.InferenceSession(tmp_path / "m.onnx").run(None, {"x": rows})
     run = open_run(exported_models[model])
@@ -105,12 +105,12 @@ def test_export_to_onnx(deepmix, place, exported_models, tmp_path, model):
 def test_an_export_that_differs_is_not_kept(deepmix, place, tmp_path, monkeypatch):
     right = Exported.forward
     monkeypatch.setattr(Exported, "forward", lambda self, x: (right(self, x)[0], right(self, x)[1] + 0.01))
-    done = deepmix("export", place / "run", "--format", "torch-export", "-o", "m.pt2")
-    refuses(done, 1, "differ from the original's by", "not kept")
+    result = deepmix("export", place / "run", "--format", "torch-export", "-o", "m.pt2")
+    refuses(result, 1, "differ from the original's by", "not kept")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_onnx_says_what_it_needs(deepmix, place, monkeypatch):
     monkeypatch.setattr("deepmix.inference.export.ONNX_MODULES", ("onnx_of_tomorrow",))
-    done = deepmix("export", place / "run", "--format", "onnx", "-o", "m.onnx")
-    refuses(done, 2, "onnx_of_tomorrow", "pip install 'deepmix[onnx]'")
+    result = deepmix("export", place / "run", "--format", "onnx", "-o", "m.onnx")
+    refuses(result, 2, "onnx_of_tomorrow", "pip install 'deepmix[onnx]'")

@@ -14,11 +14,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 @pytest.mark.parametrize("seed", [0, 5])
 def test_identical_assignments(deepmix, blobs, tmp_path, seed):
-    done = deepmix(
+    result = deepmix(
         "train", "--dataset", blobs, "--label-column", "kind", "--components", 4, "--head", "posterior",
         "--head", "gmm", "--seed", seed, "--out", "run", *TINY
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     rows = np.loadtxt(blobs, delimiter=",", skiprows=1, usecols=range(6))
     estimator = package.DeepMixture(
         4, head=("posterior", "gmm"), init="kmeans", epochs=2, pretrain_epochs=2, random_state=seed

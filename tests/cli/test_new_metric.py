@@ -42,9 +42,9 @@ def declared(monkeypatch):
 
 
 def test_a_new_metric_is_everywhere(deepmix, blobs, tmp_path, declared):
-    done = deepmix("train", "--dataset", blobs, "--label-column", "kind", "--seeds", 2, "--out", "run", *WITH_REPORT)
-    assert done.returncode == 0, done.stderr
-    header = next(line.split() for line in done.stdout.splitlines() if line.split()[:1] == ["head"])
+    result = deepmix("train", "--dataset", blobs, "--label-column", "kind", "--seeds", 2, "--out", "run", *WITH_REPORT)
+    assert result.returncode == 0, result.stderr
+    header = next(line.split() for line in result.stdout.splitlines() if line.split()[:1] == ["head"])
     assert header == ["head", "acc", "nmi", "ari", "v_measure", "silhouette", "fmi", "largest"]
 
     table = RunFolder(tmp_path / "run" / "seed-0").read_table("assignments.csv")
@@ -63,8 +63,8 @@ def test_a_new_metric_is_everywhere(deepmix, blobs, tmp_path, declared):
     assert "largest cluster</th>" in page
     assert "Fowlkes-Mallows index</th>" in (tmp_path / "run" / "report.html").read_text()
 
-    measured = json.loads(deepmix("evaluate", "run/seed-0", "--json").stdout)["heads"]["posterior"]["test"]
-    assert {name: measured[name] for name in expected} == pytest.approx(expected)
+    scores = json.loads(deepmix("evaluate", "run/seed-0", "--json").stdout)["heads"]["posterior"]["test"]
+    assert {name: scores[name] for name in expected} == pytest.approx(expected)
     assert "largest" in deepmix("evaluate", "run/seed-0").stdout
 
     compared = json.loads(deepmix("compare", "run", "run/seed-0", "--metric", "largest", "--json").stdout)["runs"]
@@ -82,7 +82,7 @@ def test_a_new_metric_is_everywhere(deepmix, blobs, tmp_path, declared):
 
 
 def test_metrics_that_need_latents_can_not_be_compared_and_a_name_is_declared_once(deepmix):
-    done = deepmix("compare", "run", "--metric", "silhouette")
-    refuses(done, 2, "'silhouette' is not one of", "'acc'", "'v_measure'", "'elbo'")
+    result = deepmix("compare", "run", "--metric", "silhouette")
+    refuses(result, 2, "'silhouette' is not one of", "'acc'", "'v_measure'", "'elbo'")
     with pytest.raises(ValueError, match="a metric 'acc' is declared already"):
         declare(METRICS["acc"])

@@ -76,9 +76,9 @@ def test_broken_plugin_stops_only_those_who_ask_for_it(stranger, site):
     row = next(line for line in stranger("plugins", "--check").stdout.splitlines() if "cracked" in line)
     assert re.split("  +", row) == ["prior", "cracked", "cracked", "1.0", "broken", "RuntimeError('no licence')"]
     assert stranger("train", "--out", "run", *TINY).returncode == 0
-    done = stranger("train", "--prior", "cracked", *TINY)
-    assert done.returncode == 1
-    assert "cracked 1.0 can't be loaded (RuntimeError: no licence)" in " ".join(done.stderr.split())
+    result = stranger("train", "--prior", "cracked", *TINY)
+    assert result.returncode == 1
+    assert "cracked 1.0 can't be loaded (RuntimeError: no licence)" in " ".join(result.stderr.split())
 
 
 def test_a_plugin_that_prints_and_exits_when_imported_ends_and_spoils_nothing(stranger, site):
@@ -138,8 +138,8 @@ def test_a_described_plugin_is_listed_and_helped_until_its_sources_change(strang
     source = site / "winding" / "parts.py"
     source.write_text(PACKAGE)
     assert row_of(stranger("plugins", "--json"), "spiral")["summary"] is None
-    done = stranger("plugins", "--describe", "Winding")
-    assert done.stdout == f"Written: {site / 'winding' / 'deepmix_plugins.json'}\n", done.stderr
+    result = stranger("plugins", "--describe", "Winding")
+    assert result.stdout == f"Written: {site / 'winding' / 'deepmix_plugins.json'}\n", result.stderr
     assert row_of(stranger("plugins", "--json"), "spiral")["summary"] == "A spiral."
     source.write_bytes(PACKAGE.replace("\n", "\r\n").encode())
     assert row_of(stranger("plugins", "--json"), "spiral")["summary"] == "A spiral."
@@ -245,8 +245,8 @@ def test_example_plugin_installs_and_trains(example_environment, tmp_path):
     assert rows["prior", "ring"]["distribution"] == "deepmix-example"
     assert rows["head", "birch"]["state"] == "ok"
     options = ["--prior", "ring", "--set", "radius=2.5", "--head", "birch", "--out", tmp_path / "run", *TINY]
-    done = subprocess.run([*command, "train", *options], env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    result = subprocess.run([*command, "train", *options], env=env, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["resolved"]["prior"] == {"radius": 2.5}
     assert "birch" in json.loads((tmp_path / "run" / "metrics.json").read_text())["heads"]
@@ -259,13 +259,13 @@ for path, text in describe_distribution("deepmix-example").items():
     assert path.read_text("utf-8") == text, f"run: deepmix plugins --describe deepmix-example; {path}"
     print(path.name)
 """
-    done = subprocess.run([example_environment, "-c", program], capture_output=True, text=True, check=False)
-    assert done.stdout == "deepmix_plugins.json\n", done.stderr
+    result = subprocess.run([example_environment, "-c", program], capture_output=True, text=True, check=False)
+    assert result.stdout == "deepmix_plugins.json\n", result.stderr
 
 
 def test_example_plugin_passes_its_own_tests(example_environment):
     tests = ROOT / "plugins" / "deepmix-example" / "tests"
     command = [example_environment, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 passed" in done.stdout
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "2 passed" in result.stdout

@@ -32,24 +32,24 @@ def hostile(tmp_path):
 
 
 def test_a_run_ends_with_its_report_and_the_command_writes_the_same(deepmix, hostile, tmp_path):
-    done = deepmix("train", "--dataset", hostile, "--label-column", "kind", "--out", "run", *WITH_REPORT)
-    assert done.returncode == 0, done.stderr
+    result = deepmix("train", "--dataset", hostile, "--label-column", "kind", "--out", "run", *WITH_REPORT)
+    assert result.returncode == 0, result.stderr
     path = tmp_path / "run" / "report.html"
     first = path.read_text("utf-8")
     for name in ("<script", "<h1>a", "<b>bold"):
         assert name not in first
         assert name.replace("<", "&lt;").replace(">", "&gt;") in first
     path.unlink()
-    done = deepmix("report", "run")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "run/report.html\n"
+    result = deepmix("report", "run")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "run/report.html\n"
     assert path.read_text("utf-8") == first
-    done = deepmix("report", "run", "--json")
-    assert json.loads(done.stdout)["bytes"] == path.stat().st_size
+    result = deepmix("report", "run", "--json")
+    assert json.loads(result.stdout)["bytes"] == path.stat().st_size
 
 
 def test_a_model_of_one_component_and_a_sklearn_head_get_a_report(deepmix, blobs, tmp_path):
-    done = deepmix(
+    result = deepmix(
         "train",
         *labelled(blobs),
         "--model",
@@ -60,7 +60,7 @@ def test_a_model_of_one_component_and_a_sklearn_head_get_a_report(deepmix, blobs
         "run",
         *WITH_REPORT,
     )
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     text = (tmp_path / "run" / "report.html").read_text("utf-8")
     assert "Clusters against labels" in text
     assert "q(y|x)" not in text
@@ -93,10 +93,10 @@ def test_a_broken_report_is_a_warning_and_the_run_is_whole(deepmix, blobs, tmp_p
     monkeypatch.setattr(writing, "render", broken)
     monkeypatch.setattr(seeds, "render", broken)
     args = [word for word in WITH_REPORT if word != "--quiet"]
-    done = deepmix("train", *labelled(blobs), "--seeds", 2, "--out", "run", *args)
-    assert done.returncode == 0
-    assert "ZeroDivisionError: by chance" in done.stderr
-    assert "deepmix report run" in done.stderr
+    result = deepmix("train", *labelled(blobs), "--seeds", 2, "--out", "run", *args)
+    assert result.returncode == 0
+    assert "ZeroDivisionError: by chance" in result.stderr
+    assert "deepmix report run" in result.stderr
     for seed in (0, 1):
         assert {"metrics.json", "assignments.csv"} <= {
             path.name for path in (tmp_path / "run" / f"seed-{seed}").iterdir()
@@ -149,12 +149,12 @@ def test_unstable_over_seeds_is_told_where_more_than_one_row_in_ten_moves(deepmi
 
 def test_refusals_name_cause_and_cure(deepmix, blobs, tmp_path):
     def refused(*args, words):
-        done = deepmix("report", *args)
-        assert done.returncode == 2
-        assert done.stdout == ""
+        result = deepmix("report", *args)
+        assert result.returncode == 2
+        assert result.stdout == ""
         for word in words:
-            assert word in done.stderr
-        assert "Traceback" not in done.stderr
+            assert word in result.stderr
+        assert "Traceback" not in result.stderr
 
     refused("nowhere", words=("'nowhere' is not a run folder",))
     args = ("train", *labelled(blobs), "--no-report", "--out", "run", *WITH_REPORT)
@@ -175,8 +175,8 @@ def test_damaged_files_are_named_and_the_old_report_stays(deepmix, blobs, tmp_pa
     report = (tmp_path / "run" / "report.html").read_bytes()
     for content in ("{", "{}"):
         (tmp_path / "run" / name).write_text(content)
-        done = deepmix("report", "run")
-        assert done.returncode == 1
-        assert "run" in done.stderr
-        assert "train again with --overwrite" in done.stderr or "can't be read" in done.stderr
+        result = deepmix("report", "run")
+        assert result.returncode == 1
+        assert "run" in result.stderr
+        assert "train again with --overwrite" in result.stderr or "can't be read" in result.stderr
         assert (tmp_path / "run" / "report.html").read_bytes() == report

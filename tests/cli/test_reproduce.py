@@ -9,8 +9,8 @@ from tests.cli.test_bad_input import refuses
 
 
 def test_list_names_every_table_and_what_is_missing(deepmix):
-    done = deepmix("reproduce", "--list", "--json")
-    rows = json.loads(done.stdout)
+    result = deepmix("reproduce", "--list", "--json")
+    rows = json.loads(result.stdout)
     assert [row["table"] for row in rows] == list(load_tables())
     assert {f"supplement-{number}" for number in range(1, 10)} <= {row["table"] for row in rows}
     text = deepmix("reproduce", "--list").stdout
@@ -18,13 +18,15 @@ def test_list_names_every_table_and_what_is_missing(deepmix):
 
 
 def test_json_and_markdown_are_the_files(deepmix, tmp_path):
-    done = deepmix("reproduce", "report-clusters", "--quick", "--out", "out", "--models", "kmeans", "--json", "--quiet")
-    assert done.returncode == 0, done.stderr
+    result = deepmix(
+        "reproduce", "report-clusters", "--quick", "--out", "out", "--models", "kmeans", "--json", "--quiet"
+    )
+    assert result.returncode == 0, result.stderr
     stem = tmp_path / "out" / "report-clusters-kmeans-quick"
-    assert json.loads(done.stdout) == json.loads(stem.with_suffix(".json").read_text())
-    done = deepmix("reproduce", "report-clusters", "--quick", "--out", "out", "--models", "kmeans")
-    assert done.stdout.strip() == stem.with_suffix(".md").read_text().strip()
-    assert "--seeds 1 --quick" in done.stdout
+    assert json.loads(result.stdout) == json.loads(stem.with_suffix(".json").read_text())
+    result = deepmix("reproduce", "report-clusters", "--quick", "--out", "out", "--models", "kmeans")
+    assert result.stdout.strip() == stem.with_suffix(".md").read_text().strip()
+    assert "--seeds 1 --quick" in result.stdout
 
 
 def test_wrong_words(deepmix, tmp_path):
@@ -44,6 +46,6 @@ def test_ctrl_c_says_how_to_go_on(deepmix, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(jobs, "run_experiment", interrupt)
-    done = deepmix("reproduce", "report-clusters", "--quick", "--quiet")
-    assert done.returncode == 130
-    assert "the same command goes on" in done.stderr
+    result = deepmix("reproduce", "report-clusters", "--quick", "--quiet")
+    assert result.returncode == 130
+    assert "the same command goes on" in result.stderr

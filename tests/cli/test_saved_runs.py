@@ -54,9 +54,9 @@ def change_defaults(monkeypatch: pytest.MonkeyPatch, kind: type, values: dict[st
     """Give a dataclass other defaults, as if its source had them."""
     fields = [field for field in dataclasses.fields(kind) if field.default is not dataclasses.MISSING]
     init: Any = kind.__init__
-    known = [f.name for f in dataclasses.fields(kind)][-len(init.__defaults__ or ()) :]
-    new = dict(zip(known, init.__defaults__ or (), strict=True)) | {
-        name: values[name] for name in values if name in known
+    default_names = [f.name for f in dataclasses.fields(kind)][-len(init.__defaults__ or ()) :]
+    new = dict(zip(default_names, init.__defaults__ or (), strict=True)) | {
+        name: values[name] for name in values if name in default_names
     }
     monkeypatch.setattr(init, "__defaults__", tuple(new.values()))
     for field in fields:
@@ -106,12 +106,12 @@ def test_a_run_of_format_1_is_what_it_was(deepmix, saved, monkeypatch, run, defa
         assert change_every_default(monkeypatch, parts) >= 25
     assert deepmix("predict", run, ROWS[run], "-o", "predicted.csv").returncode == 0
     assert (saved / "predicted.csv").read_bytes() == (saved / f"{run}-predicted.csv").read_bytes()
-    done = deepmix("evaluate", run, "--json")
-    assert done.returncode == 0, done.stderr
+    result = deepmix("evaluate", run, "--json")
+    assert result.returncode == 0, result.stderr
     recorded = json.loads((saved / run / "metrics.json").read_text())
-    measured = json.loads(done.stdout)
-    assert measured["heads"] == recorded["heads"]
-    assert measured["elbo"] == pytest.approx(recorded["elbo"], rel=1e-6)
+    metrics = json.loads(result.stdout)
+    assert metrics["heads"] == recorded["heads"]
+    assert metrics["elbo"] == pytest.approx(recorded["elbo"], rel=1e-6)
     assert deepmix("report", run).returncode == 0
     page = (saved / run / "report.html").read_text()
     assert "head posterior" in page
@@ -121,10 +121,10 @@ def test_a_run_of_format_1_is_what_it_was(deepmix, saved, monkeypatch, run, defa
 
 def test_latents_of_format_1_have_the_same_bits(deepmix, saved):
     assert deepmix("embed", "table", "new.csv", "-o", "embedded.npz").returncode == 0
-    with np.load(saved / "embedded.npz") as found, np.load(saved / "table-embedded.npz") as known:
-        assert sorted(found) == sorted(known)
-        for name in known:
-            assert np.array_equal(found[name], known[name]), name
+    with np.load(saved / "embedded.npz") as embedded, np.load(saved / "table-embedded.npz") as table_latents:
+        assert sorted(embedded) == sorted(table_latents)
+        for name in table_latents:
+            assert np.array_equal(embedded[name], table_latents[name]), name
 
 
 def test_the_parts_of_format_1_are_known_by_name(saved):
@@ -150,8 +150,8 @@ def test_the_parts_of_format_1_are_known_by_name(saved):
 
 
 def test_config_of_format_1_repeats_the_run(deepmix, saved):
-    done = deepmix("train", "--config", "images/config.json", "--out", "again", "--quiet", "--no-report")
-    assert done.returncode == 0, done.stderr
+    result = deepmix("train", "--config", "images/config.json", "--out", "again", "--quiet", "--no-report")
+    assert result.returncode == 0, result.stderr
     assert (saved / "again" / "assignments.csv").read_bytes() == (saved / "images" / "assignments.csv").read_bytes()
     (again, first) = ((saved / name / "config.json").read_text() for name in ("again", "images"))
     assert json.loads(again)["settings"] == json.loads(first)["settings"]
@@ -211,8 +211,8 @@ def test_a_part_of_another_distribution_in_format_1_is_found_by_its_path(deepmix
 @pytest.fixture
 def current(deepmix, saved) -> Path:
     """Return a run in the current format."""
-    done = deepmix("train", "--config", "images/config.json", "--out", "current", "--quiet", "--no-report")
-    assert done.returncode == 0, done.stderr
+    result = deepmix("train", "--config", "images/config.json", "--out", "current", "--quiet", "--no-report")
+    assert result.returncode == 0, result.stderr
     return saved / "current"
 
 

@@ -22,10 +22,10 @@ finally:
 
 def slow_imports(words: list[str], env: dict[str, str] | None = None) -> tuple[str, list[str]]:
     """Return what a command prints, and the slow packages it imports."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", PROGRAM, ",".join(SLOW), *words], capture_output=True, text=True, check=True, env=env
     )
-    return done.stdout, done.stderr.splitlines()[-1].removeprefix("imported:").split()
+    return process.stdout, process.stderr.splitlines()[-1].removeprefix("imported:").split()
 
 
 @pytest.mark.parametrize(
@@ -70,8 +70,8 @@ def test_what_needs_a_plugin_imports_it():
 @pytest.mark.parametrize("words", ["deepmix pl", "deepmix train --mo"])
 def test_completion_imports_nothing_slow(command, words):
     env = {"_DEEPMIX_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
-    done = command(env={**env, "PYTHONPROFILEIMPORTTIME": "1"})
-    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert done.stdout.startswith("plain,")
+    process = command(env={**env, "PYTHONPROFILEIMPORTTIME": "1"})
+    imported = {line.rpartition("|")[2].strip() for line in process.stderr.splitlines()}
+    assert process.stdout.startswith("plain,")
     assert "click.shell_completion" in imported
     assert not imported & set(SLOW)

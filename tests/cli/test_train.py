@@ -25,10 +25,10 @@ DIGITS_ROWS, DIGITS_TEST = 1797, 270
 
 
 def test_main_job_leaves_the_run_folder_of_the_design(command, tmp_path):
-    done = command("train", "--model", "mvae-emv2", "--prior", "standard", "--head", "gmm", *WITH_REPORT)
-    assert done.returncode == 0, done.stderr
+    result = command("train", "--model", "mvae-emv2", "--prior", "standard", "--head", "gmm", *WITH_REPORT)
+    assert result.returncode == 0, result.stderr
     folder = tmp_path / "runs" / "digits-mvae-emv2-1"
-    assert f"Run folder: {folder.relative_to(tmp_path)}" in done.stdout
+    assert f"Run folder: {folder.relative_to(tmp_path)}" in result.stdout
     names = {path.name for path in folder.iterdir()}
     assert names == {
         "config.json",
@@ -72,20 +72,20 @@ def test_csv_without_labels_gives_clusters(deepmix, blobs, tmp_path):
     rows = [line.rpartition(",")[0] for line in blobs.read_text().splitlines()]
     unlabelled = tmp_path / "rows.csv"
     unlabelled.write_text("\n".join(rows) + "\n")
-    done = deepmix("train", "--dataset", unlabelled, "--components", 3, "--out", "run", *TINY)
-    assert done.returncode == 0, done.stderr
+    result = deepmix("train", "--dataset", unlabelled, "--components", 3, "--out", "run", *TINY)
+    assert result.returncode == 0, result.stderr
     test = json.loads((tmp_path / "run" / "metrics.json").read_text())["heads"]["posterior"]["test"]
     assert "acc" not in test
     assert sum(test["sizes"]) == 18
-    assert "silhouette" in done.stdout
+    assert "silhouette" in result.stdout
 
 
 def test_csv_with_labels_counts_their_classes_and_scores(deepmix, blobs, tmp_path):
-    done = deepmix(
+    result = deepmix(
         "train", "--dataset", blobs, "--label-column", "kind", "--out", "run", "--epochs", 20, "--pretrain-epochs", 20
     )
-    assert done.returncode == 0, done.stderr
-    assert "gaussian likelihood, 3 clusters" in done.stderr
+    assert result.returncode == 0, result.stderr
+    assert "gaussian likelihood, 3 clusters" in result.stderr
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["heads"]["posterior"]["test"]["acc"] == 1.0
     assert metrics["initial_labels"]["test"]["acc"] == 1.0
@@ -110,8 +110,8 @@ def test_configuration_written_by_hand(deepmix, tmp_path):
     (tmp_path / "run.toml").write_text(
         'head = "kmeans"\ninit = "kmeans"\nepochs = 1\n[settings]\npretrain_epochs = 1\nencoder.hidden = "32-16"\n'
     )
-    done = deepmix("train", "--config", "run.toml", "--epochs", 2, "--out", "run", "--quiet")
-    assert done.returncode == 0, done.stderr
+    result = deepmix("train", "--config", "run.toml", "--epochs", 2, "--out", "run", "--quiet")
+    assert result.returncode == 0, result.stderr
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["heads"] == ["kmeans"]
     assert config["resolved"]["encoder"]["hidden"] == "32-16"
@@ -119,8 +119,8 @@ def test_configuration_written_by_hand(deepmix, tmp_path):
 
 
 def test_seeds_summary_is_the_spread_of_the_runs(deepmix, tmp_path):
-    done = deepmix("train", "--seeds", 3, "--head", "gmm", "--head", "kmeans", "--out", "runs3", *TINY)
-    assert done.returncode == 0, done.stderr
+    result = deepmix("train", "--seeds", 3, "--head", "gmm", "--head", "kmeans", "--out", "runs3", *TINY)
+    assert result.returncode == 0, result.stderr
     summary = json.loads((tmp_path / "runs3" / "summary.json").read_text())
     for head in ("gmm", "kmeans"):
         values = [
@@ -190,8 +190,8 @@ def test_help_lists_the_options_of_the_named_model(deepmix):
 
 def test_a_model_of_each_kind_trains(deepmix, tmp_path):
     """Because `vae` has no mixture to read clusters from, its head does the clustering."""
-    done = deepmix("train", "--model", "vae", "--head", "kmeans", "--out", "vae", *TINY)
-    assert done.returncode == 0, done.stderr
+    result = deepmix("train", "--model", "vae", "--head", "kmeans", "--out", "vae", *TINY)
+    assert result.returncode == 0, result.stderr
     weights = load_file(tmp_path / "vae" / "model.safetensors")
     assert weights["encoder.mean.weight"].shape == (10, 256)
 
@@ -202,8 +202,8 @@ def test_prepared_archive_is_found_by_name_in_the_data_folder(deepmix, tmp_path)
     random = np.random.default_rng(1)
     x = random.integers(0, 256, size=(90, 4, 4), dtype=np.uint8)
     np.savez(folder / "tiny_images.npz", x=x, y=np.arange(90) % 3, n_train=60)
-    done = deepmix("train", "--dataset", "tiny-images", "--out", "run", *TINY, env={"DEEPMIX_DATA": str(folder)})
-    assert done.returncode == 0, done.stderr
+    result = deepmix("train", "--dataset", "tiny-images", "--out", "run", *TINY, env={"DEEPMIX_DATA": str(folder)})
+    assert result.returncode == 0, result.stderr
     data = json.loads((Path(tmp_path) / "run" / "config.json").read_text())["data"]
     assert data["rows"] == {"train": 60, "test": 30}
     assert data["preprocessing"] == "divided by 255"
@@ -212,8 +212,8 @@ def test_prepared_archive_is_found_by_name_in_the_data_folder(deepmix, tmp_path)
 def test_no_options_at_all(deepmix, tmp_path, monkeypatch):
     monkeypatch.setattr("deepmix.training.schedule.MIN_EPOCHS", 1)
     monkeypatch.setattr("deepmix.training.schedule.MIN_UPDATES", 1)
-    done = deepmix("train")
-    assert done.returncode == 0
+    result = deepmix("train")
+    assert result.returncode == 0
     (run,) = (tmp_path / "runs").iterdir()
     config = json.loads((run / "config.json").read_text())
     assert (config["dataset"], config["model"]) == ("digits", "mvae-emv2")
@@ -226,8 +226,8 @@ def test_no_report_survives_resume(deepmix, blobs, tmp_path):
         assert json.loads((tmp_path / name / "config.json").read_text())["report"] is (name == "with")
         (tmp_path / name / "metrics.json").unlink()
         (tmp_path / name / "report.html").unlink(missing_ok=True)
-        done = deepmix("train", "--resume", "--out", name, "--quiet")
-        assert done.returncode == 0, done.stderr
+        result = deepmix("train", "--resume", "--out", name, "--quiet")
+        assert result.returncode == 0, result.stderr
         assert (tmp_path / name / "metrics.json").exists()
         assert (tmp_path / name / "report.html").exists() is (name == "with")
     (tmp_path / "with" / "metrics.json").unlink()
@@ -241,8 +241,8 @@ def test_no_report_survives_the_resume_of_several_seeds(deepmix, blobs, tmp_path
     assert deepmix(*args).returncode == 0
     assert json.loads((tmp_path / "runs2" / "summary.json").read_text())["report"] is False
     shutil.rmtree(tmp_path / "runs2" / "seed-1")
-    done = deepmix("train", "--resume", "--out", "runs2", "--quiet")
-    assert done.returncode == 0, done.stderr
+    result = deepmix("train", "--resume", "--out", "runs2", "--quiet")
+    assert result.returncode == 0, result.stderr
     assert (tmp_path / "runs2" / "seed-1" / "metrics.json").exists()
     assert not list((tmp_path / "runs2").rglob("report.html"))
     assert json.loads((tmp_path / "runs2" / "summary.json").read_text())["report"] is False
@@ -261,7 +261,7 @@ def test_resume_takes_its_options_from_the_run_and_not_from_todays_defaults(deep
         name,
         dataclasses.replace(recipe, prior="standard", posterior="joint", objective=ObjectiveOptions(anchor=9.0)),
     )
-    done = deepmix("train", "--resume", "--out", "cut", "--quiet")
-    assert done.returncode == 0, done.stderr
+    result = deepmix("train", "--resume", "--out", "cut", "--quiet")
+    assert result.returncode == 0, result.stderr
     for name in ("model.safetensors", "assignments.csv"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -81,12 +81,14 @@ def test_graph_initializer_keeps_tsne_where_its_cut_is_no_worse():
     graph = registry.load_plugin("initializers", "graph")
     rows, truth = load_digits(return_X_y=True)
     rows, truth = rows[:600].astype(np.float32), truth[:600]
-    found = {
+    labels_by_layout = {
         embedding: graph(graph.Options(embedding=embedding)).initial_labels(rows, rows, 10, seed=0)
         for embedding in ("auto", "tsne", "spectral")
     }
-    np.testing.assert_array_equal(found["auto"], found["tsne"])
-    assert clustering_accuracy(truth, found["auto"]) > clustering_accuracy(truth, found["spectral"])
+    np.testing.assert_array_equal(labels_by_layout["auto"], labels_by_layout["tsne"])
+    assert clustering_accuracy(truth, labels_by_layout["auto"]) > clustering_accuracy(
+        truth, labels_by_layout["spectral"]
+    )
 
 
 def test_graph_initializer_needs_no_memory_for_all_pairs_of_one_column(monkeypatch):

@@ -41,17 +41,17 @@ def room_of(path: Path, core: Path = CORE) -> str:
 
 def imports_of(path: Path) -> list[tuple[int, str, list[str]]]:
     """Return (line, module, names) of every absolute import of the core, wherever it stands in the file."""
-    found = []
+    imports = []
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            found += [(node.lineno, alias.name, []) for alias in node.names if alias.name.startswith("deepmix.")]
+            imports += [(node.lineno, alias.name, []) for alias in node.names if alias.name.startswith("deepmix.")]
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").split(".")[0] == "deepmix":
             names = [alias.name for alias in node.names]
             if node.module == "deepmix":
-                found += [(node.lineno, f"deepmix.{name}", []) for name in names]
+                imports += [(node.lineno, f"deepmix.{name}", []) for name in names]
             else:
-                found.append((node.lineno, str(node.module), names))
-    return found
+                imports.append((node.lineno, str(node.module), names))
+    return imports
 
 
 def listed_names(room: str) -> set[str] | None:
@@ -129,9 +129,9 @@ MODULE_NAMES_THAT_RECUR = {"__init__", "compare", "evaluate", "export", "report"
 
 def test_no_module_name_stands_twice():
     """The module of a command may share the name of what it runs; any other module name is used once."""
-    seen: dict[str, Path] = {}
+    paths_by_name: dict[str, Path] = {}
     for path in sorted([*CORE.rglob("*.py"), *(CORE.parent / "plugins" / "deepmix_builtins").rglob("*.py")]):
         if path.stem in MODULE_NAMES_THAT_RECUR or "commands" in path.parts:
             continue
-        assert path.stem not in seen, f"{path} and {seen[path.stem]} have one name"
-        seen[path.stem] = path
+        assert path.stem not in paths_by_name, f"{path} and {paths_by_name[path.stem]} have one name"
+        paths_by_name[path.stem] = path

@@ -56,5 +56,5 @@ def run_blocks(blocks, folder):
     env["OMP_NUM_THREADS"] = "1"
     for language, block in blocks:
         command = ["bash", "-euc", block] if language == "bash" else [sys.executable, "-c", block]
-        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{block}\n{done.stderr}"
+        process = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+        assert process.returncode == 0, f"{block}\n{process.stderr}"

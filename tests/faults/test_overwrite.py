@@ -29,8 +29,8 @@ def run(deepmix, tmp_path) -> Path:
 def test_the_current_directory_is_never_left_empty(run, current, out):
     before = contents(run)
     words = [sys.executable, "-m", "deepmix", "train", "--out", out, "--overwrite", *QUICK]
-    done = subprocess.run(words, cwd=run.parent / current, capture_output=True, text=True, check=False)
-    refuses(done, 2, f"'{out}' is not overwritten, because the current directory is in it", f"cd '{run.parent}'")
+    process = subprocess.run(words, cwd=run.parent / current, capture_output=True, text=True, check=False)
+    refuses(process, 2, f"'{out}' is not overwritten, because the current directory is in it", f"cd '{run.parent}'")
     assert contents(run) == before
 
 
@@ -55,8 +55,8 @@ def test_a_link_to_a_run_is_overwritten_behind_the_link(deepmix, run):
 
 def test_a_folder_of_seeds_is_overwritten_by_a_run_and_back(deepmix, run):
     for options in (("--seeds", 2), (), ("--seeds", 2)):
-        done = deepmix("train", "--out", "run", "--overwrite", *options, *QUICK)
-        assert done.returncode == 0, done.stderr
+        process = deepmix("train", "--out", "run", "--overwrite", *options, *QUICK)
+        assert process.returncode == 0, process.stderr
         expected = {"summary.json", "seed-0", "seed-1"} if options else {path.name for path in run.iterdir()}
         assert {path.name for path in run.iterdir()} == expected
         assert (run / "config.json").is_file() == (not options)
@@ -70,9 +70,9 @@ def test_a_run_that_fails_before_it_begins_leaves_the_old_one(deepmix, run, monk
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train_command, "run_experiment", interrupted)
-    done = deepmix("train", "--out", "run", "--overwrite", *QUICK)
-    assert done.returncode == 130
-    assert "--resume" not in done.stderr  # the old run is finished, and the new one has not begun
+    process = deepmix("train", "--out", "run", "--overwrite", *QUICK)
+    assert process.returncode == 130
+    assert "--resume" not in process.stderr  # the old run is finished, and the new one has not begun
     assert contents(run.parent) == before
 
 
@@ -83,8 +83,8 @@ def test_what_a_kill_inside_the_first_write_leaves(deepmix, tmp_path, record):
     (part / f"{record}.part").touch()
     resumed = deepmix("train", "--resume", "--out", "part")
     refuses(resumed, 2, "stopped before its config.json was written; repeat the command", "with --overwrite")
-    done = deepmix("train", "--out", "part", "--overwrite", *QUICK)
-    assert done.returncode == 0, done.stderr
+    process = deepmix("train", "--out", "part", "--overwrite", *QUICK)
+    assert process.returncode == 0, process.stderr
     assert not list(part.rglob("*.part"))
 
 

@@ -125,8 +125,8 @@ def test_an_extension_built_with_cuda_needs_no_toolkit(monkeypatch: pytest.Monke
     monkeypatch.setattr(loader, "_built_extension", lambda name, with_cuda: library if with_cuda else None)
     monkeypatch.setattr(torch.ops, "load_library", lambda path: None)
     monkeypatch.setattr(loader, "why_no_cuda", lambda: "nvcc was not found")
-    for wanted in ("auto", "cuda"):
-        monkeypatch.setenv("DEEPMIX_BUILD", wanted)
+    for choice in ("auto", "cuda"):
+        monkeypatch.setenv("DEEPMIX_BUILD", choice)
         loader.load_kernels.cache_clear()
         assert loader.load_kernels().devices == frozenset({"cpu", "cuda"})
         assert loader.load_kernels().path == "ahead of time"

@@ -19,8 +19,8 @@ CALLS = calls(torch.float32)
 
 def remove(patch: pytest.MonkeyPatch, names: tuple[str, ...]) -> None:
     """Let the shortcuts see a torch without these names; torch itself needs them."""
-    left = {name: getattr(torch._C, name) for name in (ACTIVE, BELOW) if name not in names}
-    patch.setattr(shortcuts, "_C", SimpleNamespace(**left))
+    remaining_names = {name: getattr(torch._C, name) for name in (ACTIVE, BELOW) if name not in names}
+    patch.setattr(shortcuts, "_C", SimpleNamespace(**remaining_names))
 
 
 def outputs_of(name: str, arguments: list[Any]) -> tuple[Tensor, ...]:
@@ -45,8 +45,8 @@ def test_values_and_gradients_are_the_same(
     name, arguments = CALLS[number]
     expected = values_and_gradients(name, arguments)
     remove(monkeypatch, names)
-    for got, value in zip(values_and_gradients(name, arguments), expected, strict=True):
-        assert torch.equal(got, value)
+    for actual, value in zip(values_and_gradients(name, arguments), expected, strict=True):
+        assert torch.equal(actual, value)
 
 
 def test_the_shortcuts_are_taken_only_where_torch_has_them(monkeypatch: pytest.MonkeyPatch) -> None:

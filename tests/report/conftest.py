@@ -61,11 +61,11 @@ def make_material(
         moved_N = np.where(random.random(n_rows) < 0.1, 1, 0)
         label_N = np.array(labels)[(cluster_N + moved_N) % len(labels)]
     sides = {"train": ~test_N, "test": test_N}
-    measured: dict[str, HeadFigures] = {}
+    figures: dict[str, HeadFigures] = {}
     for side, rows in sides.items():
         labels_n = None if label_N is None else label_N[rows]
         scores = measure(Clustering(cluster_N[rows], labels_n, latent_NM[rows]))
-        measured[side] = HeadFigures(scores, np.bincount(cluster_N[rows], minlength=n_clusters).tolist())
+        figures[side] = HeadFigures(scores, np.bincount(cluster_N[rows], minlength=n_clusters).tolist())
     parts = {"elbo": -20.0, "reconstruction": -15.0, "kl_latent": 3.0, "kl_assignment": 2.0}
     initial_labels = None
     if not one_component and label_N is not None:
@@ -74,7 +74,7 @@ def make_material(
             **{side: measure(Clustering(start_N[rows], label_N[rows])) for side, rows in sides.items()}
         )
     results = Metrics(
-        heads={"posterior": measured},
+        heads={"posterior": figures},
         elbo={"train": -20.0, "test": -20.5},
         elbo_parts={"train": parts, "test": parts},
         initial_labels=initial_labels,
@@ -169,7 +169,7 @@ def rendered(case: str) -> str:
     one = make_material(labels=HOSTILE_LABELS)
     n_rows = len(one.cluster_N)
     clusterings = [one.cluster_N, np.arange(n_rows) % 3, np.random.default_rng(0).integers(4, size=n_rows)]
-    runs = [seeds.SeedRun(i, one.metrics, one.epochs, found) for i, found in enumerate(clusterings)]
+    runs = [seeds.SeedRun(i, one.metrics, one.epochs, clusters) for i, clusters in enumerate(clusterings)]
     return seeds.render(seeds.SeedMaterial(one.config, runs))
 
 

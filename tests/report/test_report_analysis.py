@@ -19,12 +19,12 @@ def test_clusters_are_matched_one_to_one_and_those_left_over_by_majority():
 def test_reliability_bins_by_hand():
     confidence = np.array([0.95, 0.95, 0.95, 0.95, 0.55, 0.55, 1.0])
     right = np.array([1, 1, 1, 0, 0, 1, 1], dtype=bool)
-    found = analysis.reliability(confidence, right)
-    assert found.counts.tolist() == [2, 5]
-    assert found.histogram.tolist() == [0, 0, 0, 0, 0, 2, 0, 0, 0, 5]
-    assert found.confidence == pytest.approx([0.55, 0.96])
-    assert found.accuracy == pytest.approx([0.5, 0.8])
-    assert found.error == pytest.approx((2 * 0.05 + 5 * 0.16) / 7)
+    actual = analysis.reliability(confidence, right)
+    assert actual.counts.tolist() == [2, 5]
+    assert actual.histogram.tolist() == [0, 0, 0, 0, 0, 2, 0, 0, 0, 5]
+    assert actual.confidence == pytest.approx([0.55, 0.96])
+    assert actual.accuracy == pytest.approx([0.5, 0.8])
+    assert actual.error == pytest.approx((2 * 0.05 + 5 * 0.16) / 7)
 
 
 def test_wilson_interval_is_that_of_the_literature():
@@ -50,8 +50,8 @@ def test_agreement_is_blind_to_the_clusters_numbers():
     first = np.array([0, 0, 1, 1, 2, 2])
     second = np.array([2, 2, 0, 0, 1, 1])
     third = np.array([0, 1, 1, 1, 2, 2])
-    found = analysis.pairwise_agreement([first, second, third])
-    assert found == pytest.approx(np.array([[1, 1, 5 / 6], [1, 1, 5 / 6], [5 / 6, 5 / 6, 1]]))
+    actual = analysis.pairwise_agreement([first, second, third])
+    assert actual == pytest.approx(np.array([[1, 1, 5 / 6], [1, 1, 5 / 6], [5 / 6, 5 / 6, 1]]))
 
 
 def test_densest_point_lies_in_the_larger_of_two_groups():
@@ -96,9 +96,9 @@ def test_every_diagnosis_has_an_explanation():
     from deepmix.report.words import advice
 
     log_q = np.log(np.full((50, 4), 0.25))
-    found = diagnose(Inference(log_q, np.zeros((50, 3))))
-    assert len(found) == 3
-    for warning in found:
+    actual = diagnose(Inference(log_q, np.zeros((50, 3))))
+    assert len(actual) == 3
+    for warning in actual:
         heading, _, meaning = advice(warning)
         assert heading != "About the data"
         assert meaning

@@ -80,8 +80,8 @@ def test_report_in_a_browser(opened, case, width, scheme):
     assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
     page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true })")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    found = Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
+    axe_results = Axe().run(page)
+    assert axe_results.violations_count == 0, axe_results.generate_report()
 
 
 def test_the_style_sheet_is_let_through_by_its_hash_and_an_added_script_is_not(opened):

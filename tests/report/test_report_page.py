@@ -86,8 +86,8 @@ def test_the_page_is_whole_and_has_landmarks_and_headings_in_order(document):
     for link in page.all("a"):
         assert link["href"].removeprefix("#") in identifiers
     for picture in page.all("svg"):
-        known = picture.get("aria-hidden") == "true" or picture["aria-labelledby"] in identifiers
-        assert known, picture
+        is_described = picture.get("aria-hidden") == "true" or picture["aria-labelledby"] in identifiers
+        assert is_described, picture
     assert all(image["alt"] for image in page.all("img"))
     assert tags.count("table") == tags.count("caption") == len(page.tables)
 

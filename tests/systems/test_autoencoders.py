@@ -34,9 +34,9 @@ def test_the_bound_is_the_reconstruction_whatever_the_noise(small_model, name):
 
 def test_ae_trains_what_its_pretraining_does(small_model):
     model, x = small_model("ae", **WIDTHS).double(), grey_rows()
-    found = loss_of(model, x, torch.Generator(), beta=1.0).objective_N
+    actual = loss_of(model, x, torch.Generator(), beta=1.0).objective_N
     pretraining = model(Batch(x, phase=Phase("pretrain"))).objective_N
-    torch.testing.assert_close(found, pretraining, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(actual, pretraining, rtol=1e-12, atol=1e-12)
 
 
 def test_k_dae_takes_the_autoencoder_that_reconstructs_best(small_model):
@@ -54,8 +54,8 @@ def test_k_dae_takes_the_autoencoder_that_reconstructs_best(small_model):
     torch.testing.assert_close(log_q, likelihood.log_softmax(-1), rtol=1e-10, atol=1e-10)
     best = likelihood.argmax(-1)
     torch.testing.assert_close(latent, codes[torch.arange(N), best])
-    found = loss_of(model, x, torch.Generator(), beta=1.0).terms["reconstruction"]
-    torch.testing.assert_close(found, likelihood.amax(-1), rtol=1e-10, atol=1e-10)
+    actual = loss_of(model, x, torch.Generator(), beta=1.0).terms["reconstruction"]
+    torch.testing.assert_close(actual, likelihood.amax(-1), rtol=1e-10, atol=1e-10)
     assert len(best.unique()) > 1
 
 

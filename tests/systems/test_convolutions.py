@@ -28,10 +28,10 @@ def test_any_image_goes_in_and_comes_out(shape, n_parts):
 def test_rows_and_images_are_the_same_pixels():
     images = np.arange(2 * 3 * 4 * 3, dtype=np.float32).reshape(2, 3, 4, 3)
     rows = torch.from_numpy(images.reshape(2, -1))
-    found = ToChannels((3, 4, 3))(rows)
-    assert found[1, 2, 0, 3] == images[1, 0, 3, 2]
-    assert torch.equal(ToRows(3)(found), rows)
-    both = ToRows(3)(torch.cat([found, -found], dim=1))
+    actual = ToChannels((3, 4, 3))(rows)
+    assert actual[1, 2, 0, 3] == images[1, 0, 3, 2]
+    assert torch.equal(ToRows(3)(actual), rows)
+    both = ToRows(3)(torch.cat([actual, -actual], dim=1))
     assert torch.equal(both, torch.cat([rows, -rows], dim=1))
 
 
@@ -49,7 +49,7 @@ def test_a_pixel_moves_only_what_is_near_it():
 
 
 @pytest.mark.parametrize(
-    ("shape", "asked", "expected"),
+    ("shape", "setting", "expected"),
     [
         ((5, 28, 28), "auto", (28, 28, 1)),
         ((5, 4, 6, 3), "auto", (4, 6, 3)),
@@ -59,15 +59,15 @@ def test_a_pixel_moves_only_what_is_near_it():
         ((5, 12), "2x2x3", (2, 2, 3)),
     ],
 )
-def test_where_the_shape_comes_from(shape, asked, expected):
+def test_where_the_shape_comes_from(shape, setting, expected):
     x = np.random.default_rng(0).random(shape)
-    assert arrange_rows(x, None, SplitOptions(image_shape=asked)).image_shape == expected
+    assert arrange_rows(x, None, SplitOptions(image_shape=setting)).image_shape == expected
 
 
-@pytest.mark.parametrize("asked", ["28", "28x", "0x4", "3x4x1x1", "wide"])
-def test_shapes_that_are_none(asked):
+@pytest.mark.parametrize("setting", ["28", "28x", "0x4", "3x4x1x1", "wide"])
+def test_shapes_that_are_none(setting):
     with pytest.raises(UsageError, match="image_shape must be auto or such as 28x28"):
-        SplitOptions(image_shape=asked)
+        SplitOptions(image_shape=setting)
 
 
 def test_a_shape_that_does_not_fit_the_columns():

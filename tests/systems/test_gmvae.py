@@ -53,9 +53,9 @@ def test_conditional_kl_is_torchs():
 
 def test_below_the_cut_off_the_kl_costs_nothing_and_moves_nothing():
     kl = torch.tensor([0.2, 0.9, 1.7], dtype=torch.float64, requires_grad=True)
-    found = cut_off(kl, 1.0)
-    assert found.tolist() == [1.0, 1.0, 1.7]
-    found.sum().backward()
+    actual = cut_off(kl, 1.0)
+    assert actual.tolist() == [1.0, 1.0, 1.7]
+    actual.sum().backward()
     assert kl.grad.tolist() == [0.0, 0.0, 1.0]
 
 
@@ -74,7 +74,7 @@ def placed(small_model, **settings):
 def test_bound_is_the_papers_written_out(small_model, beta, hold):
     model, x = placed(small_model, cutoff="0.8"), grey_rows()
     labels = torch.arange(N) % K
-    found = loss_of(model, x, seeded(5), beta=beta, hold=hold, labels=labels)
+    actual = loss_of(model, x, seeded(5), beta=beta, hold=hold, labels=labels)
     z_posterior, w_posterior = (Gaussian(q.mean[:, 0], q.log_var[:, 0]) for q in (model.encoder(x), model.w_encoder(x)))
     generator = seeded(5)
     z, w = (
@@ -97,12 +97,12 @@ def test_bound_is_the_papers_written_out(small_model, beta, hold):
     y_kl = (torch.special.xlogy(weight, weight) + weight * math.log(K)).sum(-1)
     latent = (weight * z_kl.T).sum(-1) + w_kl
     close = {"rtol": 1e-7, "atol": 1e-7}
-    torch.testing.assert_close(found.log_q_NK, log_q_y, **close)
-    torch.testing.assert_close(found.elbo_N, reconstruction - latent - y_kl, **close)
-    torch.testing.assert_close(found.objective_N, reconstruction - beta * (latent + y_kl.clamp_min(0.8)), **close)
+    torch.testing.assert_close(actual.log_q_NK, log_q_y, **close)
+    torch.testing.assert_close(actual.elbo_N, reconstruction - latent - y_kl, **close)
+    torch.testing.assert_close(actual.objective_N, reconstruction - beta * (latent + y_kl.clamp_min(0.8)), **close)
     anchored = loss_of(model, x, seeded(5), beta=beta, hold=hold, labels=labels, anchor=2.0)
     cross_entropy = -log_q_y[torch.arange(N), labels]
-    torch.testing.assert_close(anchored.objective_N, found.objective_N - 2.0 * cross_entropy, **close)
+    torch.testing.assert_close(anchored.objective_N, actual.objective_N - 2.0 * cross_entropy, **close)
 
 
 def test_mean_bound_is_below_the_log_likelihood_by_quadrature(small_model):

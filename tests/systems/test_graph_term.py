@@ -35,8 +35,8 @@ def test_divergence_of_likes_is_nothing_and_of_strangers_log_two():
     certain = torch.full((2, 3), -800.0, dtype=torch.float64)
     certain[0, 0] = certain[1, 1] = 0.0
     assert torch.equal(jensen_shannon(certain, certain), torch.zeros(2).double())
-    found = jensen_shannon(certain[:1], certain[1:])
-    assert float(found) == pytest.approx(math.log(2.0))
+    actual = jensen_shannon(certain[:1], certain[1:])
+    assert float(actual) == pytest.approx(math.log(2.0))
 
 
 def test_divergence_has_the_right_gradient():
@@ -65,8 +65,8 @@ def test_objective_loses_the_weighted_divergence_of_every_recipe(small_model, na
 
 def test_neighbours_are_the_nearest_other_training_rows():
     x = np.array([[0.0], [1.0], [1.1], [3.0], [9.0], [0.1]], dtype=np.float32)
-    found = Rows(x, np.array([0, 1, 3, 4, 5]), torch.device("cpu")).nearest(2)
-    assert [set(row) for row in found.tolist()] == [{4, 1}, {4, 0}, {1, 4}, {2, 1}, {0, 1}]
+    actual = Rows(x, np.array([0, 1, 3, 4, 5]), torch.device("cpu")).nearest(2)
+    assert [set(row) for row in actual.tolist()] == [{4, 1}, {4, 0}, {1, 4}, {2, 1}, {0, 1}]
     assert Rows(x, np.array([0, 1]), torch.device("cpu")).nearest(7).tolist() == [[1], [0]]
 
 

@@ -44,9 +44,9 @@ def test_clusters_are_equation_8s(small_model):
             counts[i] = len(x)
             log_p = Bernoulli(logits=model.decoder(z, counts), validate_args=False).log_prob(x).sum(-1)
             scores.append(log_p - 0.5 * z.square().sum(-1) + log_sigma.sum(-1))
-    found = model.infer(Batch(x))[0]
+    actual = model.infer(Batch(x))[0]
     expected = torch.stack(scores, dim=-1).log_softmax(-1)
-    torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-7)
+    torch.testing.assert_close(actual, expected, rtol=1e-7, atol=1e-7)
 
 
 def test_digits(train):

@@ -38,12 +38,12 @@ def written_out(model, x: torch.Tensor, seed: int) -> tuple[torch.Tensor, Catego
     noise = torch.randn(1, N, K, M, generator=seeded(seed), dtype=torch.float64)[0]
     bounds = []
     for y in range(K):
-        told = torch.zeros(N, K).double()
-        told[:, y] = 1.0
-        q = model.encoder(torch.cat([x, told], -1))
+        one_hot = torch.zeros(N, K).double()
+        one_hot[:, y] = 1.0
+        q = model.encoder(torch.cat([x, one_hot], -1))
         q_z = Normal(q.mean[:, 0], torch.exp(0.5 * q.log_var[:, 0]))
         z = q_z.loc + q_z.scale * noise[:, y]
-        p_x = Bernoulli(logits=model.decoder(torch.cat([z, told], -1), [N]), validate_args=False)
+        p_x = Bernoulli(logits=model.decoder(torch.cat([z, one_hot], -1), [N]), validate_args=False)
         kl = kl_divergence(q_z, Normal(torch.zeros(M).double(), 1.0)).sum(-1)
         bounds.append(p_x.log_prob(x).sum(-1) - math.log(K) - kl)
     return torch.stack(bounds, -1), Categorical(logits=model.classifier(x))
@@ -52,61 +52,61 @@ def written_out(model, x: torch.Tensor, seed: int) -> tuple[torch.Tensor, Catego
 @pytest.fixture
 def model(small_model):
     def call(**settings: str):
-        made = small_model("m2", hidden="8-7", **settings).double()
+        instance = small_model("m2", hidden="8-7", **settings).double()
         with torch.no_grad():
-            for parameter in made.parameters():
+            for parameter in instance.parameters():
                 parameter.mul_(2.0)  # so that classes differ
-        return made
+        return instance
 
     return call
 
 
 def test_unsupervised_bound_is_equation_7(model):
-    made, x = model(), grey_rows()
-    minus_l, q = written_out(made, x, 5)
-    found = loss_of(made, x, seeded(5), beta=1.0)
-    torch.testing.assert_close(found.elbo_N, (q.probs * minus_l).sum(-1) + q.entropy(), **CLOSE)
-    torch.testing.assert_close(found.objective_N.detach(), found.elbo_N, **CLOSE)
-    torch.testing.assert_close(made.infer(Batch(x))[0], q.logits, **CLOSE)
+    instance, x = model(), grey_rows()
+    minus_l, q = written_out(instance, x, 5)
+    actual = loss_of(instance, x, seeded(5), beta=1.0)
+    torch.testing.assert_close(actual.elbo_N, (q.probs * minus_l).sum(-1) + q.entropy(), **CLOSE)
+    torch.testing.assert_close(actual.objective_N.detach(), actual.elbo_N, **CLOSE)
+    torch.testing.assert_close(instance.infer(Batch(x))[0], q.logits, **CLOSE)
 
 
 def test_the_gradient_reaches_the_classifier_through_the_bound(model):
-    made, x = model(), grey_rows()
-    minus_l, q = written_out(made, x, 5)
+    instance, x = model(), grey_rows()
+    minus_l, q = written_out(instance, x, 5)
     expected = torch.autograd.grad(
-        ((q.probs * minus_l).sum(-1) + q.entropy()).sum(), list(made.classifier.parameters())
+        ((q.probs * minus_l).sum(-1) + q.entropy()).sum(), list(instance.classifier.parameters())
     )
-    found = torch.autograd.grad(
-        loss_of(made, x, seeded(5), beta=1.0).objective_N.sum(), list(made.classifier.parameters())
+    actual = torch.autograd.grad(
+        loss_of(instance, x, seeded(5), beta=1.0).objective_N.sum(), list(instance.classifier.parameters())
     )
-    for one, other in zip(found, expected, strict=True):
+    for one, other in zip(actual, expected, strict=True):
         torch.testing.assert_close(one, other, **CLOSE)
-    assert any(gradient.abs().max() > 1e-3 for gradient in found)
+    assert any(gradient.abs().max() > 1e-3 for gradient in actual)
 
 
 def test_known_rows_are_equation_6_and_the_classifier_gets_alpha(model):
-    made, x = model(labelled="3", alpha="0.2"), grey_rows()
+    instance, x = model(labelled="3", alpha="0.2"), grey_rows()
     labels = torch.tensor([0, -1, 2, -1, -1, 3, -1, -1])
-    made.place(made.pretrained(Batch(x))[0], torch.ones(N).double(), labels)
-    assert float(made.label_share) == pytest.approx(3 / 8)
-    minus_l, q = written_out(made, x, 5)
+    instance.place(instance.pretrained(Batch(x))[0], torch.ones(N).double(), labels)
+    assert float(instance.label_share) == pytest.approx(3 / 8)
+    minus_l, q = written_out(instance, x, 5)
     unknown = (q.probs * minus_l).sum(-1) + q.entropy()
-    known = labels >= 0
-    bound = torch.where(known, minus_l.gather(-1, labels.clamp_min(0)[:, None])[:, 0], unknown)
-    found = loss_of(made, x, seeded(5), beta=1.0, anchor=9.0, labels=labels, hold=True)
-    torch.testing.assert_close(found.elbo_N, bound, **CLOSE)
-    log_q = q.logits.gather(-1, labels.clamp_min(0)[:, None])[:, 0] * known
+    is_known = labels >= 0
+    bound = torch.where(is_known, minus_l.gather(-1, labels.clamp_min(0)[:, None])[:, 0], unknown)
+    actual = loss_of(instance, x, seeded(5), beta=1.0, anchor=9.0, labels=labels, hold=True)
+    torch.testing.assert_close(actual.elbo_N, bound, **CLOSE)
+    log_q = q.logits.gather(-1, labels.clamp_min(0)[:, None])[:, 0] * is_known
     # eq. 9: alpha N times the labelled rows' mean of log q(y|x), shared out over the rows
-    torch.testing.assert_close(found.objective_N.sum(), bound.sum() + 0.2 * N * log_q.sum() / known.sum(), **CLOSE)
+    torch.testing.assert_close(actual.objective_N.sum(), bound.sum() + 0.2 * N * log_q.sum() / is_known.sum(), **CLOSE)
 
 
 def test_unlabelled_it_takes_an_initial_clustering_as_the_others_do(model):
-    made, x, labels = model(), grey_rows(), torch.arange(N) % K
-    minus_l, q = written_out(made, x, 5)
-    held = loss_of(made, x, seeded(5), beta=1.0, labels=labels, hold=True)
+    instance, x, labels = model(), grey_rows(), torch.arange(N) % K
+    minus_l, q = written_out(instance, x, 5)
+    held = loss_of(instance, x, seeded(5), beta=1.0, labels=labels, hold=True)
     torch.testing.assert_close(held.elbo_N, minus_l.gather(-1, labels[:, None])[:, 0], **CLOSE)
-    free = loss_of(made, x, seeded(5), beta=1.0)
-    anchored = loss_of(made, x, seeded(5), beta=1.0, anchor=0.5, labels=labels)
+    free = loss_of(instance, x, seeded(5), beta=1.0)
+    anchored = loss_of(instance, x, seeded(5), beta=1.0, anchor=0.5, labels=labels)
     torch.testing.assert_close(anchored.objective_N, free.objective_N + 0.5 * q.log_prob(labels), **CLOSE)
 
 
@@ -118,15 +118,15 @@ def test_helpers():
 
 def test_revealed_labels_are_even_and_true():
     labels = np.repeat(["ant", "bee", "cat", "-1"], [50, 40, 3, 20])
-    known = labels != "-1"
-    found = revealed_labels(labels, known, 14, seed=0)
-    assert [int((found == number).sum()) for number in (-1, 0, 1, 2)] == [100, 5, 5, 3]
+    is_known = labels != "-1"
+    actual = revealed_labels(labels, is_known, 14, seed=0)
+    assert [int((actual == number).sum()) for number in (-1, 0, 1, 2)] == [100, 5, 5, 3]
     for number, name in enumerate(["ant", "bee", "cat"]):
-        assert (labels[found == number] == name).all()
-    assert np.array_equal(found, revealed_labels(labels, known, 14, seed=0))
-    assert not np.array_equal(found, revealed_labels(labels, known, 14, seed=1))
-    everything = revealed_labels(labels, known, 10**6, seed=0)
-    assert np.array_equal(everything >= 0, known)
+        assert (labels[actual == number] == name).all()
+    assert np.array_equal(actual, revealed_labels(labels, is_known, 14, seed=0))
+    assert not np.array_equal(actual, revealed_labels(labels, is_known, 14, seed=1))
+    everything = revealed_labels(labels, is_known, 10**6, seed=0)
+    assert np.array_equal(everything >= 0, is_known)
 
 
 FEW_LABELS = {"labelled": "60", "epochs": "40", "pretrain_epochs": "10", "batch_size": "32", "latent_dim": "2"}

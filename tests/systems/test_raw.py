@@ -68,13 +68,13 @@ def test_the_bound_of_gmm_is_the_log_density_of_its_parameters(small_model, cova
 @pytest.mark.parametrize("name", ["gmm", "kmeans"])
 def test_samples_have_the_components_moments(small_model, name):
     model, rows, _ = placed(small_model, name)
-    drawn = model.sample(20_000, 2, torch.Generator().manual_seed(0)).double().numpy()
-    np.testing.assert_allclose(drawn.mean(0), model.mean_KD[2].numpy(), atol=0.1)
+    sample_ND = model.sample(20_000, 2, torch.Generator().manual_seed(0)).double().numpy()
+    np.testing.assert_allclose(sample_ND.mean(0), model.mean_KD[2].numpy(), atol=0.1)
     members = rows[model.infer(Batch(torch.from_numpy(rows)))[0].argmax(-1).numpy() == 2]
     if name == "gmm":
-        np.testing.assert_allclose(np.cov(drawn.T), np.cov(members.T), atol=0.25)
+        np.testing.assert_allclose(np.cov(sample_ND.T), np.cov(members.T), atol=0.25)
     else:
-        np.testing.assert_allclose(np.cov(drawn.T), np.eye(D) * float(model.log_var.exp()), atol=0.1)
+        np.testing.assert_allclose(np.cov(sample_ND.T), np.eye(D) * float(model.log_var.exp()), atol=0.1)
 
 
 def test_k_means_is_scikit_learns_from_the_same_centres(small_model):

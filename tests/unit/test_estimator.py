@@ -151,8 +151,8 @@ def test_scikit_learns_own_checks():
 
 def test_importing_deepmix_is_cheap():
     code = "import sys, deepmix; print([name for name in ('torch', 'sklearn', 'numpy') if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "[]"
     assert {"DeepMixture", "load"} <= set(dir(deepmix))
     with pytest.raises(AttributeError, match="no attribute 'DeepMix'"):
         deepmix.DeepMix  # noqa: B018

@@ -45,13 +45,13 @@ def put(plugin: str, folder: Path, monkeypatch: pytest.MonkeyPatch, files: dict[
     """Put a data set's published files into the data folder and make their digests the expected ones."""
     loaded = registry.load_plugin("datasets", plugin)
     (folder / loaded.collection.name).mkdir(parents=True)
-    known = []
+    new_files = []
     for file in loaded.collection.files:
         (folder / loaded.collection.name / file.name).write_bytes(files[file.name])
-        known.append(
+        new_files.append(
             replace(file, digest="sha256:" + hashlib.sha256(files[file.name]).hexdigest(), urls=("http://x/",))
         )
-    monkeypatch.setattr(loaded, "collection", Collection(loaded.collection.name, tuple(known), 1))
+    monkeypatch.setattr(loaded, "collection", Collection(loaded.collection.name, tuple(new_files), 1))
     return loaded
 
 
@@ -81,8 +81,8 @@ def test_idx_images(name, archive, tmp_path, monkeypatch):
     assert split.labels.tolist() == DIGITS.tolist()
     assert (split.train.tolist(), split.test.tolist()) == ([0, 1, 2, 3, 4], [5, 6])
     assert split.likelihood == "bernoulli"
-    with np.load(tmp_path / archive) as kept:
-        np.testing.assert_array_equal(kept["x"], IMAGES)
+    with np.load(tmp_path / archive) as archive_arrays:
+        np.testing.assert_array_equal(archive_arrays["x"], IMAGES)
 
 
 def test_prepared_rows_of_another_width_are_no_images(tmp_path):
@@ -305,8 +305,8 @@ def test_stl10_images_are_turned_upright(tmp_path):
     images[0, 1, 2, 5] = 9  # green, third row, sixth column
     path = tmp_path / "stl10_binary.tar.gz"
     path.write_bytes(stl10_files(images, images, {"fc.bias": torch.zeros(2)})["stl10_binary.tar.gz"])
-    found = formats.read_stl10(path)
-    assert np.argwhere(found["train_X"]).tolist() == [[0, 1, 2, 5]]
+    actual = formats.read_stl10(path)
+    assert np.argwhere(actual["train_X"]).tolist() == [[0, 1, 2, 5]]
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(DeepmixError, match="can't be read"):
         formats.read_stl10(path)

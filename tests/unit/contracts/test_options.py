@@ -69,9 +69,9 @@ def test_an_assignment_without_key_or_equals_sign_is_refused(pair: str) -> None:
     ],
 )
 def test_values_take_the_annotated_type(value: str, hint: Any, expected: object) -> None:
-    found = convert("key", value, hint)
-    assert found == expected
-    assert type(found) is type(expected)
+    actual = convert("key", value, hint)
+    assert actual == expected
+    assert type(actual) is type(expected)
 
 
 @pytest.mark.parametrize(
@@ -98,8 +98,8 @@ def test_values_of_the_wrong_type_are_refused(value: str, hint: Any, message: st
 
 def test_settings_reach_the_part_that_has_the_key() -> None:
     settings = {"rate": "0.1", "mode": "fast", "limit": "4", "on": "true"}
-    found = build_options(DEFAULTS, settings)
-    assert found == {"alpha": Alpha(rate=0.1, mode="fast", limit=4), "beta": Beta(on=True)}
+    actual = build_options(DEFAULTS, settings)
+    assert actual == {"alpha": Alpha(rate=0.1, mode="fast", limit=4), "beta": Beta(on=True)}
     assert {"alpha": Alpha(), "beta": Beta()} == DEFAULTS
 
 

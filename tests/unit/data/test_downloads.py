@@ -59,11 +59,11 @@ def everything(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("digest", [SHA256, "md5:" + hashlib.md5(CONTENT).hexdigest()], ids=["sha256", "md5"])
 def test_a_file_is_fetched_once_and_announced(server, tmp_path, capsys, digest):
-    wanted = collection(f"{server.url}/good", digest=digest)
+    files = collection(f"{server.url}/good", digest=digest)
     for _ in range(2):
-        found = obtain(wanted, tmp_path, download=True, prepared="numbers.npz")
-        assert found["bytes.bin"] == tmp_path / "numbers" / "bytes.bin"
-        assert found["bytes.bin"].read_bytes() == CONTENT
+        paths = obtain(files, tmp_path, download=True, prepared="numbers.npz")
+        assert paths["bytes.bin"] == tmp_path / "numbers" / "bytes.bin"
+        assert paths["bytes.bin"].read_bytes() == CONTENT
     assert server.asked == ["/good"]
     assert everything(tmp_path) == ["bytes.bin"]
     announced = capsys.readouterr().err
@@ -74,8 +74,8 @@ def test_a_file_is_fetched_once_and_announced(server, tmp_path, capsys, digest):
 
 def test_the_next_address_is_tried(server, tmp_path):
     addresses = [f"{server.url}/{way}" for way in ("gone", "half", "other", "good")]
-    found = obtain(collection(*addresses), tmp_path, download=True, prepared="numbers.npz")
-    assert found["bytes.bin"].read_bytes() == CONTENT
+    paths = obtain(collection(*addresses), tmp_path, download=True, prepared="numbers.npz")
+    assert paths["bytes.bin"].read_bytes() == CONTENT
     assert server.asked == ["/gone", "/half", "/other", "/good"]
     assert everything(tmp_path) == ["bytes.bin"]
 
@@ -125,8 +125,8 @@ def test_no_network_is_a_sentence(tmp_path):
 
 def test_a_file_put_there_by_hand_is_taken_wherever_it_lies(tmp_path):
     (tmp_path / "bytes.bin").write_bytes(CONTENT)
-    found = obtain(collection("http://127.0.0.1:9/"), tmp_path, download=False, prepared="numbers.npz")
-    assert found["bytes.bin"] == tmp_path / "bytes.bin"
+    paths = obtain(collection("http://127.0.0.1:9/"), tmp_path, download=False, prepared="numbers.npz")
+    assert paths["bytes.bin"] == tmp_path / "bytes.bin"
 
 
 def test_a_damaged_cached_file_is_named(tmp_path):

@@ -29,9 +29,9 @@ def test_help_from_descriptions_is_that_of_the_plugins(config: ExperimentConfig)
 
 @pytest.mark.parametrize("part", ["encoder", "decoder", "prior", "posterior"])
 def test_a_model_of_its_own_takes_no_parts(part: str) -> None:
-    for shown in (described_help, imported_help):
+    for help_text in (described_help, imported_help):
         with pytest.raises(UsageError) as caught:
-            shown(ExperimentConfig(model="m2", **{part: "mlp"}))
+            help_text(ExperimentConfig(model="m2", **{part: "mlp"}))
         assert str(caught.value) == f"model 'm2' has its own {part}; leave out --{part}"
 
 

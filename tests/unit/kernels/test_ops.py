@@ -44,29 +44,29 @@ def latents(n_heads: int = K, prior: MixtureParameters | None = None, shape: tup
 @pytest.mark.parametrize("n_heads", [1, K])
 def test_component_kl_has_a_column_for_every_component(n_heads: int, prior: MixtureParameters) -> None:
     posterior = gaussian(N, n_heads, M)
-    found = ops.component_kl(posterior, prior)
+    actual = ops.component_kl(posterior, prior)
     components = prior.components or Gaussian(torch.zeros(K, M).double(), torch.zeros(K, M).double())
     q = Normal(posterior.mean.expand(N, K, M), torch.exp(0.5 * posterior.log_var).expand(N, K, M))
     p = Normal(components.mean, torch.exp(0.5 * components.log_var))
-    torch.testing.assert_close(found, kl_divergence(q, p).sum(-1), **CLOSE)
+    torch.testing.assert_close(actual, kl_divergence(q, p).sum(-1), **CLOSE)
 
 
 @pytest.mark.parametrize("prior", [mixture(), standard()], ids=["mixture", "standard"])
 @pytest.mark.parametrize("n_heads", [1, K])
 def test_mixture_posterior_is_normalised_over_every_component(n_heads: int, prior: MixtureParameters) -> None:
-    found = ops.mixture_posterior(latents(n_heads, prior), randn(L, N, K), use_posterior=True)
-    assert found.log_q_NK.shape == (N, K)
-    torch.testing.assert_close(found.log_q_NK.exp().sum(-1), torch.ones(N, dtype=torch.float64), **CLOSE)
+    actual = ops.mixture_posterior(latents(n_heads, prior), randn(L, N, K), use_posterior=True)
+    assert actual.log_q_NK.shape == (N, K)
+    torch.testing.assert_close(actual.log_q_NK.exp().sum(-1), torch.ones(N, dtype=torch.float64), **CLOSE)
 
 
 def test_a_likelihood_shared_by_all_components_moves_only_the_normaliser() -> None:
     """VaDE decodes once per row, (L, N, 1)."""
     batch, log_likelihood = latents(1), randn(L, N, 1)
     without = ops.mixture_posterior(batch, None, use_posterior=True)
-    found = ops.mixture_posterior(batch, log_likelihood, use_posterior=True)
-    torch.testing.assert_close(found.log_q_NK, without.log_q_NK, **CLOSE)
+    actual = ops.mixture_posterior(batch, log_likelihood, use_posterior=True)
+    torch.testing.assert_close(actual.log_q_NK, without.log_q_NK, **CLOSE)
     shift = log_likelihood.mean(0).squeeze(-1)
-    torch.testing.assert_close(found.log_normalizer_N, without.log_normalizer_N + shift, **CLOSE)
+    torch.testing.assert_close(actual.log_normalizer_N, without.log_normalizer_N + shift, **CLOSE)
 
 
 @pytest.mark.parametrize(

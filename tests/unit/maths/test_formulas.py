@@ -50,32 +50,32 @@ def test_component_kl_is_the_sum_of_normal_divergences(n_heads: int, standard: b
     mean, log_var = randn(N, n_heads, M, seed=1), randn(N, n_heads, M, seed=2)
     prior_mean, prior_log_var = randn(K, M, seed=3), randn(K, M, seed=4)
     if standard:
-        found = formulas.component_kl(mean, log_var, None, None).expand(N, K)
+        actual = formulas.component_kl(mean, log_var, None, None).expand(N, K)
         prior_mean, prior_log_var = torch.zeros_like(prior_mean), torch.zeros_like(prior_log_var)
     else:
-        found = formulas.component_kl(mean, log_var, prior_mean, prior_log_var)
+        actual = formulas.component_kl(mean, log_var, prior_mean, prior_log_var)
     expected = kl_divergence(
         normal(mean.expand(N, K, M), log_var.expand(N, K, M)), normal(prior_mean, prior_log_var)
     ).sum(-1)
-    torch.testing.assert_close(found, expected, **CLOSE)
+    torch.testing.assert_close(actual, expected, **CLOSE)
 
 
 def test_component_kl_is_minus_the_latent_terms_of_vade_equation_12() -> None:
     mean, log_var = randn(N, 1, M, seed=1), randn(N, 1, M, seed=2)
     prior_mean, prior_log_var = randn(K, M, seed=3), randn(K, M, seed=4)
-    printed = torch.zeros(N, K, dtype=torch.float64)
+    expected_NK = torch.zeros(N, K, dtype=torch.float64)
     for n in range(N):
         for c in range(K):
             for j in range(M):
                 prior_var = math.exp(prior_log_var[c, j])
                 variance = math.exp(log_var[n, 0, j])
-                printed[n, c] -= 0.5 * (
+                expected_NK[n, c] -= 0.5 * (
                     math.log(prior_var)
                     + variance / prior_var
                     + float(mean[n, 0, j] - prior_mean[c, j]) ** 2 / prior_var
                 )
-                printed[n, c] += 0.5 * (1.0 + math.log(variance))
-    torch.testing.assert_close(-formulas.component_kl(mean, log_var, prior_mean, prior_log_var), printed, **CLOSE)
+                expected_NK[n, c] += 0.5 * (1.0 + math.log(variance))
+    torch.testing.assert_close(-formulas.component_kl(mean, log_var, prior_mean, prior_log_var), expected_NK, **CLOSE)
 
 
 ONE_DIMENSION = [(0.0, 0.0, 0.0, 0.0), (0.7, -1.5, -0.4, 0.3), (-2.0, 1.0, 1.0, -1.0)]
@@ -89,11 +89,11 @@ def test_component_kl_by_quadrature(values: tuple[float, float, float, float]) -
     z = mean + width * torch.linspace(-1.0, 1.0, 20001, dtype=torch.float64)
     log_q, log_p = normal(mean, log_var).log_prob(z), normal(prior_mean, prior_log_var).log_prob(z)
     integral = torch.trapezoid(log_q.exp() * (log_q - log_p), z)
-    found = formulas.component_kl(
+    actual = formulas.component_kl(
         mean.view(1, 1, 1), log_var.view(1, 1, 1), prior_mean.view(1, 1), prior_log_var.view(1, 1)
     )
     # The trapezoid rule converges geometrically on Gaussians; what is left is rounding over 20001 terms.
-    torch.testing.assert_close(found.squeeze(), integral, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(actual.squeeze(), integral, rtol=1e-10, atol=1e-10)
 
 
 def test_component_kl_by_monte_carlo() -> None:
@@ -102,10 +102,10 @@ def test_component_kl_by_monte_carlo() -> None:
     terms = normal(mean, log_var).log_prob(z) - normal(prior_mean, prior_log_var).log_prob(z)
     standard_error = float(terms.std() / math.sqrt(len(terms)))
     assert standard_error < 2e-3  # otherwise the comparison below would mean little
-    found = formulas.component_kl(
+    actual = formulas.component_kl(
         mean.view(1, 1, 1), log_var.view(1, 1, 1), prior_mean.view(1, 1), prior_log_var.view(1, 1)
     )
-    assert float(found) == pytest.approx(float(terms.mean()), abs=5.0 * standard_error)
+    assert float(actual) == pytest.approx(float(terms.mean()), abs=5.0 * standard_error)
 
 
 def test_expected_log_prior_is_minus_kl_minus_entropy() -> None:
@@ -118,8 +118,8 @@ def test_expected_log_prior_is_minus_kl_minus_entropy() -> None:
     kl = formulas.component_kl(
         mean.view(1, 1, 1), log_var.view(1, 1, 1), prior_mean.view(1, 1), prior_log_var.view(1, 1)
     ).squeeze()
-    found = -kl - formulas.gaussian_entropy(log_var.view(1))
-    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)  # as the quadrature above
+    actual = -kl - formulas.gaussian_entropy(log_var.view(1))
+    torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)  # as the quadrature above
 
 
 EQUATIONS = {  # equation: (heads, p(x|z) enters, q(z|y,x) divides)

@@ -20,17 +20,17 @@ def test_samples_are_mean_plus_standard_deviation_times_noise() -> None:
     """VaDE eq. 14."""
     gaussian = example()
     noise = torch.randn((3, 1, 2), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    found = gaussian.sample(3, torch.Generator().manual_seed(1))
+    actual = gaussian.sample(3, torch.Generator().manual_seed(1))
     expected = gaussian.mean + gaussian.log_var.exp().sqrt() * noise
-    torch.testing.assert_close(found, expected, rtol=1e-14, atol=1e-14)  # one rounding each
+    torch.testing.assert_close(actual, expected, rtol=1e-14, atol=1e-14)  # one rounding each
 
 
 def test_samples_have_the_gaussians_moments() -> None:
     gaussian, n_samples = example(), 50_000
-    found = gaussian.sample(n_samples, torch.Generator().manual_seed(1))
+    actual = gaussian.sample(n_samples, torch.Generator().manual_seed(1))
     variance = gaussian.log_var.exp()
-    assert ((found.mean(0) - gaussian.mean).abs() < 5.0 * (variance / n_samples).sqrt()).all()  # five standard errors
-    assert ((found.var(0) / variance - 1.0).abs() < 5.0 * math.sqrt(2.0 / n_samples)).all()
+    assert ((actual.mean(0) - gaussian.mean).abs() < 5.0 * (variance / n_samples).sqrt()).all()  # five standard errors
+    assert ((actual.var(0) / variance - 1.0).abs() < 5.0 * math.sqrt(2.0 / n_samples)).all()
 
 
 def test_without_a_generator_the_one_sample_is_the_mean() -> None:
@@ -48,17 +48,17 @@ def test_samples_carry_gradients_to_mean_and_log_variance() -> None:
 def test_latents_are_drawn_from_their_noise_unless_they_are_at_hand() -> None:
     prior, kl_NK = MixtureParameters(None, torch.zeros(1)), torch.zeros(1, 1)
     noise = torch.ones(1, 1, 2, dtype=torch.float64)
-    drawn = Latents(noise, example(), prior, kl_NK, at_mean=False)
-    assert torch.equal(drawn.z_LNHM[0], example().mean + torch.exp(0.5 * example().log_var))
-    assert torch.equal(dataclasses.replace(drawn, noise_LNHM=None).z_LNHM, example().mean.unsqueeze(0))
-    assert dataclasses.replace(drawn, drawn_LNHM=noise).z_LNHM is noise
+    random_latents = Latents(noise, example(), prior, kl_NK, at_mean=False)
+    assert torch.equal(random_latents.z_LNHM[0], example().mean + torch.exp(0.5 * example().log_var))
+    assert torch.equal(dataclasses.replace(random_latents, noise_LNHM=None).z_LNHM, example().mean.unsqueeze(0))
+    assert dataclasses.replace(random_latents, drawn_LNHM=noise).z_LNHM is noise
 
 
 def test_map_is_the_most_probable_component() -> None:
     log_q = np.log(np.array([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3]]))
-    found = Inference(log_q, np.zeros((2, 1))).map_N
-    assert found.tolist() == [1, 0]
-    assert found.dtype == np.int64
+    actual = Inference(log_q, np.zeros((2, 1))).map_N
+    assert actual.tolist() == [1, 0]
+    assert actual.dtype == np.int64
 
 
 def test_values_are_frozen() -> None:

@@ -39,13 +39,13 @@ def test_accuracy_of_a_permutation_is_one_and_more_clusters_than_classes_cost():
 def test_other_measures_are_scikit_learns():
     random = np.random.default_rng(5)
     labels, clusters = random.integers(0, 4, 60), random.integers(0, 3, 60)
-    measured = measure(Clustering(clusters, labels))
-    assert list(measured) == ["acc", "nmi", "ari", "homogeneity", "completeness", "v_measure"]
-    assert measured["nmi"] == pytest.approx(reference.normalized_mutual_info_score(labels, clusters))
-    assert measured["ari"] == pytest.approx(reference.adjusted_rand_score(labels, clusters))
-    assert measured["v_measure"] == pytest.approx(reference.v_measure_score(labels, clusters))
-    assert measured["homogeneity"] == pytest.approx(reference.homogeneity_score(labels, clusters))
-    assert measured["completeness"] == pytest.approx(reference.completeness_score(labels, clusters))
+    scores = measure(Clustering(clusters, labels))
+    assert list(scores) == ["acc", "nmi", "ari", "homogeneity", "completeness", "v_measure"]
+    assert scores["nmi"] == pytest.approx(reference.normalized_mutual_info_score(labels, clusters))
+    assert scores["ari"] == pytest.approx(reference.adjusted_rand_score(labels, clusters))
+    assert scores["v_measure"] == pytest.approx(reference.v_measure_score(labels, clusters))
+    assert scores["homogeneity"] == pytest.approx(reference.homogeneity_score(labels, clusters))
+    assert scores["completeness"] == pytest.approx(reference.completeness_score(labels, clusters))
 
 
 def test_silhouette_is_scikit_learns():
@@ -60,10 +60,10 @@ def test_silhouette_is_scikit_learns():
 def test_only_metrics_that_need_labels_leave_out_rows_without():
     random = np.random.default_rng(1)
     latent_NM, clusters = random.normal(size=(40, 2)), random.integers(0, 3, 40)
-    labels, known = random.integers(0, 3, 40), np.arange(40) < 25
-    measured = measure(Clustering(clusters, labels, latent_NM), known)
-    assert measured["acc"] == clustering_accuracy(labels[:25], clusters[:25])
-    assert measured["silhouette"] == pytest.approx(reference.silhouette_score(latent_NM, clusters))
+    labels, is_known = random.integers(0, 3, 40), np.arange(40) < 25
+    scores = measure(Clustering(clusters, labels, latent_NM), is_known)
+    assert scores["acc"] == clustering_accuracy(labels[:25], clusters[:25])
+    assert scores["silhouette"] == pytest.approx(reference.silhouette_score(latent_NM, clusters))
     assert list(measure(Clustering(clusters, labels, latent_NM), np.zeros(40, dtype=bool))) == ["silhouette"]
 
 

@@ -185,15 +185,15 @@ def plain_elbo(
 
 def gradients(value: Tensor, model: MixtureVAE) -> dict[str, Tensor]:
     names, parameters = zip(*model.named_parameters(), strict=True)
-    found = torch.autograd.grad(value, parameters, allow_unused=True)
+    actual = torch.autograd.grad(value, parameters, allow_unused=True)
     return {
         name: torch.zeros_like(parameter) if gradient is None else gradient
-        for name, parameter, gradient in zip(names, parameters, found, strict=True)
+        for name, parameter, gradient in zip(names, parameters, actual, strict=True)
     }
 
 
-def assert_same_gradients(found: Tensor, expected: Tensor, model: MixtureVAE) -> None:
-    found_by_name, expected_by_name = gradients(found, model), gradients(expected, model)
+def assert_same_gradients(actual: Tensor, expected: Tensor, model: MixtureVAE) -> None:
+    found_by_name, expected_by_name = gradients(actual, model), gradients(expected, model)
     for name, gradient in expected_by_name.items():
         torch.testing.assert_close(found_by_name[name], gradient, **CLOSE, msg=lambda text, n=name: f"{n}: {text}")
     for part in ("encoder", "decoder"):  # otherwise zeros would be compared

@@ -28,8 +28,8 @@ def rand(*shape: int, seed: int = 0) -> Tensor:
 
 def test_bernoulli_of_binary_rows_is_the_distributions_log_prob() -> None:
     logits, x = 3.0 * randn(R, D, seed=1), (rand(R, D, seed=2) > 0.5).double()
-    found = Likelihood("bernoulli", D).log_prob(x, logits)
-    torch.testing.assert_close(found, Bernoulli(logits=logits).log_prob(x).sum(-1), **CLOSE)
+    actual = Likelihood("bernoulli", D).log_prob(x, logits)
+    torch.testing.assert_close(actual, Bernoulli(logits=logits).log_prob(x).sum(-1), **CLOSE)
 
 
 def test_bernoulli_of_grey_values_is_vade_equation_12() -> None:
@@ -57,17 +57,17 @@ def test_gaussian_has_one_variance_for_all_features(variance: float | None) -> N
 
 def test_gaussian_learned_reads_means_then_log_variances() -> None:
     mean, log_var, x = randn(R, D, seed=1), randn(R, D, seed=2), randn(R, D, seed=3)
-    found = Likelihood("gaussian-learned", D).log_prob(x, torch.cat([mean, log_var], dim=-1))
-    torch.testing.assert_close(found, Normal(mean, torch.exp(0.5 * log_var)).log_prob(x).sum(-1), **CLOSE)
+    actual = Likelihood("gaussian-learned", D).log_prob(x, torch.cat([mean, log_var], dim=-1))
+    torch.testing.assert_close(actual, Normal(mean, torch.exp(0.5 * log_var)).log_prob(x).sum(-1), **CLOSE)
 
 
-@pytest.mark.parametrize(("given", "used"), [(-50.0, MIN_LOG_VAR), (20.0, MAX_LOG_VAR)])
-def test_gaussian_learned_log_variances_stay_within_bounds(given: float, used: float) -> None:
+@pytest.mark.parametrize(("output", "used"), [(-50.0, MIN_LOG_VAR), (20.0, MAX_LOG_VAR)])
+def test_gaussian_learned_log_variances_stay_within_bounds(output: float, used: float) -> None:
     mean, x = randn(R, D, seed=1), randn(R, D, seed=2)
-    log_var = torch.full_like(mean, given).requires_grad_()
-    found = Likelihood("gaussian-learned", D).log_prob(x, torch.cat([mean, log_var], dim=-1))
-    torch.testing.assert_close(found, Normal(mean, math.exp(0.5 * used)).log_prob(x).sum(-1), **CLOSE)
-    (gradient,) = torch.autograd.grad(found.sum(), log_var)
+    log_var = torch.full_like(mean, output).requires_grad_()
+    actual = Likelihood("gaussian-learned", D).log_prob(x, torch.cat([mean, log_var], dim=-1))
+    torch.testing.assert_close(actual, Normal(mean, math.exp(0.5 * used)).log_prob(x).sum(-1), **CLOSE)
+    (gradient,) = torch.autograd.grad(actual.sum(), log_var)
     assert gradient.count_nonzero() == 0
 
 
@@ -126,8 +126,8 @@ def test_means_are_those_of_the_distributions() -> None:
 
 
 def test_outputs_a_row_are_twice_the_features_only_where_variances_are_learned() -> None:
-    found = {name: Likelihood(name, D).n_outputs for name in ("bernoulli", "gaussian", "gaussian-learned")}
-    assert found == {"bernoulli": D, "gaussian": D, "gaussian-learned": 2 * D}
+    actual = {name: Likelihood(name, D).n_outputs for name in ("bernoulli", "gaussian", "gaussian-learned")}
+    assert actual == {"bernoulli": D, "gaussian": D, "gaussian-learned": 2 * D}
 
 
 @pytest.mark.parametrize("name", ["bernoulli", "gaussian", "gaussian-learned"])

@@ -24,11 +24,11 @@ SHARP = [
 
 @pytest.mark.parametrize("case", SHARP, ids=str)
 def test_dropped_mass_is_what_lies_below_the_threshold(case: Case) -> None:
-    found = loss_of(build(case), grey_rows(), seeded(7), beta=1.0)
-    q = found.log_q_NK.exp()
-    torch.testing.assert_close(found.dropped_N, q.where(q < THRESHOLD, 0.0).sum(-1), **CLOSE)
-    assert (found.dropped_N <= (K - 1) * THRESHOLD).all()
-    assert (found.dropped_N > 0.0).any()  # otherwise nothing would be tested
+    loss = loss_of(build(case), grey_rows(), seeded(7), beta=1.0)
+    q = loss.log_q_NK.exp()
+    torch.testing.assert_close(loss.dropped_N, q.where(q < THRESHOLD, 0.0).sum(-1), **CLOSE)
+    assert (loss.dropped_N <= (K - 1) * THRESHOLD).all()
+    assert (loss.dropped_N > 0.0).any()  # otherwise nothing would be tested
 
 
 @pytest.mark.parametrize("case", SHARP, ids=str)
@@ -36,11 +36,11 @@ def test_dropping_changes_the_elbo_by_no_more_than_its_bound(case: Case) -> None
     """With a_k = log p(x|z_k) - KL_k + log p(y_k) - log q_k, renormalising over the kept mass, 1 - delta of q,
     changes sum_k q_k a_k by at most delta times the range of a, and adds log(1 - delta)."""
     model, x = build(case), grey_rows()
-    found = loss_of(model, x, seeded(7), beta=1.0)
+    loss = loss_of(model, x, seeded(7), beta=1.0)
     plain = plain_elbo(model, case, x, 7, 1.0)
     a = plain.log_likelihood - plain.kl + plain.log_weight - plain.log_q
-    bound = found.dropped_N * (a.amax(-1) - a.amin(-1)) - torch.log1p(-found.dropped_N)
-    difference = (found.elbo_N - plain.objective).abs()
+    bound = loss.dropped_N * (a.amax(-1) - a.amin(-1)) - torch.log1p(-loss.dropped_N)
+    difference = (loss.elbo_N - plain.objective).abs()
     assert (difference <= bound + 1e-10).all()  # rounding
     assert difference.max() > 1e-7  # otherwise nothing would be tested
 
@@ -49,9 +49,9 @@ def test_dropping_costs_the_joint_elbo_exactly_the_log_of_what_is_kept() -> None
     """At eq. 5 all a_k above are equal, so only the log is left: the bound falls, and never rises."""
     case = SHARP[0]
     model, x = build(case), grey_rows()
-    found = loss_of(model, x, seeded(7), beta=1.0)
-    expected = plain_elbo(model, case, x, 7, 1.0).objective + torch.log1p(-found.dropped_N)
-    torch.testing.assert_close(found.elbo_N, expected, **CLOSE)
+    loss = loss_of(model, x, seeded(7), beta=1.0)
+    expected = plain_elbo(model, case, x, 7, 1.0).objective + torch.log1p(-loss.dropped_N)
+    torch.testing.assert_close(loss.elbo_N, expected, **CLOSE)
 
 
 def decoded_counts(model: MixtureVAE, x: Tensor) -> list[list[int]]:
@@ -66,16 +66,16 @@ def decoded_counts(model: MixtureVAE, x: Tensor) -> list[list[int]]:
 def test_hard_assignment_decodes_one_component_a_row(equation: Literal[10, 15]) -> None:
     case = Case(equation=equation, assignment="hard", threshold=THRESHOLD)
     model, x = build(case), grey_rows()
-    chosen = plain_elbo(model, case, x, 7, 1.0).log_q.argmax(-1)
-    assert decoded_counts(model, x) == [(L * torch.bincount(chosen, minlength=K)).tolist()]
+    component_N = plain_elbo(model, case, x, 7, 1.0).log_q.argmax(-1)
+    assert decoded_counts(model, x) == [(L * torch.bincount(component_N, minlength=K)).tolist()]
 
 
 @pytest.mark.parametrize("case", SHARP[1:], ids=str)
 def test_soft_assignment_decodes_what_reaches_the_threshold_in_one_call(case: Case) -> None:
     model, x = build(case), grey_rows()
-    kept = plain_elbo(model, case, x, 7, 1.0).log_q.exp() >= THRESHOLD
-    assert decoded_counts(model, x) == [(L * kept.sum(0)).tolist()]
-    assert kept.sum() < N * K
+    is_kept = plain_elbo(model, case, x, 7, 1.0).log_q.exp() >= THRESHOLD
+    assert decoded_counts(model, x) == [(L * is_kept.sum(0)).tolist()]
+    assert is_kept.sum() < N * K
 
 
 def test_threshold_zero_decodes_everything_in_one_call() -> None:

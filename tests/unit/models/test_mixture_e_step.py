@@ -66,10 +66,10 @@ def sampled_elbo(weight: Tensor, log_ratio: Tensor) -> Tensor:
 def test_at_equation_5_the_sampled_soft_elbo_is_the_logsumexp_of_the_ratios(n_samples: int) -> None:
     latents, log_likelihood, log_ratio = random_latents(n_samples)
     estimator = JointPosterior(Dims(D, D, K, K, M), EStepOptions("sampled"))
-    found = estimator(latents, log_likelihood)
-    weight = assignment_weights(found.log_q_NK, "soft")
+    actual = estimator(latents, log_likelihood)
+    weight = assignment_weights(actual.log_q_NK, "soft")
     torch.testing.assert_close(sampled_elbo(weight, log_ratio), log_ratio.logsumexp(-1), **CLOSE)
-    torch.testing.assert_close(found.log_normalizer_N, log_ratio.logsumexp(-1), **CLOSE)
+    torch.testing.assert_close(actual.log_normalizer_N, log_ratio.logsumexp(-1), **CLOSE)
 
 
 @pytest.mark.parametrize("n_samples", [1, 3])
@@ -109,18 +109,18 @@ def test_the_model_itself_collapses_with_the_closed_form_joint_e_step(assignment
     plain = plain_elbo(model, case, x, 7, 1.0)
     log_ratio = plain.log_likelihood - plain.kl + plain.log_weight
     expected = log_ratio.logsumexp(-1) if assignment == "soft" else log_ratio.amax(-1)
-    found = loss_of(model, x, seeded(7), beta=1.0)
-    torch.testing.assert_close(found.elbo_N, expected, **CLOSE)
-    torch.testing.assert_close(found.objective_N, expected, **CLOSE)
+    actual = loss_of(model, x, seeded(7), beta=1.0)
+    torch.testing.assert_close(actual.elbo_N, expected, **CLOSE)
+    torch.testing.assert_close(actual.objective_N, expected, **CLOSE)
 
 
 def test_q_needs_no_gradient_at_its_optimum() -> None:
     """The model cuts the gradient through q; at eq. 5 with beta = 1 the whole gradient is the same."""
     case = Case(equation=5)
     model, x = build(case), grey_rows()
-    found = loss_of(model, x, seeded(7), beta=1.0).objective_N.sum()
+    actual = loss_of(model, x, seeded(7), beta=1.0).objective_N.sum()
     whole = plain_elbo(model, case, x, 7, 1.0, q_has_gradient=True).objective.sum()
-    assert_same_gradients(found, whole, model)
+    assert_same_gradients(actual, whole, model)
 
 
 def test_soft_weights_are_q_and_hard_weights_are_one_on_its_largest() -> None:
@@ -131,37 +131,37 @@ def test_soft_weights_are_q_and_hard_weights_are_one_on_its_largest() -> None:
 
 def test_drop_negligible_sets_small_weights_to_zero_and_renormalises() -> None:
     weight = torch.tensor([[0.05, 0.55, 0.4], [0.1, 0.2, 0.7], [0.0, 0.04, 0.96], [1.0, 0.0, 0.0]])
-    kept, dropped = drop_negligible(weight, 0.1)
+    kept_weight, dropped = drop_negligible(weight, 0.1)
     expected = [[0.0, 0.55 / 0.95, 0.4 / 0.95], [0.1, 0.2, 0.7], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
-    torch.testing.assert_close(kept, torch.tensor(expected), **CLOSE)
+    torch.testing.assert_close(kept_weight, torch.tensor(expected), **CLOSE)
     torch.testing.assert_close(dropped, torch.tensor([0.05, 0.0, 0.04, 0.0]), **CLOSE)
 
 
 def test_drop_negligible_always_keeps_the_largest_weight() -> None:
-    kept, dropped = drop_negligible(torch.tensor([[0.3, 0.4, 0.3]]), 0.9)
-    assert kept.tolist() == [[0.0, 1.0, 0.0]]
+    kept_weight, dropped = drop_negligible(torch.tensor([[0.3, 0.4, 0.3]]), 0.9)
+    assert kept_weight.tolist() == [[0.0, 1.0, 0.0]]
     torch.testing.assert_close(dropped, torch.tensor([0.6]), **CLOSE)
 
 
 def test_drop_negligible_keeps_all_equal_weights_below_the_threshold() -> None:
     weight = torch.full((1, 5), 0.2)
-    kept, dropped = drop_negligible(weight, 0.5)
-    torch.testing.assert_close(kept, weight, **CLOSE)
+    kept_weight, dropped = drop_negligible(weight, 0.5)
+    torch.testing.assert_close(kept_weight, weight, **CLOSE)
     torch.testing.assert_close(dropped, torch.zeros(1), rtol=0.0, atol=1e-15)
 
 
 def test_drop_negligible_with_threshold_zero_changes_nothing() -> None:
     weight = torch.tensor([[1e-300, 1.0 - 1e-16, 0.0]])
-    kept, dropped = drop_negligible(weight, 0.0)
-    assert torch.equal(kept, weight)
+    kept_weight, dropped = drop_negligible(weight, 0.0)
+    assert torch.equal(kept_weight, weight)
     assert torch.equal(dropped, torch.zeros(1))
 
 
 @pytest.mark.parametrize("threshold", [1e-3, 0.1])
 def test_drop_negligible_drops_at_most_k_minus_one_thresholds(threshold: float) -> None:
     weight = (4.0 * randn(500, 8)).softmax(-1)
-    kept, dropped = drop_negligible(weight, threshold)
-    torch.testing.assert_close(kept.sum(-1), torch.ones(500), **CLOSE)
+    kept_weight, dropped = drop_negligible(weight, threshold)
+    torch.testing.assert_close(kept_weight.sum(-1), torch.ones(500), **CLOSE)
     assert (dropped <= 7 * threshold).all()
     assert (dropped > 0.0).sum() > 400
 
@@ -179,9 +179,9 @@ def test_categorical_kl_of_a_hard_assignment_is_minus_the_log_weight() -> None:
 
 def test_categorical_kl_counts_nothing_where_both_weights_are_zero() -> None:
     log_weight = torch.tensor([0.4, 0.0, 0.6]).log().requires_grad_()
-    found = categorical_kl(torch.tensor([[1.0, 0.0, 0.0]]), log_weight)
-    torch.testing.assert_close(found, torch.tensor([-math.log(0.4)]), **CLOSE)
-    (gradient,) = torch.autograd.grad(found.sum(), log_weight)
+    actual = categorical_kl(torch.tensor([[1.0, 0.0, 0.0]]), log_weight)
+    torch.testing.assert_close(actual, torch.tensor([-math.log(0.4)]), **CLOSE)
+    (gradient,) = torch.autograd.grad(actual.sum(), log_weight)
     assert gradient.tolist() == [-1.0, 0.0, 0.0]
 
 

@@ -99,8 +99,8 @@ def test_place_survives_a_latent_that_never_varies() -> None:
     code = randn(N, M)
     code[:, 0] = 4.0
     model.place(code, torch.ones(N), torch.arange(N) % K)
-    found = loss_of(model, x, seeded(7), beta=1.0)
-    assert found.objective_N.isfinite().all()
+    actual = loss_of(model, x, seeded(7), beta=1.0)
+    assert actual.objective_N.isfinite().all()
 
 
 def test_pretraining_maximises_the_log_likelihood_of_rows_given_their_codes() -> None:
@@ -126,21 +126,21 @@ def test_grouped_decoder_is_each_network_run_alone(counts: list[int]) -> None:
     decoder = build(Case(network="grouped-mlp")).decoder
     z = randn(sum(counts), M)
     expected = torch.cat([alone(decoder, k, rows) for k, rows in enumerate(z.split(counts))])
-    found = decoder(z, counts)
-    assert found.shape == (sum(counts), D)
-    torch.testing.assert_close(found, expected, **CLOSE)
+    actual = decoder(z, counts)
+    assert actual.shape == (sum(counts), D)
+    torch.testing.assert_close(actual, expected, **CLOSE)
 
 
 def test_grouped_encoder_is_each_network_run_alone() -> None:
     encoder, x = build(Case(network="grouped-mlp")).encoder, grey_rows()
-    found = encoder(x)
+    actual = encoder(x)
     for k in range(K):
         features = x
         for layer in encoder.trunk:
             features = torch.relu(features @ layer.weight_KIO[k] + layer.bias_KO[k])
-        for head, tensor in ((encoder.mean, found.mean), (encoder.log_var, found.log_var)):
+        for head, tensor in ((encoder.mean, actual.mean), (encoder.log_var, actual.log_var)):
             torch.testing.assert_close(tensor[:, k], features @ head.weight_KIO[k] + head.bias_KO[k], **CLOSE)
-    torch.testing.assert_close(encoder.code(x), found.mean[:, 0], **CLOSE)
+    torch.testing.assert_close(encoder.code(x), actual.mean[:, 0], **CLOSE)
 
 
 def test_weights_of_a_mixture_prior_are_the_softmax_of_its_logits() -> None:

@@ -57,23 +57,23 @@ GRID = [
 @pytest.mark.parametrize("case", GRID, ids=str)
 def test_elbo_and_its_parts_are_the_plain_ones(case: Case) -> None:
     model, x = build(case), grey_rows()
-    found = loss_of(model, x, seeded(7), beta=0.3)
+    loss = loss_of(model, x, seeded(7), beta=0.3)
     plain = plain_elbo(model, case, x, 7, 0.3)
-    torch.testing.assert_close(found.log_q_NK, plain.log_q, **CLOSE)
-    torch.testing.assert_close(found.terms["reconstruction"], plain.reconstruction, **CLOSE)
-    torch.testing.assert_close(found.terms["kl_latent"], plain.kl_latent, **CLOSE)
-    torch.testing.assert_close(found.terms["kl_assignment"], plain.kl_assignment, **CLOSE)
-    torch.testing.assert_close(found.objective_N, plain.objective, **CLOSE)
+    torch.testing.assert_close(loss.log_q_NK, plain.log_q, **CLOSE)
+    torch.testing.assert_close(loss.terms["reconstruction"], plain.reconstruction, **CLOSE)
+    torch.testing.assert_close(loss.terms["kl_latent"], plain.kl_latent, **CLOSE)
+    torch.testing.assert_close(loss.terms["kl_assignment"], plain.kl_assignment, **CLOSE)
+    torch.testing.assert_close(loss.objective_N, plain.objective, **CLOSE)
     expected = plain.reconstruction - plain.kl_latent - plain.kl_assignment
-    torch.testing.assert_close(found.elbo_N, expected, **CLOSE)
-    assert torch.equal(found.dropped_N, torch.zeros(N))
+    torch.testing.assert_close(loss.elbo_N, expected, **CLOSE)
+    assert torch.equal(loss.dropped_N, torch.zeros(N))
 
 
 @pytest.mark.parametrize("case", GRID, ids=str)
 def test_gradients_decoding_all_are_those_of_the_plain_elbo(case: Case) -> None:
     model, x = build(case), grey_rows()
-    found = loss_of(model, x, seeded(7), beta=0.3).objective_N.sum()
-    assert_same_gradients(found, plain_elbo(model, case, x, 7, 0.3).objective.sum(), model)
+    loss = loss_of(model, x, seeded(7), beta=0.3).objective_N.sum()
+    assert_same_gradients(loss, plain_elbo(model, case, x, 7, 0.3).objective.sum(), model)
 
 
 @pytest.mark.parametrize("equation", [10, 15, 16])
@@ -81,8 +81,8 @@ def test_hard_gradients_are_the_plain_ones_whatever_the_threshold(equation: Lite
     """The hard bound contains one component per row, so decoding one loses nothing."""
     case = Case(equation=equation, assignment="hard", threshold=0.2)
     model, x = build(case), grey_rows()
-    found = loss_of(model, x, seeded(7), beta=0.3).objective_N.sum()
-    assert_same_gradients(found, plain_elbo(model, case, x, 7, 0.3).objective.sum(), model)
+    loss = loss_of(model, x, seeded(7), beta=0.3).objective_N.sum()
+    assert_same_gradients(loss, plain_elbo(model, case, x, 7, 0.3).objective.sum(), model)
 
 
 def test_elbo_of_vade_is_its_equation_12() -> None:
@@ -93,8 +93,8 @@ def test_elbo_of_vade_is_its_equation_12() -> None:
     noise = torch.randn((3, N, 1, M), generator=seeded(7))[:, :, 0]
     z = mean + torch.exp(0.5 * log_var) * noise
     mu_x = model.decoder(z.flatten(0, 1), [3 * N]).sigmoid().view(3, N, D)
-    found = loss_of(model, x, seeded(7), beta=1.0)
-    gamma = found.log_q_NK.exp()
+    loss = loss_of(model, x, seeded(7), beta=1.0)
+    gamma = loss.log_q_NK.exp()
     printed = (x * mu_x.log() + (1.0 - x) * (1.0 - mu_x).log()).sum(-1).mean(0)
     for c in range(K):
         prior_mean, prior_log_var = prior.components.mean[c], prior.components.log_var[c]
@@ -103,21 +103,21 @@ def test_elbo_of_vade_is_its_equation_12() -> None:
         printed = printed - 0.5 * gamma[:, c] * spread.sum(-1)
         printed = printed + gamma[:, c] * (prior.log_weight_K[c] - gamma[:, c].log())
     printed = printed + 0.5 * (1.0 + log_var).sum(-1)
-    torch.testing.assert_close(found.objective_N, printed, **CLOSE)
+    torch.testing.assert_close(loss.objective_N, printed, **CLOSE)
 
 
 @pytest.mark.parametrize("case", [Case(equation=5), Case(equation=15), Case(equation=16, assignment="hard")], ids=str)
 def test_hold_puts_the_labels_in_place_of_q(case: Case) -> None:
     model, x = build(replace(case, threshold=THRESHOLD)), grey_rows()
     labels = torch.arange(N) % K
-    found = loss_of(model, x, seeded(7), beta=0.3, labels=labels, hold=True)
+    loss = loss_of(model, x, seeded(7), beta=0.3, labels=labels, hold=True)
     plain = plain_elbo(model, case, x, 7, 0.3, labels=labels)
-    torch.testing.assert_close(found.objective_N, plain.objective, **CLOSE)
-    torch.testing.assert_close(found.terms["kl_assignment"], -plain.log_weight[labels], **CLOSE)
-    torch.testing.assert_close(found.log_q_NK, plain.log_q, **CLOSE)  # the E-step's q is still reported
-    assert torch.equal(found.dropped_N, torch.zeros(N))
+    torch.testing.assert_close(loss.objective_N, plain.objective, **CLOSE)
+    torch.testing.assert_close(loss.terms["kl_assignment"], -plain.log_weight[labels], **CLOSE)
+    torch.testing.assert_close(loss.log_q_NK, plain.log_q, **CLOSE)  # the E-step's q is still reported
+    assert torch.equal(loss.dropped_N, torch.zeros(N))
     assert (plain.log_q.argmax(-1) != labels).any()
-    assert_same_gradients(found.objective_N.sum(), plain.objective.sum(), model)
+    assert_same_gradients(loss.objective_N.sum(), plain.objective.sum(), model)
 
 
 @pytest.mark.parametrize("assignment", ["soft", "hard"])
@@ -128,11 +128,11 @@ def test_anchor_subtracts_the_cross_entropy_from_labels_to_q(
     case = Case(equation=equation, assignment=assignment)
     model, x = build(case), grey_rows()
     labels = torch.arange(N) % K
-    found = loss_of(model, x, seeded(7), beta=0.3, anchor=2.5, labels=labels)
+    loss = loss_of(model, x, seeded(7), beta=0.3, anchor=2.5, labels=labels)
     plain = plain_elbo(model, case, x, 7, 0.3)
     objective = plain.objective + 2.5 * plain.log_q[torch.arange(N), labels]
-    torch.testing.assert_close(found.objective_N, objective, **CLOSE)
-    assert_same_gradients(found.objective_N.sum(), objective.sum(), model)
+    torch.testing.assert_close(loss.objective_N, objective, **CLOSE)
+    assert_same_gradients(loss.objective_N.sum(), objective.sum(), model)
 
 
 @pytest.mark.parametrize("equation", [5, 15])
@@ -172,16 +172,16 @@ def test_under_bfloat16_the_bound_is_still_computed_in_float32() -> None:
     torch.set_default_dtype(torch.float32)
     model, x, labels = build(Case(equation=5, prior="standard")), grey_rows(), torch.arange(N) % K
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = loss_of(model, x, seeded(7), beta=1.0, labels=labels, hold=True)
+        loss = loss_of(model, x, seeded(7), beta=1.0, labels=labels, hold=True)
         log_q, _ = model.infer(Batch(x))
         posterior = model.encoder(x)
     assert posterior.mean.dtype == torch.bfloat16
-    assert {value.dtype for value in (found.objective_N, found.elbo_N, *found.terms.values())} == {torch.float32}
+    assert {value.dtype for value in (loss.objective_N, loss.elbo_N, *loss.terms.values())} == {torch.float32}
     q = Normal(posterior.mean.double(), torch.exp(0.5 * posterior.log_var.double()))
     kl = kl_divergence(q, Normal(0.0, 1.0)).sum(-1)[torch.arange(N), labels]
     # float32 loses 1e-6 where bfloat16 would lose 4e-3
-    torch.testing.assert_close(found.terms["kl_latent"].double(), kl, rtol=1e-5, atol=1e-5)
-    for tensor in (found.log_q_NK, log_q):
+    torch.testing.assert_close(loss.terms["kl_latent"].double(), kl, rtol=1e-5, atol=1e-5)
+    for tensor in (loss.log_q_NK, log_q):
         torch.testing.assert_close(tensor.exp().sum(-1), torch.ones(N), rtol=0.0, atol=1e-5)
 
 

@@ -28,8 +28,8 @@ CYCLE_4 = [0.1, 0.3, 0.5, 0.5]
     ],
 )
 def test_weight_of_every_epoch(name: str, n_epochs: int, expected: list[float]) -> None:
-    found = [scheduled_weight(name, 0.1, 0.5, epoch, n_epochs) for epoch in range(n_epochs)]
-    assert found == pytest.approx(expected, rel=1e-12)
+    weights = [scheduled_weight(name, 0.1, 0.5, epoch, n_epochs) for epoch in range(n_epochs)]
+    assert weights == pytest.approx(expected, rel=1e-12)
 
 
 def test_beta_at_reads_the_options() -> None:

@@ -57,8 +57,8 @@ def build(model: str, n_features: int, n_classes: int, **settings: str) -> Model
 @pytest.mark.parametrize("dataset", SHAPES)
 @pytest.mark.parametrize("model", COLUMN)
 def test_n_parameters_are_those_of_table_2(model: str, dataset: str) -> None:
-    found = count_parameters(build(model, *SHAPES[dataset], latent_dim="10"))
-    assert found == TABLE_2[dataset][COLUMN[model]]
+    n_parameters = count_parameters(build(model, *SHAPES[dataset], latent_dim="10"))
+    assert n_parameters == TABLE_2[dataset][COLUMN[model]]
 
 
 @pytest.mark.parametrize(("n_features", "expected"), [(64, 10), (10, 10), (9, 9), (1, 1)])

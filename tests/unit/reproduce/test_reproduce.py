@@ -28,9 +28,9 @@ class Silent:
 
 
 def run(**options):
-    said = []
-    content, paths = reproduce(Request(**options), Silent, said.append)
-    return content, paths, said
+    messages = []
+    content, paths = reproduce(Request(**options), Silent, messages.append)
+    return content, paths, messages
 
 
 PRINTED = [
@@ -55,14 +55,16 @@ PRINTED = [
 ]
 
 
-@pytest.mark.parametrize(("table", "row", "column", "name", "value", "given"), PRINTED, ids=lambda value: str(value))
-def test_numbers_are_the_papers(table, row, column, name, value, given):
-    found = [
+@pytest.mark.parametrize(
+    ("table", "row", "column", "name", "value", "setting_text"), PRINTED, ids=lambda value: str(value)
+)
+def test_numbers_are_the_papers(table, row, column, name, value, setting_text):
+    matches = [
         (cell.value, cell.setting)
         for cell in load_table(table).cells
         if (cell.row, cell.column, cell.measure) == (row, column, name)
     ]
-    assert found == [(value, given)]
+    assert matches == [(value, setting_text)]
 
 
 def test_deviations_are_kept_apart():
@@ -130,8 +132,8 @@ def test_a_job_is_known_by_what_decides_its_results():
     spec = Spec(dataset="usps", model="vade", settings={"latent_dim": "5"})
 
     def key(spec=spec, **changes):
-        given = {"quick": False, "download": False, "data_dir": None, "device": "cpu"}
-        return job_of(spec, protocol, ["posterior"], **{**given, **changes}).key
+        defaults = {"quick": False, "download": False, "data_dir": None, "device": "cpu"}
+        return job_of(spec, protocol, ["posterior"], **{**defaults, **changes}).key
 
     assert key() == key(download=True) == key(data_dir="/elsewhere") == key(device="auto")
     others = [
@@ -192,9 +194,9 @@ def test_measures_are_read_off_a_run(tmp_path):
 
 def test_a_table_is_run_once_and_its_figures_agree_with_the_runs(tmp_path):
     options = {"table": "report-clusters", "n_seeds": 2, "out": tmp_path}
-    content, paths, said = run(**options)
+    content, paths, messages = run(**options)
     assert [path.name for path in paths] == ["report-clusters.md", "report-clusters.json", "report-clusters.png"]
-    assert len([text for text in said if "seed" in text]) == 8  # two models, two protocols, two seeds
+    assert len([text for text in messages if "seed" in text]) == 8  # two models, two protocols, two seeds
     assert json.loads(paths[1].read_text()) == content
     cell = content["cells"][0]
     assert (cell["row"], cell["measure"], cell["model"]) == ("k-means", "acc", "kmeans")
@@ -207,8 +209,8 @@ def test_a_table_is_run_once_and_its_figures_agree_with_the_runs(tmp_path):
     text = paths[0].read_text()
     assert f"| {ours['best']:.2f} | {ours['mean']:.2f} ± {ours['std']:.2f} |" in text
     assert "same random rows as centres" in text
-    again, _, said = run(**options)
-    assert said == []
+    again, _, messages = run(**options)
+    assert messages == []
     assert again == content
 
 
@@ -289,8 +291,8 @@ def test_a_cell_that_is_damaged_or_of_other_options_is_done_again(tmp_path, dama
     content, _, _ = run(**CHEAP, out=tmp_path)
     cell = tmp_path / content["cells"][0]["defaults"]["folder"] / "seed-0"
     damage(cell)
-    again, _, said = run(**CHEAP, out=tmp_path)
-    assert len(said) == 1
+    again, _, messages = run(**CHEAP, out=tmp_path)
+    assert len(messages) == 1
     assert again["cells"] == [
         {**one, "defaults": {**one["defaults"], "seconds": two["defaults"]["seconds"]}}
         for one, two in zip(content["cells"], again["cells"], strict=True)
@@ -327,8 +329,8 @@ def test_a_finished_cell_is_the_same_wherever_its_plugins_lie(tmp_path):
     assert "deepmix_builtins" not in (cell / runs.CONFIG).read_text()
     assert run(**CHEAP, out=tmp_path)[2] == []
     as_format_1(cell)
-    again, _, said = run(**CHEAP, out=tmp_path)
-    assert said == []
+    again, _, messages = run(**CHEAP, out=tmp_path)
+    assert messages == []
     assert [one["defaults"]["values"] for one in again["cells"]] == [
         one["defaults"]["values"] for one in content["cells"]
     ]

@@ -195,7 +195,7 @@ KEYS |= {"best_elbo", "stale_epochs", "clusters_in_use", "dropped_mass", "confid
 
 def named_keys(path: Path) -> list[tuple[int, str]]:
     """Return the keys of records that a file reads by name, as `values["key"]` or `values.get("key")`, by line."""
-    found = []
+    usages = []
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
             keys = [node.slice]
@@ -203,8 +203,8 @@ def named_keys(path: Path) -> list[tuple[int, str]]:
             keys = node.args[:1]
         else:
             continue
-        found += [(node.lineno, k.value) for k in keys if isinstance(k, ast.Constant) and k.value in KEYS]
-    return sorted(found)
+        usages += [(node.lineno, k.value) for k in keys if isinstance(k, ast.Constant) and k.value in KEYS]
+    return sorted(usages)
 
 
 def test_only_the_records_name_a_key_of_a_runs_files(tmp_path):

@@ -32,18 +32,18 @@ def thirds(code_NM: np.ndarray) -> np.ndarray:
 
 def test_hooks_on_the_model_see_both_stages():
     trainer = trainer_of()
-    seen: list[tuple[str, int, bool]] = []
+    calls: list[tuple[str, int, bool]] = []
 
     def hook(model: torch.nn.Module, arguments: tuple[Batch], loss: Loss) -> None:
         batch = arguments[0]
         assert batch.row_N is not None
         assert torch.equal(batch.x_ND, trainer.rows.batch(batch.row_N))
-        seen.append((batch.phase.stage, len(batch.x_ND), batch.label_N is not None))
+        calls.append((batch.phase.stage, len(batch.x_ND), batch.label_N is not None))
 
     trainer.model.register_forward_hook(hook)
     trainer.run(thirds)
     batches = N_TRAIN // 16
-    assert seen == [("pretrain", 16, False)] * 2 * batches + [("train", 16, True)] * 4 * batches
+    assert calls == [("pretrain", 16, False)] * 2 * batches + [("train", 16, True)] * 4 * batches
 
 
 def test_a_wrapped_model_trains_as_the_model_itself():
