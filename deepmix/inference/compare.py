@@ -66,7 +66,7 @@ def read_compared(path: Path, head: str | None) -> Compared:
     if (path / runs.SUMMARY).is_file() and not (path / runs.CONFIG).is_file():
         folders = sorted(path.glob("seed-*"), key=lambda folder: int(folder.name.removeprefix("seed-")))
         if not folders:
-            raise UsageError(f"'{path}' holds no runs yet; finish it with: deepmix train --resume --out {path}")
+            raise UsageError(f"'{path}' contains no runs yet; finish it with: deepmix train --resume --out {path}")
     clusters: dict[int, Array] = {}
     elbo: dict[int, float] = {}
     for folder in folders:

@@ -49,7 +49,7 @@ class Curve:
 
 BOUND = Curve(
     "Evidence lower bound (ELBO)",
-    "nats per row; higher is better. Training maximised the objective, whose terms are weighted and may be more",
+    "nats per row; higher is better. Training maximised the objective, which weights its terms and may have more",
     {"ELBO": lambda row: row.elbo, "objective": lambda row: row.objective},
 )
 OTHERS = (

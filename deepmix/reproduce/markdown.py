@@ -11,7 +11,7 @@ from deepmix.reproduce.published import OURS, PAPER
 NAMES = {PAPER: "papers' protocol", OURS: "our defaults"}
 
 
-QUICK_WARNING = "Made with --quick: two epochs a stage. These figures say that the table runs, and nothing else."
+QUICK_WARNING = "Made with --quick: two epochs per stage. These figures show only that the table runs."
 
 
 def render(content: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Wrong input ends in one sentence and an exit status, with nothing written and no traceback.
 
-What the design names runs the real command; its variations run the same code inside this process.
+The cases that the design names run the real command; their variations run the same code inside this process.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def test_unknown_label_column(deepmix, tmp_path):
     refuses(deepmix("train", "--dataset", path, "--label-column", "kind"), 2, "label column 'kind'", "a, b, c")
 
 
-def test_a_label_column_by_number_is_no_name_of_a_header(deepmix, tmp_path):
+def test_a_label_column_by_number_is_not_a_name_in_a_header(deepmix, tmp_path):
     path = write_rows(tmp_path / "rows.csv", [[2, 0, 5], *([i + 3, i % 2, i * i % 11] for i in range(29))])
     result = deepmix("train", "--dataset", path, "--label-column", "2", "--out", "run", *TINY)
     assert result.returncode == 0, result.stderr
@@ -203,7 +203,7 @@ def test_existing_out_is_kept_unless_overwritten(command, tmp_path):
     assert (precious / "thesis.txt").read_text() == "all my work"
 
 
-def test_resume_of_what_is_no_run(deepmix, tmp_path):
+def test_resume_of_a_folder_that_is_not_a_run(deepmix, tmp_path):
     (tmp_path / "empty").mkdir()
     refuses(deepmix("train", "--resume", "--out", "empty"), 2, "is not a run folder")
     refuses(deepmix("train", "--resume", "--out", "empty", "--lr", 0.1), 2, "takes its options from the run folder")

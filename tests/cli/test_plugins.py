@@ -99,7 +99,7 @@ def test_a_plugin_that_prints_and_exits_when_imported_ends_and_spoils_nothing(st
         ("[deepmix.priors]\nodd = not a module\n", "entry point 'odd = not a module' of odd 1.0"),
     ],
 )
-def test_malformed_entry_points_of_others_are_passed_over_and_named(stranger, site, text, reason):
+def test_malformed_entry_points_of_others_are_skipped_and_named(stranger, site, text, reason):
     make_distribution(site, "odd", text)
     make_distribution(site, "sound", "[deepmix.priors]\nsound = sound:Prior\n", "class Prior:\n    'A prior.'")
     listing = stranger("plugins")

@@ -77,7 +77,7 @@ def test_graph_initializer_keeps_curves_whole_that_tsne_tears(curves):
         assert least <= clustering_accuracy(truth, labels) <= most
 
 
-def test_graph_initializer_keeps_tsne_where_its_cut_is_no_worse():
+def test_graph_initializer_keeps_tsne_if_its_cut_is_no_worse():
     graph = registry.load_plugin("initializers", "graph")
     rows, truth = load_digits(return_X_y=True)
     rows, truth = rows[:600].astype(np.float32), truth[:600]
@@ -125,7 +125,7 @@ def test_graph_initializer_looks_for_neighbours_where_the_clusters_are():
     assert accuracy(clustered, noise, "auto") == accuracy(noise, clustered, "auto") == 1.0
     assert accuracy(clustered, clustered, "both") == 1.0
     assert accuracy(clustered, noise, "codes") < 0.6
-    assert torch.get_num_threads() == 1, "UMAP's threads have become torch's"
+    assert torch.get_num_threads() == 1, "UMAP has changed torch's number of threads"
     with pytest.raises(UsageError, match="space=both is for embedding=umap"):
         graph.Options(embedding="tsne", space="both")
 

@@ -121,7 +121,7 @@ def test_no_circle_within_a_room():
             for leaf in leaves:
                 del remaining[leaf]
             remaining = {name: targets - set(leaves) for name, targets in remaining.items()}
-        assert not remaining, f"modules import each other in a circle: {remaining}"
+        assert not remaining, f"these modules import each other in a circle: {remaining}"
 
 
 MODULE_NAMES_THAT_RECUR = {"__init__", "compare", "evaluate", "export", "report", "bench", "errors", "train", "predict"}
@@ -133,5 +133,5 @@ def test_no_module_name_stands_twice():
     for path in sorted([*CORE.rglob("*.py"), *(CORE.parent / "plugins" / "deepmix_builtins").rglob("*.py")]):
         if path.stem in MODULE_NAMES_THAT_RECUR or "commands" in path.parts:
             continue
-        assert path.stem not in paths_by_name, f"{path} and {paths_by_name[path.stem]} have one name"
+        assert path.stem not in paths_by_name, f"{path} and {paths_by_name[path.stem]} have the same name"
         paths_by_name[path.stem] = path

@@ -59,13 +59,13 @@ def test_a_pixel_moves_only_what_is_near_it():
         ((5, 12), "2x2x3", (2, 2, 3)),
     ],
 )
-def test_where_the_shape_comes_from(shape, setting, expected):
+def test_source_of_the_image_shape(shape, setting, expected):
     x = np.random.default_rng(0).random(shape)
     assert arrange_rows(x, None, SplitOptions(image_shape=setting)).image_shape == expected
 
 
 @pytest.mark.parametrize("setting", ["28", "28x", "0x4", "3x4x1x1", "wide"])
-def test_shapes_that_are_none(setting):
+def test_invalid_image_shapes(setting):
     with pytest.raises(UsageError, match="image_shape must be auto or such as 28x28"):
         SplitOptions(image_shape=setting)
 
@@ -75,7 +75,7 @@ def test_a_shape_that_does_not_fit_the_columns():
         arrange_rows(np.zeros((5, 12)), None, SplitOptions(image_shape="4x4"))
 
 
-def test_rows_that_are_no_images_are_refused_before_anything_is_written(tmp_path):
+def test_rows_that_are_not_images_are_refused_before_anything_is_written(tmp_path):
     np.save(tmp_path / "rows.npy", np.random.default_rng(0).random((20, 12)))
     config = ExperimentConfig(model="vade-conv", dataset=str(tmp_path / "rows.npy"), settings={"components": "2"})
     with pytest.raises(UsageError, match=r"this encoder is for images.*image_shape=28x28"):

@@ -85,7 +85,7 @@ def test_idx_images(name, archive, tmp_path, monkeypatch):
         np.testing.assert_array_equal(archive_arrays["x"], IMAGES)
 
 
-def test_prepared_rows_of_another_width_are_no_images(tmp_path):
+def test_prepared_rows_of_another_width_are_not_images(tmp_path):
     np.savez(tmp_path / "mnist.npz", x=np.random.default_rng(0).random((20, 64)), y=np.arange(20) % 2)
     config = ExperimentConfig(dataset="mnist", data_dir=str(tmp_path), encoder="conv", decoder="conv")
     with pytest.raises(UsageError, match="rows are not known to be images"):

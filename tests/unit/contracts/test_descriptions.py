@@ -59,7 +59,7 @@ def test_options_of_a_third_package_have_no_table() -> None:
     assert option_table(Extended(), "another") is None
 
 
-def test_a_base_that_the_core_lacks_is_no_table() -> None:
+def test_a_base_that_the_core_lacks_is_not_a_table() -> None:
     with pytest.raises(LookupError):
         OptionTable("deepmix.models:OptionsOfTomorrow").rows()
 

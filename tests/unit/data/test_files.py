@@ -71,7 +71,7 @@ def test_csv_values_survive_exactly(tmp_path):
 
 
 @pytest.mark.parametrize("first", [0, 1])
-def test_csv_header_of_column_numbers_is_no_row(tmp_path, first):
+def test_csv_header_of_column_numbers_is_not_a_row(tmp_path, first):
     x = np.random.default_rng(0).random((20, 3)).astype(np.float32)
     path = tmp_path / "rows.csv"
     header = ",".join(str(first + i) for i in range(3))
@@ -173,7 +173,7 @@ def test_quoted_cells_may_go_over_lines_and_blocks(tmp_path, monkeypatch):
         np.testing.assert_array_equal(new_rows(path, "kind", 2)[1], split.x)
 
 
-def test_blank_lines_are_no_rows(tmp_path):
+def test_blank_lines_are_not_rows(tmp_path):
     path = write_csv(tmp_path / "rows.csv", "a,b", "", "1,2", "", "3,5", "", "")
     assert load_file(path, None, AS_SAVED).x.tolist() == [[1, 2], [3, 5]]
     assert new_rows(path, None, 2)[1].tolist() == [[1, 2], [3, 5]]

@@ -51,7 +51,7 @@ def test_wrong_indices_are_named(kind, part, place, value, message):
             check(x)
 
 
-def test_what_is_no_table_of_numbers_is_refused():
+def test_what_is_not_a_table_of_numbers_is_refused():
     with pytest.raises(UsageError, match="must be numbers, got a sparse matrix of type complex128"):
         as_table(sparse.csr_array(X * 1j))
     with pytest.raises(UsageError, match=r"must have rows and columns, got a sparse array of shape \(6,\)"):

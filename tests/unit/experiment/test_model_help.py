@@ -35,7 +35,7 @@ def test_a_model_of_its_own_takes_no_parts(part: str) -> None:
         assert str(caught.value) == f"model 'm2' has its own {part}; leave out --{part}"
 
 
-def test_a_description_of_another_version_of_deepmix_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_description_of_another_version_of_deepmix_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     config = ExperimentConfig(model="vade")
     expected = model_help(config)
     unknown = Description("VaDE", OptionTable("deepmix.models:OptionsOfTomorrow"))

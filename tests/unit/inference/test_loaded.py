@@ -120,7 +120,7 @@ def test_no_rows_give_no_clusters(finished):
     assert inference.log_q_NK.shape == (0, 3)
 
 
-def test_what_is_no_finished_run_is_refused(finished, tmp_path):
+def test_what_is_not_a_finished_run_is_refused(finished, tmp_path):
     with pytest.raises(UsageError, match="is not a run folder"):
         open_run(tmp_path)
     copy = tmp_path / "copy"

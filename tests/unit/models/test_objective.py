@@ -41,7 +41,7 @@ def test_the_default_is_the_plain_bound() -> None:
     assert [ObjectiveOptions().beta_at(epoch, 4) for epoch in range(4)] == [1.0] * 4
 
 
-def test_a_scheduled_beta_starts_from_zero_unless_told() -> None:
+def test_a_scheduled_beta_starts_from_zero_unless_set() -> None:
     assert ObjectiveOptions(beta_schedule="linear").beta_at(0, 10) == 0.0
     assert ObjectiveOptions(beta_schedule="decay").beta_at(9, 10) == 0.0
 

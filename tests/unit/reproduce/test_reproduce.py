@@ -376,7 +376,7 @@ def test_a_traced_run_has_the_accuracy_of_every_epoch(tmp_path):
     assert "--quick" in paths[0].read_text()
 
 
-def test_data_that_are_no_images_give_a_remark_and_no_picture(tmp_path):
+def test_data_that_are_not_images_give_a_remark_and_no_picture(tmp_path):
     content, paths, _ = run(
         table="vade-figure-4", datasets=["gaussians"], models=["gmm"], n_seeds=1, quick=True, out=tmp_path
     )

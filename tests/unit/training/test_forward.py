@@ -99,7 +99,7 @@ def test_the_optimiser_is_torchs():
     assert [group["lr"] for group in trainer.optimizer.param_groups] == [pytest.approx(decayed)]
 
 
-def test_patience_watches_the_objective_anew_in_each_phase():
+def test_patience_starts_again_in_each_phase():
     trainer = trainer_of(ObjectiveOptions(hold=0.5, anchor=0.0))
     trainer.stage = "train"
     counted = []

@@ -38,4 +38,4 @@ def page_faults(*, keep: bool) -> int:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="keeping freed memory needs glibc's mallopt")
 def test_a_large_array_takes_the_pages_of_an_earlier_one() -> None:
     assert page_faults(keep=True) < PAGES // 100
-    assert page_faults(keep=False) > PAGES // 2, "nothing to gain: has the default changed?"
+    assert page_faults(keep=False) > PAGES // 2, "there is nothing to gain; has the default changed?"
