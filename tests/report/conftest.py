@@ -119,7 +119,7 @@ def make_material(
         report=True,
         resolved={"size": {"components": n_clusters, "latent_dim": 5}, "model": {"likelihood": "gaussian"}},
         parts={},
-        recipe=None,
+        structure=None,
         data=DataRecord(
             rows=RowCounts(int((~test_N).sum()), int(test_N.sum())),
             columns=n_features,
