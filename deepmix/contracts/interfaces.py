@@ -12,6 +12,7 @@ import abc
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -151,17 +152,11 @@ class Model(nn.Module, abc.ABC):
     @classmethod
     def plan(cls) -> ModelPlan:
         """Return what the core needs to know about the model before building it."""
-
-        def build(dims: Dims, parts: Mapping[str, Any], likelihood: Any, options: Any) -> Model:
-            make: Any = cls
-            model: Model = make(dims, likelihood, options)
-            return model
-
         return ModelPlan(
             summary=first_line(cls),
             source=source_of(cls),
             options=cls.Options(),
-            build=build,
+            build=partial(_build, cls),
             likelihood_name=cls.likelihood_name,
             n_labelled=cls.n_labelled,
             init=cls.init,
@@ -265,3 +260,9 @@ class ClusteringHead(abc.ABC):
     @abc.abstractmethod
     def restore(self, state: Mapping[str, Array]) -> None:
         """Restore the arrays that `state` returned, in place of `fit`; `predict` then returns the same clusters."""
+
+
+def _build(kind: Any, dims: Dims, parts: Mapping[str, Any], likelihood: Any, options: Any) -> Model:
+    """Build a model with parts of its own."""
+    model: Model = kind(dims, likelihood, options)
+    return model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -39,7 +40,11 @@ def head_plugin(loaded: Any) -> HeadPlugin:
         make: Any = loaded
         return HeadPlugin(make, loaded.Options, loaded.needs_mixture, loaded.refits, loaded.__qualname__)
     name = getattr(loaded, "__qualname__", repr(loaded))
-    return HeadPlugin(lambda options: ClustererHead(loaded), NoOptions, False, False, name)
+    return HeadPlugin(partial(_clusterer_head, loaded), NoOptions, False, False, name)
+
+
+def _clusterer_head(factory: Callable[[], Any], options: NoOptions) -> ClustererHead:
+    return ClustererHead(factory)
 
 
 @final

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from deepmix.maths import Array
+if TYPE_CHECKING:  # reading a declaration, as help does, must not wait for torch
+    from deepmix.maths import Array
 
 
 @dataclass(frozen=True)

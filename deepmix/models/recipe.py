@@ -44,8 +44,8 @@ class Recipe:
             source=source_of(type(self)),
             options=self.options,
             build=self._build,
-            likelihood_name=lambda options: str(options.likelihood),
-            n_labelled=lambda options: 0,
+            likelihood_name=_likelihood_name,
+            n_labelled=_n_labelled,
             init=self.init,
             part_names={role: getattr(self, role) for role in ("encoder", "decoder", "prior", "posterior")},
             terms={term.name: term for term in self.terms},
@@ -60,3 +60,11 @@ class Recipe:
         terms = {term.name: parts[f"term.{term.name}"] for term in self.terms}
         roles = {role: parts[role] for role in ("encoder", "decoder", "prior", "posterior")}
         return MixtureVAE(dims, **roles, likelihood=likelihood, options=options, terms=terms)
+
+
+def _likelihood_name(options: MixtureOptions) -> str:
+    return options.likelihood
+
+
+def _n_labelled(options: MixtureOptions) -> int:
+    return 0

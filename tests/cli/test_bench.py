@@ -11,7 +11,7 @@ import torch
 from click.testing import CliRunner
 
 from deepmix.bench import timing
-from deepmix.bench.timing import DRIVER, machine
+from deepmix.bench.timing import machine
 from deepmix.cli import main
 from deepmix.kernels import loader
 
@@ -31,7 +31,23 @@ def test_bench_writes_every_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         pytest.skip(f"no kernels to time: {loader.load_kernels().reason}")
     monkeypatch.setattr(timing, "QUICK_SECONDS", 0.01)
     file, picture = tmp_path / "bench.json", tmp_path / "bench.png"
-    result = CliRunner().invoke(main, ["bench", "--quick", "--json", str(file), "--plot", str(picture)])
+    result = CliRunner().invoke(
+        main,
+        [
+            "bench",
+            "--quick",
+            "--model",
+            "vae",
+            "--model",
+            "gmm",
+            "--model",
+            "m2",
+            "--json",
+            str(file),
+            "--plot",
+            str(picture),
+        ],
+    )
     assert result.exit_code == 0, result.output
     assert picture.read_bytes().startswith(b"\x89PNG")
     (results,) = json.loads(file.read_text())
@@ -47,14 +63,14 @@ def test_bench_writes_every_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert set(row) >= KEYS
         assert row["max_rel_err"] < 1e-4
         assert row["bytes"] > 0
-    assert [row["model"] for row in results["training_steps"]] == ["vae", "vade"]
+    assert [row["model"] for row in results["training_steps"]] == ["vae", "m2"], "gmm has no training step"
 
 
 def test_the_machine_of_figures_on_a_gpu_names_its_driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "a GPU")
     monkeypatch.setattr(timing, "DRIVER", tmp_path / "version")
     assert machine(torch.device("cuda"))["driver"] is None
-    DRIVER.write_text("NVRM version: 580.65\nGCC version: 12\n")
+    timing.DRIVER.write_text("NVRM version: 580.65\nGCC version: 12\n")
     facts = machine(torch.device("cuda"))
     assert (facts["device"], facts["driver"]) == ("a GPU", "NVRM version: 580.65")
 
@@ -64,6 +80,12 @@ def test_bench_without_a_gpu_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(main, ["bench", "--device", "cuda"])
     assert result.exit_code == 2
     assert "--device cpu" in result.output
+
+
+def test_bench_names_an_unknown_model() -> None:
+    result = CliRunner().invoke(main, ["bench", "--model", "mvea"])
+    assert result.exit_code == 2
+    assert "unknown model 'mvea'; choose one of: ae, beta-mvae-emv2" in " ".join(result.output.split())
 
 
 def test_bench_refuses_a_missing_folder(tmp_path: Path) -> None:

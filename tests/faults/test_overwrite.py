@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from deepmix.cli.commands import train as train_command
 from tests.cli.conftest import TINY, refuses
 
 QUICK = (*TINY, "--set", "encoder.hidden=16")
@@ -69,7 +68,7 @@ def test_a_run_that_fails_before_it_begins_leaves_the_old_one(deepmix, run, monk
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train_command, "run_experiment", interrupted)
+    monkeypatch.setattr("deepmix.experiment.run_experiment", interrupted, raising=False)
     process = deepmix("train", "--out", "run", "--overwrite", *QUICK)
     assert process.returncode == 130
     assert "--resume" not in process.stderr  # the old run is finished, and the new one has not begun

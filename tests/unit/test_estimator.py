@@ -154,7 +154,7 @@ def test_importing_deepmix_is_cheap():
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert process.stdout.strip() == "[]"
     assert {"DeepMixture", "load"} <= set(dir(deepmix))
-    with pytest.raises(AttributeError, match="no attribute 'DeepMix'"):
+    with pytest.raises(AttributeError, match="No deepmix attribute DeepMix"):
         deepmix.DeepMix  # noqa: B018
 
 

@@ -24,13 +24,17 @@ from deepmix.errors import UsageError
     "--device", type=click.Choice(["cpu", "cuda", "all"]), default="cpu", show_default=True, help="Where to measure."
 )
 @click.option("--quick", is_flag=True, help="Small shapes and short timings, without torch.compile.")
+@click.option(
+    "--model", "models", multiple=True, help="Model whose training step is timed; may be repeated.  [default: all]"
+)
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here.")
 @click.option("--plot", "plot_file", type=click.Path(dir_okay=False, path_type=Path), help="Draw the speed-ups here.")
-def bench(device: str, quick: bool, json_file: Path | None, plot_file: Path | None) -> None:
+def bench(device: str, quick: bool, models: tuple[str, ...], json_file: Path | None, plot_file: Path | None) -> None:
     """Time the kernels against plain PyTorch, and training steps with and without them."""
     import torch
 
     from deepmix.bench import time_kernels
+    from deepmix.contracts import registry
     from deepmix.kernels import loader
 
     if device != "cpu" and not torch.cuda.is_available():
@@ -41,6 +45,8 @@ def bench(device: str, quick: bool, json_file: Path | None, plot_file: Path | No
         check_out(plot_file, (".png",), overwrite=True)
     if plot_file is not None and importlib.util.find_spec("matplotlib") is None:
         raise UsageError("--plot needs matplotlib; install it with 'pip install matplotlib'")
+    for name in models:
+        registry.find("models", name)  # an unknown name is refused before anything is timed
     loaded = loader.load_kernels()
     devices = ["cpu", "cuda"] if device == "all" else [device]
     for name in devices:
@@ -48,7 +54,7 @@ def bench(device: str, quick: bool, json_file: Path | None, plot_file: Path | No
             raise UsageError(f"there are no {name} kernels to time ({loaded.reason}); see 'deepmix doctor'")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module="torch")  # torch.compile raises them itself
-        results = [time_kernels(name, quick=quick) for name in devices]
+        results = [time_kernels(name, quick=quick, models=models) for name in devices]
     console = Console(width=None if sys.stdout.isatty() else UNWRAPPED)
     for result in results:
         machine = result["machine"]

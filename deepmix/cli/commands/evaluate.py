@@ -11,9 +11,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from deepmix import metrics
 from deepmix.cli.progress import table_console
 from deepmix.cli.streaming import DEVICE, RUN
-from deepmix.metrics import METRICS
 
 
 @click.command()
@@ -45,7 +45,7 @@ def evaluate(
         click.echo(json.dumps(results.to_json(), indent=2))
         return
     figures = [figures for sides in results.heads.values() for figures in sides.values()]
-    names = [name for name in METRICS if any(name in one.scores for one in figures)]
+    names = [name for name in metrics.METRICS if any(name in one.scores for one in figures)]
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("head", "rows", *names):
         table.add_column(heading, justify="left" if heading in ("head", "rows") else "right")

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deepmix import experiment, runs, training
+from deepmix import experiment, metrics, runs, training
 from deepmix.cli.errors import flag
 from deepmix.cli.progress import UNWRAPPED, make_reporter
 from deepmix.contracts import parse_assignments, registry
 from deepmix.errors import DeepmixError, UsageError, spell_stored
 from deepmix.experiment import SHORTHANDS, ExperimentConfig, config_from_mapping, model_help
-from deepmix.metrics import METRICS, spread
 
 if TYPE_CHECKING:  # importing it would import torch, and --help must not wait for that
     from deepmix.experiment import Experiment
@@ -218,8 +217,8 @@ def _resume(out: Path, quiet: bool, *, report: bool) -> None:
     folder = runs.RunFolder.open(out)
     record, parts = experiment.read_parts(folder)
     prepared = experiment.prepare_experiment(experiment.config_of(record.requested), parts=parts)
-    metrics = _run(prepared, folder, quiet, report=report and record.report, resume=True)
-    _show(out, {record.requested.seed: metrics})
+    results = _run(prepared, folder, quiet, report=report and record.report, resume=True)
+    _show(out, {record.requested.seed: results})
 
 
 def _read_config(path: str) -> dict[str, Any]:
@@ -244,7 +243,7 @@ def _show(out: Path, results: Mapping[int, runs.Metrics]) -> None:
     from rich.text import Text
 
     first = next(iter(results.values()))
-    names = [name for name in first.score_names() if METRICS[name].is_brief]
+    names = [name for name in first.score_names() if metrics.METRICS[name].is_brief]
     console = Console(width=None if sys.stdout.isatty() else UNWRAPPED)
     table = Table(box=box.SIMPLE_HEAD, title="test rows", title_justify="left")
     table.add_column("head")
@@ -256,7 +255,7 @@ def _show(out: Path, results: Mapping[int, runs.Metrics]) -> None:
     if baselines:
         table.add_row("(initial labels)", *(_cell([scores.get(name) for scores in baselines]) for name in names))
     console.print(table)
-    elbo = spread([one.elbo["test"] for one in results.values()]).mean
+    elbo = metrics.spread([one.elbo["test"] for one in results.values()]).mean
     seconds = sum(one.seconds for one in results.values())
     click.echo(f"ELBO {elbo:.2f} nats per row, {first.n_parameters:,} parameters, {seconds:.1f} s")
     for text in dict.fromkeys(text for one in results.values() for text in one.warnings):
@@ -266,7 +265,7 @@ def _show(out: Path, results: Mapping[int, runs.Metrics]) -> None:
 
 def _cell(values: Sequence[float | None]) -> str:
     """Return a value, or the mean ± standard deviation over seeds."""
-    figures = spread(values)
+    figures = metrics.spread(values)
     if figures.mean is None:
         return "-"
     return f"{figures.mean:.4f}" if figures.std is None else f"{figures.mean:.4f} ± {figures.std:.4f}"

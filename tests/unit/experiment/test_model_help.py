@@ -32,7 +32,7 @@ def test_a_model_of_its_own_takes_no_parts(part: str) -> None:
     for help_text in (described_help, imported_help):
         with pytest.raises(UsageError) as caught:
             help_text(ExperimentConfig(model="m2", **{part: "mlp"}))
-        assert str(caught.value) == f"model 'm2' has its own {part}; leave out --{part}"
+        assert str(caught.value) == f"model 'm2' has its own {part}; leave out {part}"
 
 
 def test_a_description_of_another_version_of_deepmix_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,7 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 
 def test_an_existing_folder_needs_overwrite(tmp_path):
     run = finished_run(tmp_path / "run")
-    with pytest.raises(UsageError, match=r"'.*run' exists; choose another out, or add --overwrite or --resume"):
+    with pytest.raises(UsageError, match=r"'.*run' exists; choose another out, or add overwrite or resume"):
         RunFolder.create(run, overwrite=False)
 
 
