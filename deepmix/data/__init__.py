@@ -1,7 +1,7 @@
 """From files and arrays to a checked, scaled and split data set, and from that to batches.
 
-`__all__` is what a plugin may use; the other rooms of the core may import all that `__init__.pyi` lists. Each name is
-imported when it is first used.
+`__all__` lists what a plugin may use. Other packages of the core may import everything in `__init__.pyi`. Each name is
+imported on first use.
 """
 
 import lazy_loader

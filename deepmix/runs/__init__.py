@@ -1,6 +1,6 @@
 """A run is a folder: the names of its files, how they stay whole, and how they are read back.
 
-Other rooms import only what this package's `__init__.pyi` lists; each name is imported when it is first used.
+Other packages import only what this package's `__init__.pyi` lists; each name is imported when it is first used.
 """
 
 import lazy_loader
