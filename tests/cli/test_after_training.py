@@ -248,7 +248,7 @@ def test_sample_draws_grids(deepmix, place, seeds, tmp_path):
     assert one.shape[0] < whole.shape[0]
     assert len(np.unique(whole[:, :, 0])) > 10
     refuses(deepmix("sample", place / "run", "--png", "no.png"), 2, "does not know its rows of 6 columns as images")
-    refuses(deepmix("sample", place / "run", "--png", "no.png", "--shape", "4x4"), 2, "no image of 6 values")
+    refuses(deepmix("sample", place / "run", "--png", "no.png", "--shape", "4x4"), 2, "not an image of 6 values")
     assert deepmix("sample", place / "run", "--png", "yes.png", "--shape", "2x3").returncode == 0
     assert not (tmp_path / "no.png").exists()
 

@@ -84,5 +84,5 @@ def test_a_new_metric_is_everywhere(deepmix, blobs, tmp_path, declared):
 def test_metrics_that_need_latents_can_not_be_compared_and_a_name_is_declared_once(deepmix):
     result = deepmix("compare", "run", "--metric", "silhouette")
     refuses(result, 2, "'silhouette' is not one of", "'acc'", "'v_measure'", "'elbo'")
-    with pytest.raises(ValueError, match="a metric 'acc' is declared already"):
+    with pytest.raises(ValueError, match="a metric 'acc' is already declared"):
         declare(METRICS["acc"])

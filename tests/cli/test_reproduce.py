@@ -48,4 +48,4 @@ def test_ctrl_c_says_how_to_go_on(deepmix, monkeypatch):
     monkeypatch.setattr(jobs, "run_experiment", interrupt)
     result = deepmix("reproduce", "report-clusters", "--quick", "--quiet")
     assert result.returncode == 130
-    assert "the same command goes on" in result.stderr
+    assert "the same command continues" in result.stderr
