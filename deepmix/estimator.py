@@ -17,7 +17,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from deepmix import runs
-from deepmix.data import check_sparse
+from deepmix.data import ColumnOptions, TableOptions, check_sparse, has_gaps, numbered_frame
 from deepmix.errors import DeepmixError, UsageError, spell_stored
 from deepmix.experiment import MAX_SEED, ExperimentConfig, Parts, prepare_experiment, run_experiment
 from deepmix.inference import LoadedRun, open_run
@@ -91,6 +91,8 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         pretrain_epochs: epochs of autoencoder pretraining; None chooses them by the size of the data.
         batch_size: rows per update.
         lr: learning rate.
+        columns: what the columns of a data frame are: a mapping from names to kinds ('continuous', 'categorical', ...)
+            or to `deepmix.data.ColumnOptions`, or a `deepmix.data.TableOptions`; None leaves all to the rules.
         scale: 'auto', 'none', 'standard' or 'bytes'; see `deepmix.data.SplitOptions`.
         test_fraction: fraction of the rows held out of training; these rows still get clusters.
         settings: any other option by `key` or `part.key`, as `--set` takes it.
@@ -125,6 +127,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         pretrain_epochs: int | None = None,
         batch_size: int | None = None,
         lr: float | None = None,
+        columns: Mapping[str, Any] | TableOptions | None = None,
         scale: str | None = None,
         test_fraction: float | None = None,
         settings: Mapping[str, Any] | None = None,
@@ -135,29 +138,32 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         self.posterior, self.encoder, self.decoder, self.init = posterior, encoder, decoder, init
         self.latent_dim, self.assignment, self.beta = latent_dim, assignment, beta
         self.epochs, self.pretrain_epochs, self.batch_size, self.lr = epochs, pretrain_epochs, batch_size, lr
-        self.scale, self.test_fraction = scale, test_fraction
+        self.columns, self.scale, self.test_fraction = columns, scale, test_fraction
         self.settings, self.device, self.random_state = settings, device, random_state
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Train on rows and cluster them.
 
         Args:
-            X: (N, D) real numbers, dense, sparse or a data frame; at least 2 rows.
+            X: (N, D) real numbers, dense or sparse; or a pandas or polars data frame with columns of any kind, whose
+                values may be missing, or an array with NaN, which is treated as one; at least 2 rows.
             y: (N,) labels, -1 where unknown, for a model that learns from labels (`m2` with the setting
                 'labelled'); other models ignore it.
+            sample_weight: (N,) positive weights; a row of weight 2 counts as two rows.
 
         Raises:
             ValueError: a parameter or the rows can't be used; the message says why and what to do.
 
         """
-        _refuse_bad_indices(X)
-        X = validate_data(self, X, accept_sparse="csr", dtype="numeric", ensure_min_samples=2)
+        X = self._validated(X, fitting=True)
         labels = None if y is None else np.asarray(y)
         check_consistent_length(X, labels)
-        names = getattr(self, "feature_names_in_", None)
+        names = None if _is_frame(X) else getattr(self, "feature_names_in_", None)
         store = runs.MemoryRun()
         with _usage_errors_as_value_errors():
-            prepared = prepare_experiment(self._config(), X, None if names is None else list(names), labels)
+            prepared = prepare_experiment(
+                self._config(), X, None if names is None else list(names), labels, weights=sample_weight
+            )
             results = run_experiment(prepared, store, LogReporter(), report=False).metrics
             self._take(LoadedRun(store, self.device))
         for text in prepared.split.warnings:
@@ -186,8 +192,40 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         prepared = self._prepared(X)
         return self.run_.evaluate(prepared)[1]["elbo"]
 
-    def sample(self, n_samples: int = 1, component: int | None = None, minimum_posterior: float = 0.0) -> Array:
-        """Generate rows in the units of the training rows.
+    def score_samples(self, X: Any) -> Array:
+        """Return each row's evidence lower bound in nats, (N,), at the mean of q(z|y,x); low values are outliers."""
+        bound_N = self._infer(X, flag_strange=True).bound_N
+        assert bound_N is not None
+        return bound_N
+
+    def outlier_scores(self, X: Any) -> Array:
+        """Return the fraction of the training rows that the model finds more probable than each row, (N,) in 0..1."""
+        scores = self.run_.outlier_scores(self._infer(X, flag_strange=True))
+        if scores is None:
+            raise UsageError(
+                "the run comes from a version of deepmix that did not store what outlier scores need; train again"
+            )
+        return scores
+
+    def impute(self, X: Any, interval: float | None = None) -> Any:
+        """Fill the missing cells of a table.
+
+        Args:
+            X: the rows, a data frame with the training columns.
+            interval: probability that an interval holds the value of a number, in (0, 1); None: no intervals.
+
+        Returns:
+            The filled DataFrame; with `interval`, a `deepmix.inference.Imputation` with the frames `frame`, `low` and
+            `high`.
+
+        """
+        check_is_fitted(self)
+        with _usage_errors_as_value_errors():
+            imputation = self.run_.impute(_as_pandas(X), interval=interval, seed=self.run_.config.seed)
+        return imputation.frame if interval is None else imputation
+
+    def sample(self, n_samples: int = 1, component: int | None = None, minimum_posterior: float = 0.0) -> Any:
+        """Generate rows in the units of the training rows; rows of a table are drawn, others are means of p(x|z).
 
         Args:
             n_samples: number of rows.
@@ -195,7 +233,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
             minimum_posterior: rows whose q(component|x) is smaller are drawn again.
 
         Returns:
-            (n_samples, D) float32, sorted by component.
+            (n_samples, D) float32, sorted by component; a DataFrame where the estimator was fitted to one.
 
         """
         check_is_fitted(self)
@@ -225,6 +263,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = ["float32"]  # latents are float32 whatever comes in
         return tags
 
@@ -250,9 +289,10 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
             decoder=self.decoder,
             heads=tuple(heads),
             seed=_seed(self.random_state),
+            table=_table_options(self.columns),
             device=self.device,
             settings=settings,
-            **({} if self.init is None else {"init": self.init}),
+            init=self.init,
         )
 
     def _take(self, run: LoadedRun) -> None:
@@ -264,14 +304,44 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
 
     def _prepared(self, X: Any) -> Any:
         check_is_fitted(self)
-        _refuse_bad_indices(X)
-        X = validate_data(self, X, accept_sparse="csr", dtype="numeric", reset=False)
+        X = self._validated(X, fitting=False)
         with _usage_errors_as_value_errors():
-            return self.run_.prepare(X)
+            if self.run_.schema is None:
+                return self.run_.prepare(X)
+            rows, notes = self.run_.encode(X)
+        for text in notes:
+            warnings.warn(text, UserWarning, stacklevel=4)
+        return rows
 
-    def _infer(self, X: Any) -> Inference:
+    def _validated(self, X: Any, *, fitting: bool) -> Any:
+        """Return rows as the run takes them: a pandas DataFrame if its columns get kinds, else a checked array.
+
+        A run on a table takes data frames, and arrays if its own columns had no names.
+        """
+        frame = _as_pandas(X)
+        of_table = _is_frame(frame) if fitting else self.run_.schema is not None
+        if _is_frame(frame) and (of_table or (fitting and self.scale is None)):
+            if fitting:
+                self.n_features_in_ = frame.shape[1]
+                self.feature_names_in_ = np.array(frame.columns, dtype=object)
+            return frame
+        _refuse_bad_indices(X)
+        X = validate_data(
+            self,
+            X,
+            accept_sparse="csr",
+            dtype="numeric",
+            reset=fitting,
+            ensure_min_samples=2 if fitting else 1,
+            ensure_all_finite="allow-nan",
+        )
+        if of_table or (fitting and has_gaps(X)):
+            return numbered_frame(X)
+        return X
+
+    def _infer(self, X: Any, *, flag_strange: bool = False) -> Inference:
         prepared = self._prepared(X)
-        return self.run_.infer(prepared)
+        return self.run_.infer(prepared, flag_strange=flag_strange)
 
 
 PARAMETERS = frozenset([*DeepMixture._get_param_names(), *SPELLINGS.values()])
@@ -299,8 +369,12 @@ def load(run_folder: str | Path, device: str = "auto") -> DeepMixture:
     estimator = DeepMixture(**_parameters(run.config, run.parts, run.n_components), device=device)
     estimator._take(run)
     estimator.n_features_in_ = run.n_features
-    if run.preparation.columns is not None:
-        estimator.feature_names_in_ = np.array(run.preparation.columns, dtype=object)
+    names = run.preparation.columns
+    if run.schema is not None:
+        names = tuple(column.name for column in run.schema.columns if column.kind != "label")
+        estimator.n_features_in_ = len(names)
+    if names is not None:
+        estimator.feature_names_in_ = np.array(names, dtype=object)
     return estimator
 
 
@@ -320,6 +394,7 @@ def _parameters(config: ExperimentConfig, parts: Parts, n_components: int) -> di
         "n_components": n_components,
         "head": head,
         "settings": settings or None,
+        "columns": config.table,
         "random_state": config.seed,
     }
 
@@ -329,6 +404,37 @@ def _seed(random_state: Any) -> int:
     if isinstance(random_state, int | np.integer):
         return int(random_state)
     return int(check_random_state(random_state).randint(MAX_SEED, dtype=np.int64))
+
+
+def _is_frame(X: Any) -> bool:
+    """Whether rows are a pandas DataFrame."""
+    return hasattr(X, "iloc") and hasattr(X, "columns")
+
+
+def _as_pandas(X: Any) -> Any:
+    """Return a data frame of another library as a pandas DataFrame, with names as text; anything else as it is."""
+    if not _is_frame(X) and hasattr(X, "to_pandas") and hasattr(X, "columns"):
+        X = X.to_pandas()
+    return X.rename(columns=str) if _is_frame(X) else X
+
+
+def _table_options(columns: Any) -> TableOptions | None:
+    """Return what the estimator's `columns` says of a table.
+
+    Raises:
+        UsageError: it is neither a mapping nor a TableOptions.
+
+    """
+    if columns is None or isinstance(columns, TableOptions):
+        return columns
+    if not isinstance(columns, Mapping):
+        raise UsageError(f"columns must map names to kinds, or be a deepmix.data.TableOptions, got {columns!r}")
+    return TableOptions(
+        {
+            str(name): value if isinstance(value, ColumnOptions) else ColumnOptions(kind=str(value))
+            for name, value in columns.items()
+        }
+    )
 
 
 def _refuse_bad_indices(X: Any) -> None:

@@ -21,5 +21,6 @@ def loss_of(
 ) -> Loss:
     """Return the model's loss on these rows as one training batch."""
     phase = Phase("train", beta, anchor, hold)
-    loss: Loss = model(Batch(x, generator, phase, torch.arange(len(x)), labels, neighbours))
+    beside = None if neighbours is None else Batch(neighbours)
+    loss: Loss = model(Batch(x, generator, phase, torch.arange(len(x)), labels, beside))
     return loss

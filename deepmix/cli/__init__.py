@@ -10,9 +10,11 @@ from click.shell_completion import CompletionItem
 from deepmix.cli.errors import Group
 
 COMMANDS = {
+    "inspect": "Show what a table's columns are before training.",
     "train": "Train a model on a data set and cluster it.",
     "predict": "Give each row of new data its cluster.",
     "embed": "Give each row of new data its latent.",
+    "impute": "Fill the missing cells of a table.",
     "sample": "Generate rows of a run's components.",
     "evaluate": "Measure a finished run on its own or other data.",
     "compare": "Compare finished runs, with intervals.",

@@ -19,6 +19,8 @@ FLAGS = frozenset(
         *("model", "prior", "posterior", "encoder", "decoder", "init", "head"),
         *("dataset", "label_column", "data_dir", "components", "latent_dim", "assignment", "beta"),
         *("epochs", "pretrain_epochs", "batch_size", "lr", "set", "seed", "seeds", "device"),
+        *("columns", "column", "drop", "id_column", "weight_column", "condition", "missing"),
+        *("proba", "outliers", "interval"),
         *("config", "out", "overwrite", "resume", "metric", "format", "datasets", "models"),
     ]
 )

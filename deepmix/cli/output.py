@@ -17,6 +17,8 @@ import click
 from deepmix.errors import DeepmixError, UsageError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from deepmix.maths import Array
 
 KINDS = (".csv", ".parquet", ".npz")
@@ -90,18 +92,57 @@ def _stream(text: Callable[[Table, bool], Iterator[str]], tables: Iterable[Table
 
 
 def _csv_text(table: Table, first: bool) -> Iterator[str]:
+    from deepmix.data import spreadsheet_safe
+
     if first:
-        header = io.StringIO()
-        csv.writer(header, lineterminator="\n").writerow(table)  # a name may hold a comma
-        yield header.getvalue()
-    formats = ["%.9g" if column.dtype.kind == "f" else "%s" for column in table.values()]  # 9 digits are a float32
-    line = ",".join(formats) + "\n"
-    yield from (line % cells for cells in zip(*(column.tolist() for column in table.values()), strict=True))
+        yield _csv_line([spreadsheet_safe(name) for name in table])
+    texts = [map(_cell_text(column), column.tolist()) for column in table.values()]
+    if any(column.dtype.kind in "OU" for column in table.values()):  # a cell may hold a comma or a quote
+        yield from (_csv_line(cells) for cells in zip(*texts, strict=True))
+    else:
+        yield from (",".join(cells) + "\n" for cells in zip(*texts, strict=True))
+
+
+def _cell_text(column: Array) -> Callable[[Any], str]:
+    """Return what writes a column's cells: numbers with all their digits, of which a float32 has 9."""
+    is_short = column.dtype.kind == "f" and column.dtype.itemsize <= 4
+    return "{:.9g}".format if is_short else _csv_cell
+
+
+def _csv_line(cells: Iterable[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    return line.getvalue()
+
+
+def _csv_cell(cell: Any) -> str:
+    """Return a cell as text: empty where it is missing, never a formula, and a number with all its digits."""
+    from deepmix.data import spreadsheet_safe
+
+    if cell is None or cell != cell:  # NaN differs from itself
+        return ""
+    if isinstance(cell, float):
+        return repr(cell).removesuffix(".0")
+    return spreadsheet_safe(cell) if isinstance(cell, str) else str(cell)
 
 
 def _json_text(table: Table, first: bool) -> Iterator[str]:
     for cells in zip(*(column.tolist() for column in table.values()), strict=True):
-        yield json.dumps(dict(zip(table, cells, strict=True))) + "\n"
+        values = [None if cell != cell else cell for cell in cells]
+        yield json.dumps(dict(zip(table, values, strict=True))) + "\n"
+
+
+def frame_table(frame: pd.DataFrame) -> Table:
+    """Return a data frame's columns as arrays; dates are text, and None stands for a missing text or truth value."""
+    table = {}
+    for name, column in frame.items():
+        if column.dtype.kind == "M":
+            column = column.dt.strftime("%Y-%m-%d %H:%M:%S").str.removesuffix(" 00:00:00")
+        values = column.to_numpy()
+        if values.dtype.kind not in "biufU":
+            values = column.astype(object).where(column.notna(), None).to_numpy()
+        table[str(name)] = values
+    return table
 
 
 def _npz(path: Path, tables: Iterable[Table]) -> int:
@@ -109,6 +150,10 @@ def _npz(path: Path, tables: Iterable[Table]) -> int:
 
     blocks = list(tables)
     whole = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    whole = {  # text must not be pickled
+        name: np.array(["" if cell is None else str(cell) for cell in column]) if column.dtype == object else column
+        for name, column in whole.items()
+    }
     with path.open("wb") as file:
         np.savez(file, **whole)  # type: ignore[arg-type]
     return len(next(iter(whole.values())))

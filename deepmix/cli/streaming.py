@@ -6,18 +6,21 @@ import contextlib
 import io
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from deepmix.cli.output import STANDARD_OUTPUT, STANDARD_OUTPUT as STANDARD_INPUT
+from deepmix.errors import UsageError
 
 if TYPE_CHECKING:  # importing these would import torch, and --help must not wait for that
     import numpy as np
+    import pandas as pd
 
     from deepmix.inference import LoadedRun
-    from deepmix.maths import Inference
+    from deepmix.maths import Array, Inference
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -50,10 +53,29 @@ def rows_in(command: Command) -> Command:
     return command
 
 
-def inferences(run: LoadedRun, data: Path, label_column: str | None) -> Iterator[tuple[int, Inference]]:
-    """Yield the number of each block's first row, from 0, and the model's inference for the block.
+@dataclass(frozen=True)
+class Block:
+    """Some of the new rows, with what the model infers about them."""
 
-    A file without rows yields one empty block.
+    first: int
+    """Number of the block's first row in the data, from 0."""
+    inference: Inference
+    names: Array | None
+    """Names of the rows, where they have any."""
+
+
+def inferences(
+    run: LoadedRun, data: Path, label_column: str | None, id_column: str | None = None, *, flag_strange: bool = False
+) -> Iterator[Block]:
+    """Yield the model's inference on the rows of a file, block by block; a file without rows yields one empty block.
+
+    Args:
+        run: the run.
+        data: the file, or - for CSV on standard input.
+        label_column: the column of labels, which is left out; None: as in training.
+        id_column: a column that names the rows, which is left out; None: as in training.
+        flag_strange: whether a row that the model has no finite answer for is flagged by its bound, not refused.
+
     """
     import numpy as np
 
@@ -61,16 +83,64 @@ def inferences(run: LoadedRun, data: Path, label_column: str | None) -> Iterator
 
     label_column = run.config.label_column if label_column is None else label_column
     text = io.TextIOWrapper(sys.stdin.buffer, "utf-8-sig", newline="") if data == STANDARD_INPUT else None
-    n_rows = 0
     with contextlib.ExitStack() as stack:
         name = Path("standard input") if text is not None else data
-        blocks = open_blocks(stack, name, run.n_features, label_column, text)
+        if run.schema is not None:
+            frames = _frames(run, stack, name, text, label_column, id_column)
+            yield from _table_inferences(run, frames, name, id_column, flag_strange=flag_strange)
+            return
+        if id_column is not None:
+            raise UsageError("the run was trained on an array, whose rows have no names; leave out --id-column")
+        n_rows = 0
+        blocks = open_blocks(stack, name, run.n_columns, label_column, text)
         for x in blocks.rows:
-            inference = run.infer(run.prepare(x, blocks.columns, n_rows), n_rows)
-            yield n_rows, inference
+            inference = run.infer(run.prepare(x, blocks.columns, n_rows), n_rows, flag_strange=flag_strange)
+            yield Block(n_rows, inference, None)
             n_rows += len(inference.log_q_NK)
         if not n_rows:
-            yield 0, run.infer(run.prepare(np.zeros((0, run.n_features))))
+            yield Block(0, run.infer(run.prepare(np.zeros((0, run.n_columns)))), None)
+
+
+def _frames(
+    run: LoadedRun,
+    stack: contextlib.ExitStack,
+    name: Path,
+    text: IO[str] | None,
+    label_column: str | None,
+    id_column: str | None,
+) -> Iterator[pd.DataFrame]:
+    """Yield a file's rows as tables, block by block."""
+    from deepmix.data import is_table_file, open_blocks, open_frames
+
+    assert run.schema is not None
+    if text is None and not is_table_file(name):
+        blocks = open_blocks(stack, name, run.n_columns, label_column)
+        yield from (run.as_frame(x, blocks.columns) for x in blocks.rows)
+        return
+    names = [column.name for column in run.schema.columns]
+    as_text = list(run.schema.text_columns)
+    if id_column is not None:
+        names, as_text = [*names, id_column], [*as_text, id_column]
+    yield from open_frames(stack, name, run.schema.missing_marks, text, names=names, text_columns=as_text)
+
+
+def _table_inferences(
+    run: LoadedRun, frames: Iterator[pd.DataFrame], name: Path, id_column: str | None, *, flag_strange: bool
+) -> Iterator[Block]:
+    """Yield the inference of a table's rows; notes on its columns go to standard error, once."""
+    assert run.schema is not None
+    notes: dict[str, None] = {}
+    n_rows = 0
+    for frame in frames:
+        if id_column is not None and id_column not in frame:
+            raise UsageError(f"there is no column '{id_column}' in '{name}'; the columns are: {', '.join(frame)}")
+        rows, block_notes = run.encode(frame, n_rows)
+        notes |= dict.fromkeys(block_notes)
+        row_names = run.schema.row_names(frame) if id_column is None else frame[id_column].fillna("").to_numpy(str)
+        yield Block(n_rows, run.infer(rows, n_rows, flag_strange=flag_strange), row_names)
+        n_rows += len(frame)
+    for note in notes:
+        click.echo(f"Note: {note}", err=True)
 
 
 def entropy(inference: Inference) -> np.ndarray[Any, np.dtype[np.float64]]:

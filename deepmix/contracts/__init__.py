@@ -15,6 +15,7 @@ __all__ = [
     "Decoder",
     "Encoder",
     "Initializer",
+    "Likelihood",
     "Loss",
     "LossTerm",
     "MixtureStep",
@@ -24,4 +25,5 @@ __all__ = [
     "Phase",
     "PosteriorEstimator",
     "Prior",
+    "TrainingRows",
 ]

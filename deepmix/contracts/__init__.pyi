@@ -26,6 +26,7 @@ from .interfaces import (
     PosteriorEstimator as PosteriorEstimator,
     Prior as Prior,
 )
+from .likelihood import Likelihood as Likelihood
 from .options import (
     OptionRow as OptionRow,
     build_options as build_options,
@@ -33,3 +34,4 @@ from .options import (
     parse_assignments as parse_assignments,
 )
 from .plan import ModelPlan as ModelPlan, source_of as source_of
+from .training_rows import TrainingRows as TrainingRows

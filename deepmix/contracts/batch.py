@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from deepmix.data import RowTensors
 from deepmix.maths import Latents
 
 Stage = Literal["pretrain", "train"]
@@ -33,7 +34,7 @@ class Batch:
     """Rows, with what a model may need to know about them; a new input becomes a new field."""
 
     x_ND: Tensor
-    """The rows, (N, D) float32."""
+    """The rows as an encoder takes them, (N, D) float32."""
     generator: torch.Generator | None = None
     """Source of the Monte-Carlo noise; None where no samples are drawn."""
     phase: Phase = field(default_factory=Phase)
@@ -41,8 +42,24 @@ class Batch:
     """Row numbers among the training rows, (N,) int64; None outside training."""
     label_N: Tensor | None = None
     """Initial clusters, (N,) int64 in [0, K); for a model that learns from labels, true classes, -1 where unknown."""
-    neighbour_ND: Tensor | None = None
+    neighbours: Batch | None = None
     """A random one of each row's `n_neighbours` nearest training rows, (N, D); in training only."""
+    cells_NC: Tensor | None = None
+    """The values of a table's rows that the likelihoods take, (N, C), NaN where one is missing; None: they take x."""
+    condition_NQ: Tensor | None = None
+    """Covariates that the decoder takes beside z, (N, Q); the encoder's input has them already."""
+    weight_N: Tensor | None = None
+    """Weights of the rows, (N,), with mean 1 over the training rows; None: all rows count alike."""
+
+    @classmethod
+    def of(cls, rows: RowTensors, **others: Any) -> Batch:
+        """Return a batch of these rows; `others` are further fields."""
+        return cls(**{f.name: getattr(rows, f.name) for f in fields(rows)}, **others)
+
+    @property
+    def target_NC(self) -> Tensor:
+        """The values that the likelihood takes, (N, C)."""
+        return self.x_ND if self.cells_NC is None else self.cells_NC
 
     def labels_for(self, purpose: str) -> Tensor:
         """Return the initial labels, (N,).

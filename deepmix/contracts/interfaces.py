@@ -14,13 +14,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
 
 from deepmix.contracts.batch import Batch, Loss, MixtureStep
 from deepmix.contracts.plan import ModelPlan, source_of
+from deepmix.contracts.training_rows import TrainingRows
 from deepmix.data import Split
 from deepmix.maths import Array, Dims, Gaussian, Inference, Latents, MixtureParameters, Responsibilities
 
@@ -135,9 +136,13 @@ class Model(nn.Module, abc.ABC):
     n_components: int
     """K, the number of components of q(y|x)."""
     n_neighbours: int = 0
-    """Number of nearest training rows from which each row's `neighbour_ND` is chosen; 0: batches have no neighbours."""
+    """Number of nearest training rows from which each row's neighbour is chosen; 0: batches have no neighbours."""
     latent_dim: int
     """M, the number of latent dimensions."""
+    takes_conditions: ClassVar[bool] = False
+    """Whether the model uses `condition_NQ`."""
+    likelihood: Any
+    """The `deepmix.models.Composite` that the model was built with: the observation model p(x|z)."""
 
     @classmethod
     def likelihood_name(cls, options: Any) -> str:
@@ -161,6 +166,7 @@ class Model(nn.Module, abc.ABC):
             n_labelled=cls.n_labelled,
             init=cls.init,
             single_component=cls.single_component,
+            takes_conditions=cls.takes_conditions,
         )
 
     def forward(self, batch: Batch) -> Loss:
@@ -180,13 +186,14 @@ class Model(nn.Module, abc.ABC):
         """Return the autoencoder's codes, (N, M), and mean squared errors of reconstruction, (N,)."""
 
     @abc.abstractmethod
-    def place(self, code_NM: Tensor, squared_error_N: Tensor, label_N: Tensor) -> None:
+    def place(self, code_NM: Tensor, squared_error_N: Tensor, label_N: Tensor, weight_N: Tensor | None = None) -> None:
         """Start the mixture from an initial clustering of the pretrained codes.
 
         Args:
             code_NM: codes of all training rows.
             squared_error_N: the autoencoder's mean squared error on each row, in squared units of the data.
             label_N: initial cluster of each row, int64 in [0, K); -1: unknown, in a model that learns from labels.
+            weight_N: weights of the rows, with mean 1; None: all rows count alike.
 
         """
 
@@ -195,8 +202,37 @@ class Model(nn.Module, abc.ABC):
         """Return log q(y|x), (N, K), and the latent of each row's MAP component, (N, M); deterministic."""
 
     @abc.abstractmethod
+    def prior_sample(self, n_rows: int, component: int, generator: torch.Generator) -> Tensor:
+        """Return latents drawn from p(z|y) of one component, (n_rows, M)."""
+
+    @abc.abstractmethod
+    def posterior_sample(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return components drawn from q(y|x), (N,) int64, and latents drawn from q(z|y,x), (N, M).
+
+        Without a generator in the batch, they are the most probable component and the mean of its latents. Before
+        `place`, in the phase 'pretrain', they are zeros and the autoencoder's codes, and nothing is random.
+
+        """
+
+    @abc.abstractmethod
+    def decode(self, z_NM: Tensor, component_N: Tensor, condition_NQ: Tensor | None = None) -> Tensor:
+        """Return the outputs of each row's decoder, (N, P), which the likelihood takes.
+
+        Args:
+            z_NM: latents.
+            component_N: the component that each row comes from, int64.
+            condition_NQ: covariates; None: the training rows' average.
+
+        """
+
+    @final
+    @torch.no_grad()
     def sample(self, n_rows: int, component: int, generator: torch.Generator) -> Tensor:
-        """Generate rows of one component: means of p(x|z) at z drawn from p(z|y), (n_rows, D)."""
+        """Generate rows of one component: means of p(x|z) at z drawn from p(z|y), (n_rows, C)."""
+        z_NM = self.prior_sample(n_rows, component, generator)
+        component_N = torch.full((n_rows,), component, device=z_NM.device)
+        mean_NC: Tensor = self.likelihood.mean(self.decode(z_NM, component_N))
+        return mean_NC
 
 
 class Initializer(abc.ABC):
@@ -205,12 +241,11 @@ class Initializer(abc.ABC):
     Options: ClassVar[type] = NoOptions
 
     @abc.abstractmethod
-    def initial_labels(self, x_ND: Any, code_NM: Array, n_components: int, seed: int) -> Array:
+    def initial_labels(self, rows: TrainingRows, n_components: int, seed: int) -> Array:
         """Cluster the training rows.
 
         Args:
-            x_ND: the data, dense or CSR.
-            code_NM: the pretrained autoencoder's codes of the same rows.
+            rows: the training rows: features, codes and weights; a row of weight 2 should count as two rows.
             n_components: K, the number of clusters.
             seed: makes the result reproducible.
 
@@ -236,7 +271,7 @@ class ClusteringHead(abc.ABC):
     """A method that turns a trained model's output on the rows into clusters.
 
     A plugin may also register any scikit-learn clusterer with `fit` and `predict`: it is fitted on the
-    latents of the training rows.
+    latents of the training rows, and on their weights where its `fit` takes `sample_weight`.
     """
 
     Options: ClassVar[type] = NoOptions
@@ -247,7 +282,7 @@ class ClusteringHead(abc.ABC):
 
     @abc.abstractmethod
     def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
-        """Fit on the training rows."""
+        """Fit on the training rows; a row of weight 2 (`inference.weight_N`) should count as two rows."""
 
     @abc.abstractmethod
     def predict(self, inference: Inference) -> Array:

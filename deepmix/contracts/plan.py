@@ -38,6 +38,8 @@ class ModelPlan:
     """Whether the model has one component whatever the number of clusters."""
     shared_latent: bool = False
     """Whether all components share one encoder head, and so one latent."""
+    takes_conditions: bool = False
+    """Whether the model uses covariates."""
 
 
 def source_of(plugin: Any) -> str:

@@ -24,6 +24,7 @@ KINDS: tuple[str, ...] = (
     "decoders",
     "priors",
     "posteriors",
+    "likelihoods",
     "initializers",
     "datasets",
     "heads",

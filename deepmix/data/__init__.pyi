@@ -1,9 +1,41 @@
 from . import downloads as downloads
-from .arrange import arrange_rows as arrange_rows
-from .batches import Rows as Rows
-from .checks import as_table as as_table, column_namer as column_namer, value_range as value_range
+from .arrange import (
+    arrange_rows as arrange_rows,
+    channels_first_cure as channels_first_cure,
+    is_channels_first as is_channels_first,
+)
+from .arrange_table import (
+    arrange_table as arrange_table,
+    encode_table as encode_table,
+    has_gaps as has_gaps,
+    numbered_frame as numbered_frame,
+    rows_of_cells as rows_of_cells,
+    with_cells as with_cells,
+)
+from .batches import Rows as Rows, RowTensors as RowTensors
+from .checks import (
+    as_table as as_table,
+    check_labels as check_labels,
+    column_namer as column_namer,
+    value_range as value_range,
+)
+from .column_schema import (
+    OTHER as OTHER,
+    CellBlock as CellBlock,
+    ColumnSchema as ColumnSchema,
+    Kind as Kind,
+)
+from .columns_file import read_table_options as read_table_options, schema_toml as schema_toml
+from .dates import texts_of_dates as texts_of_dates
 from .downloads import Collection as Collection, RemoteFile as RemoteFile, obtain as obtain
 from .files import SUFFIXES as SUFFIXES, load_file as load_file, open_blocks as open_blocks
+from .frame_arrays import (
+    frame_labels as frame_labels,
+    frame_to_array as frame_to_array,
+    has_column_names as has_column_names,
+    label_position as label_position,
+)
+from .frames import is_table_file as is_table_file, open_frames as open_frames, read_frame as read_frame
 from .labels import (
     known_labels as known_labels,
     revealed_labels as revealed_labels,
@@ -11,7 +43,13 @@ from .labels import (
 )
 from .preparation import BYTE_RANGE as BYTE_RANGE, Preparation as Preparation
 from .prepared import find_prepared as find_prepared, load_prepared as load_prepared
+from .row_set import RowSet as RowSet
+from .schema import TableSchema as TableSchema
+from .schema_inference import infer_schema as infer_schema
 from .sparse_checks import check_sparse as check_sparse
 from .split import Split as Split, fingerprint as fingerprint
 from .split_options import SplitOptions as SplitOptions
+from .spreadsheet import spreadsheet_safe as spreadsheet_safe
+from .table_file import LabelColumn as LabelColumn
+from .table_options import ColumnOptions as ColumnOptions, TableOptions as TableOptions
 from .whole_files import PART as PART, write_atomically as write_atomically, writing_beside as writing_beside

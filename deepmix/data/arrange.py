@@ -14,7 +14,7 @@ from deepmix.data.checks import as_table, check_labels, column_namer, value_rang
 from deepmix.data.preparation import Preparation, Scale
 from deepmix.data.split import Split
 from deepmix.data.split_options import SplitOptions
-from deepmix.errors import UsageError
+from deepmix.errors import UsageError, option
 from deepmix.maths import Array
 
 IMAGE_CHANNELS = (1, 3, 4)
@@ -36,7 +36,7 @@ def arrange_rows(
     Args:
         x: (N, D), or (N, ...) which is flattened; NumPy or SciPy sparse, any real type. (N, height, width) and
             (N, height, width, 1, 3 or 4 channels) are images.
-        labels: (N,) of any type, or None.
+        labels: (N,) of any type, or None; a missing one, or a usual mark of one, is unknown.
         options: scaling and split.
         n_train: how many of the first rows are for training, where an official split exists.
         columns: names of the columns, used in messages and to match the columns of later rows.
@@ -54,21 +54,22 @@ def arrange_rows(
     n_rows, n_columns = x.shape
     if n_rows < 2 or n_columns < 1:
         raise UsageError(f"the data has {n_rows} row(s) and {n_columns} column(s); at least 2 and 1 are needed")
+    known: Array | None = None
     if labels is not None:
-        labels = check_labels(labels, n_rows)
-    if n_train is not None and not 0 < n_train < n_rows:
-        raise UsageError(f"n_train is {n_train} of {n_rows} rows; it must leave rows on both sides")
-
-    name, numbers = column_namer(columns), np.arange(n_rows, dtype=np.int64)
+        labels, known = check_labels(labels, n_rows)
+    name = column_namer(columns)
     low, high = value_range(x, name)
     if divisor != 1.0:
         x, low, high = x / divisor, low / divisor, high / divisor
-    train, test = _random_split(n_rows, options) if n_train is None else (numbers[:n_train], numbers[n_train:])
+    train, test = split_rows(n_rows, n_train, options)
     bounded = low.min() >= -1.0 and high.max() <= 1.0
-    automatic: Scale = "bytes" if x.dtype == np.uint8 else "none" if bounded else "standard"
+    are_bytes = x.dtype == np.uint8 and high.max() > 1.0  # whole numbers up to 1 are truth values
+    automatic: Scale = "bytes" if are_bytes else "none" if bounded else "standard"
     how = automatic if options.scale == "auto" else options.scale
     scaling, description = _scaling(x, train, how)
     warnings = []
+    if known is not None:
+        warnings.append(unlabelled_note(known))
     constant = np.flatnonzero(low == high)
     if len(constant) == n_columns:
         raise UsageError("every column is constant, so there is nothing to tell clusters apart by")
@@ -89,6 +90,7 @@ def arrange_rows(
             scaling, columns=None if columns is None else tuple(columns), row_shape=row_shape, divisor=divisor
         ),
         image_shape=image_shape,
+        known=known,
     )
 
 
@@ -103,6 +105,14 @@ def _image_shape(
             raise UsageError(
                 f"an image of {requested} has {height * width * channels} values and a row has {n_columns}"
             )
+        if len(shape) > 2 and (*shape[1:], 1)[:3] != (height, width, channels):
+            if is_channels_first(shape[1:]):
+                raise UsageError(channels_first_cure(shape[1:]))
+            own = "x".join(map(str, shape[1:]))
+            raise UsageError(
+                f"the array's rows have the shape {own} and not {requested}; leave out {option('image_shape')}, or "
+                "reshape the array first"
+            )
         return height, width, channels
     if known is not None:
         return known
@@ -113,7 +123,44 @@ def _image_shape(
     return None
 
 
-def _random_split(n_rows: int, options: SplitOptions) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def unlabelled_note(known: Array) -> str:
+    """Return the warning on rows without a label, from whether each is known, (N,)."""
+    return f"{int((~known).sum())} of {len(known)} rows have no label; they are trained on and not scored"
+
+
+def is_channels_first(row_shape: tuple[int, ...]) -> bool:
+    """Whether a row's shape is that of an image whose channels come first, such as (3, 32, 32)."""
+    return len(row_shape) == 3 and row_shape[0] in IMAGE_CHANNELS and row_shape[2] not in IMAGE_CHANNELS
+
+
+def channels_first_cure(row_shape: tuple[int, ...]) -> str:
+    """Return the error for images whose channels come first."""
+    shape = ", ".join(map(str, ("N", *row_shape)))
+    return (
+        f"the array has the shape ({shape}), so its channels come first; move that axis last with "
+        "numpy.moveaxis(x, 1, -1)"
+    )
+
+
+def split_rows(
+    n_rows: int, n_train: int | None, options: SplitOptions
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the numbers of the training rows and of the rows held out, each in order.
+
+    Args:
+        n_rows: how many rows there are.
+        n_train: how many of the first are for training; None: they are drawn at random.
+        options: the fraction held out, and the seed.
+
+    Raises:
+        UsageError: `n_train` leaves no rows on one side.
+
+    """
+    if n_train is not None:
+        if not 0 < n_train < n_rows:
+            raise UsageError(f"n_train is {n_train} of {n_rows} rows; it must leave rows on both sides")
+        numbers = np.arange(n_rows, dtype=np.int64)
+        return numbers[:n_train], numbers[n_train:]
     n_test = min(int(np.ceil(n_rows * options.test_fraction)), n_rows - 1)
     order = np.random.default_rng(options.split_seed).permutation(n_rows)
     return np.sort(order[n_test:]), np.sort(order[:n_test])
@@ -126,7 +173,8 @@ def _scaling(x: Any, train: Array, how: Scale) -> tuple[Preparation, str]:
     if how == "bytes":
         return Preparation(scale=how), "divided by 255"
     if sparse.issparse(x):
-        spread = np.sqrt(np.asarray(x[train].multiply(x[train]).mean(), dtype=np.float64))
+        rows = x[train].astype(np.float64) if x.dtype.kind in "biu" else x[train]  # squares of small integers overflow
+        spread = np.sqrt(np.asarray(rows.multiply(rows).mean(), dtype=np.float64))
         preparation = Preparation(scale=how, spread=np.where(spread > 0.0, spread, 1.0))
         return preparation, "standardised: divided by the root mean square (kept sparse)"
     mean_D, spread_D = x[train].mean(axis=0, dtype=np.float64), x[train].std(axis=0, dtype=np.float64)

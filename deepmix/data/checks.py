@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from deepmix.data.missing_marks import PYTHON_MARK, USUAL_MARKS
 from deepmix.data.sparse_checks import CHECKED, check_sparse
-from deepmix.errors import UsageError
+from deepmix.errors import UsageError, option
 from deepmix.maths import Array
 
 CHECK_ROWS = 65536
@@ -34,7 +35,8 @@ def as_table(x: Any) -> Any:
     if x.ndim != 2:
         raise UsageError(f"the data must have rows and columns, got an array of shape {x.shape}")
     if x.dtype.kind not in "biuf":
-        raise UsageError(f"the data must be numbers, got an array of type {x.dtype}")
+        cure = "; give x.astype(float)" if x.dtype.kind == "O" else ""
+        raise UsageError(f"the data must be numbers, got an array of type {x.dtype}{cure}")
     return x
 
 
@@ -87,18 +89,42 @@ def _refuse(row: int, column: str, value: Any) -> None:
     raise UsageError(f"row {row + 1}, column {column} is {float(value)}; fill in or remove missing and infinite values")
 
 
-def check_labels(labels: Array, n_rows: int) -> Array:
-    """Return one label per row, as text where the labels are objects; refuse missing labels."""
+def check_labels(labels: Array, n_rows: int) -> tuple[Array, Array | None]:
+    """Return one label per row, and whether each is known, (n_rows,) bool, or None if all are.
+
+    Text has no spaces around it, and objects become text. A missing value or a usual mark of one, such as 'NA', is an
+    unknown label; where there are any, all labels are text, and the unknown ones are empty.
+
+    Raises:
+        UsageError: there are more or fewer labels than rows, or all are unknown.
+
+    """
     if labels.size != n_rows:
         raise UsageError(f"there are {n_rows} rows and {labels.size} labels; give one label per row")
     labels = labels.reshape(n_rows)
+    if labels.dtype.kind == "S":
+        labels = np.char.decode(labels, "utf-8", "replace")
+    if labels.dtype.kind in "OU":
+        labels = np.array([label_text(label) for label in labels.tolist()])
     missing = np.zeros(n_rows, dtype=bool)
-    if labels.dtype.kind == "O":
-        missing = np.array([label is None or str(label) in ("", "nan", "<NA>") for label in labels])
-    elif labels.dtype.kind == "f":
+    if labels.dtype.kind == "f":
         missing = np.isnan(labels)
+    elif labels.dtype.kind in "mM":
+        missing = np.isnat(labels)
     elif labels.dtype.kind == "U":
-        missing = np.char.strip(labels) == ""
-    if missing.any():
-        raise UsageError(f"row {int(np.argmax(missing)) + 1} has no label; give every row one, or leave labels out")
-    return labels.astype(str) if labels.dtype.kind == "O" else labels
+        missing = labels == ""
+    if not missing.any():
+        return labels, None
+    if missing.all():
+        raise UsageError(f"no row has a label; name another {option('label_column')}, or leave labels out")
+    if labels.dtype.kind != "U":
+        labels = np.array([label_text(label) for label in labels.astype(object).tolist()])
+    return np.where(missing, "", labels), ~missing
+
+
+def label_text(label: Any) -> str:
+    """Return a label as text without the spaces around it; whole numbers have no decimals, unknown labels are empty."""
+    if isinstance(label, float) and label.is_integer():
+        return str(int(label))
+    text = str(label).strip()
+    return "" if text.lower() in USUAL_MARKS or text in (PYTHON_MARK, "NaT") else text

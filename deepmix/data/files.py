@@ -1,39 +1,34 @@
-"""Reads data files (.npy, .npz, .csv, .csv.gz, .parquet), whole for training or in blocks for new rows."""
+"""Reads NumPy's files, folders of images and tables as arrays, whole for training or in blocks for new rows."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
-from io import TextIOBase
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import numpy as np
 
 from deepmix.data.arrange import arrange_rows
-from deepmix.data.csv_file import CsvFile, open_text
+from deepmix.data.arrange_table import arrange_table, has_gaps, numbered_frame
+from deepmix.data.file_problems import reading
+from deepmix.data.frame_arrays import frame_row_names, frame_to_array
+from deepmix.data.frames import TABLE_SUFFIXES, is_table_file, open_frames, read_frame
+from deepmix.data.image_folder import ImageFolder
 from deepmix.data.numpy_files import NpyFile, NpzFile
-from deepmix.data.parquet_file import ParquetFile
 from deepmix.data.split import Split
 from deepmix.data.split_options import SplitOptions
 from deepmix.data.table_file import LabelColumn, TableFile
-from deepmix.errors import DeepmixError, UsageError
+from deepmix.data.table_options import TableOptions
+from deepmix.errors import UsageError
+
+READERS: dict[str, Callable[[ExitStack, Path, LabelColumn], TableFile]] = {".npy": NpyFile, ".npz": NpzFile}
+"""What opens a file of arrays, by how its name ends in lower case."""
 
 
-def _open_csv(stack: ExitStack, path: Path, label: LabelColumn) -> TableFile:
-    return CsvFile(stack.enter_context(open_text(path)), path.name, label)
-
-
-READERS: dict[str, Callable[[ExitStack, Path, LabelColumn], TableFile]] = {
-    ".npy": NpyFile,
-    ".npz": NpzFile,
-    ".csv": _open_csv,
-    ".csv.gz": _open_csv,
-    ".parquet": ParquetFile,
-}
-"""What opens a file, by how its name ends in lower case."""
-
-
-SUFFIXES = tuple(READERS)
+SUFFIXES = (*READERS, *TABLE_SUFFIXES)
 """How the names of data files end."""
 
 
@@ -48,12 +43,12 @@ class Blocks:
 
 
 def load_file(path: Path, label_column: str | None, options: SplitOptions) -> Split:
-    """Read a .npy, .npz, .csv, .csv.gz or .parquet file for training.
+    """Read a file of arrays, a folder of images, or a table whose columns are numbers, for training.
 
     Args:
-        path: the file.
-        label_column: name of the label column (.csv, .parquet) or key (.npz; 'y' if there), or the
-            number of a column, from 1.
+        path: the file or folder.
+        label_column: name of the label column of a table or key of a .npz file ('y' if there), or the number of a
+            column, from 1.
         options: scaling and split.
 
     Raises:
@@ -61,20 +56,35 @@ def load_file(path: Path, label_column: str | None, options: SplitOptions) -> Sp
         DeepmixError: the file is damaged.
 
     """
-    with ExitStack() as stack, _reading(path):
-        table = _open_table(stack, path, LabelColumn(label_column))
+    label = LabelColumn(label_column)
+    if is_table_file(path):
+        frame = read_frame(path, names=() if label_column is None else (label_column,))
+        (rows, labels), columns = frame_to_array(frame, label, f"'{path.name}'")
+        split = arrange_rows(rows, labels, options, columns=columns)
+        return dataclasses.replace(
+            split, warnings=(*frame.attrs["notes"], *split.warnings), row_names=frame_row_names(frame)
+        )
+    with ExitStack() as stack, reading(path):
+        table = _open_arrays(stack, path, label)
         rows, labels = table.whole()
-    return arrange_rows(rows, labels, options, n_train=table.n_train, columns=table.columns)
+        with_gaps = options.takes_tables and has_gaps(rows)
+    if with_gaps:
+        frame = numbered_frame(rows)
+        return arrange_table(
+            frame, options, TableOptions(), labels=labels, n_train=table.n_train, name=f"'{path.name}'"
+        )
+    split = arrange_rows(rows, labels, options, n_train=table.n_train, columns=table.columns)
+    return split if table.row_names is None else dataclasses.replace(split, row_names=np.array(table.row_names))
 
 
 def open_blocks(
-    stack: ExitStack, path: Path, n_features: int, label_column: str | None = None, text: TextIOBase | None = None
+    stack: ExitStack, path: Path, n_features: int, label_column: str | None = None, text: IO[str] | None = None
 ) -> Blocks:
-    """Open a .npy, .npz, .csv, .csv.gz or .parquet file of new rows, so that a file of any length needs little memory.
+    """Open a file of new rows for a run on arrays, so that a file of any length needs little memory.
 
     Args:
         stack: closes the file in the end.
-        path: the file; of `text`, what messages call it.
+        path: the file or folder; of `text`, what messages call it.
         n_features: how many columns the model takes.
         label_column: a column left out where it is there: by name, or by number from 1 if the file has one column
             more than that.
@@ -86,18 +96,41 @@ def open_blocks(
 
     """
     label = LabelColumn(label_column, n_features)
-    with _reading(path):
-        table = CsvFile(text, path.name, label) if text is not None else _open_table(stack, path, label)
+    if text is not None or is_table_file(path):
+        names = () if label_column is None else (label_column,)
+        return _table_blocks(open_frames(stack, path, text=text, names=names), label, path)
+    with reading(path):
+        table = _open_arrays(stack, path, label)
     return Blocks(table.columns, _guarded_rows(table, path))
 
 
-def _open_table(stack: ExitStack, path: Path, label: LabelColumn) -> TableFile:
-    """Open a file with its format's reader."""
+def _table_blocks(frames: Iterator[Any], label: LabelColumn, path: Path) -> Blocks:
+    """Return a table's blocks; the first is read now, so that the columns are known."""
+    (first, _), columns = frame_to_array(frame := next(frames), label, f"'{path.name}'")
+
+    def rows() -> Iterator[Any]:
+        yield first
+        first_row = len(frame)
+        for later in frames:
+            (block, _), _ = frame_to_array(later, label, f"'{path.name}'", first_row)
+            yield block
+            first_row += len(later)
+
+    return Blocks(columns, rows())
+
+
+def _open_arrays(stack: ExitStack, path: Path, label: LabelColumn) -> TableFile:
+    """Open a file of arrays or a folder of images with its format's reader."""
+    if path.is_dir():
+        return ImageFolder(stack, path, label)
     if not path.is_file():
         raise UsageError(f"there is no file '{path}'")
-    suffix = next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
+    suffix = next((suffix for suffix in READERS if path.name.lower().endswith(suffix)), None)
     if suffix is None:
-        raise UsageError(f"'{path.name}' is not a kind of file deepmix reads; use one of: {', '.join(SUFFIXES)}")
+        raise UsageError(
+            f"'{path.name}' is not a kind of file deepmix reads; use one of: {', '.join(SUFFIXES)}, or a folder of "
+            "images"
+        )
     return READERS[suffix](stack, path, label)
 
 
@@ -105,32 +138,8 @@ def _guarded_rows(table: TableFile, path: Path) -> Iterator[Any]:
     """Give the blocks' rows; what goes wrong while the next block is read is the file's fault."""
     blocks = table.blocks()
     while True:
-        with _reading(path):
+        with reading(path):
             block = next(blocks, None)
         if block is None:
             return
         yield block.rows
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turn whatever the libraries raise at a damaged file into one sentence.
-
-    A damaged file makes NumPy, SciPy, pandas, zipfile and gzip raise anything from OSError to SyntaxError.
-
-    Raises:
-        DeepmixError: the file can't be read, or does not fit into memory.
-
-    """
-    try:
-        yield
-    except DeepmixError:
-        raise
-    except MemoryError as error:
-        raise DeepmixError(
-            f"'{path}' does not fit into memory; give it fewer rows, or check that the file is whole"
-        ) from error
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        cure = "save it as UTF-8" if isinstance(error, UnicodeDecodeError) else "check that the file is whole"
-        raise DeepmixError(f"'{path}' can't be read ({reason}); {cure}") from error

@@ -13,7 +13,7 @@ from deepmix.errors import UsageError, option
 from deepmix.maths import Array
 
 UNKNOWN_LABEL = -1
-"""The label of rows whose class is unknown, where a model learns from labels; as a number or as text."""
+"""Label that means an unknown class, as a number or as text, where a model learns from labels; so does no label."""
 
 
 def revealed_labels(labels: Array, known: Array, n_revealed: int, seed: int) -> Array:
@@ -37,16 +37,16 @@ def revealed_labels(labels: Array, known: Array, n_revealed: int, seed: int) -> 
 
 
 def known_labels(n_labelled: int, labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Return whether each label is a class, (N,); -1 means unknown where the model learns from labels."""
-    if n_labelled == 0:
-        return np.ones(len(labels), dtype=bool)
+    """Return whether each label is a class, (N,): empty text is none, nor is -1 where the model learns from labels."""
     values, positions = np.unique(labels.astype(str), return_inverse=True)
-    known: npt.NDArray[np.bool_] = np.array([not _is_unknown(value) for value in values])[positions]
+    known: npt.NDArray[np.bool_] = np.array([not _is_unknown(value, n_labelled) for value in values])[positions]
     return known
 
 
-def _is_unknown(label: str) -> bool:
-    """Whether a label is -1, however it is written."""
+def _is_unknown(label: str, n_labelled: int) -> bool:
+    """Whether a label is empty or, for a model that learns from labels, -1, however it is written."""
+    if n_labelled == 0 or not label:
+        return not label
     try:
         return float(label) == UNKNOWN_LABEL
     except ValueError:
@@ -76,7 +76,7 @@ def with_known_labels(split: Split, n_labelled: int, n_components: int | None) -
     n_classes = len(np.unique(split.labels[split.train][known[split.train]]))
     if n_classes == 0:
         raise UsageError(
-            f"every training row has the label {UNKNOWN_LABEL}, for unknown; leave out {option('labelled')}"
+            f"every training row has the label {UNKNOWN_LABEL}, for unknown, or none; leave out {option('labelled')}"
         )
     if n_components is not None and n_components < n_classes:
         raise UsageError(

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
 from deepmix.data.preparation import Preparation
+from deepmix.data.row_set import InputGaps, RowSet
+from deepmix.data.schema import TableSchema
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def fingerprint(split: Split) -> str:
-    """Return a hash of the scaled rows and of which are for training."""
+    """Return a hash of the rows as a model takes them and of which are for training."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(np.ascontiguousarray(split.train).data)
-    for part in (split.x.data, split.x.indices) if sparse.issparse(split.x) else (split.x,):
+    parts = [*((split.x.data, split.x.indices) if sparse.issparse(split.x) else (split.x,))]
+    parts += [part for part in (split.cells, split.conditions, split.weights) if part is not None]
+    for part in parts:
         digest.update(np.ascontiguousarray(part).data)
     return digest.hexdigest()
 
@@ -53,6 +60,36 @@ class Split:
     """Height, width and channels where a row is an image stored in this order, else None."""
     known: npt.NDArray[np.bool_] | None = None
     """(N,) whether each row's label is known; None where all are, or there are none."""
+    weights: npt.NDArray[np.float64] | None = None
+    """(N,) positive weights: a row of weight 2 counts as two rows. None: every row has weight 1."""
+
+    schema: TableSchema | None = None
+    """What each column of a table is; None where the data are an array."""
+    table: pd.DataFrame | None = None
+    """The table as it was read, (N rows); None where the data are an array."""
+    cells: npt.NDArray[np.float32] | None = None
+    """Values that the likelihoods take, (N, C), NaN where one is missing; None: they take x."""
+    flags: npt.NDArray[np.float32] | None = None
+    """1 where a value is missing, (N, S), for the cells that are missing in a training row; None where none is."""
+    conditions: npt.NDArray[np.float32] | None = None
+    """Covariates of encoder and decoder, (N, Q), or None."""
+    gaps: InputGaps | None = None
+    """The inputs of columns whose values may be missing; None where none may."""
+    row_names: npt.NDArray[Any] | None = None
+    """Names of the rows, (N,) text, where they have any."""
+
+    @property
+    def rows(self) -> RowSet:
+        """All rows as a model takes them."""
+        return RowSet(self.x, self.cells, self.flags, self.conditions, self.weights, self.gaps)
+
+    def weights_of(self, side: npt.NDArray[np.int64]) -> npt.NDArray[np.float64] | None:
+        """Return the weights of these rows; None if no row has a weight."""
+        return None if self.weights is None else self.weights[side]
+
+    def take(self, side: npt.NDArray[np.int64] | slice) -> Any:
+        """Return these rows as a trained run takes them: an array's rows, or a table's `RowSet`."""
+        return self.x[side] if self.schema is None else self.rows.take(side)
 
     def scored(self, side: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Return which of these rows have a label to score by."""

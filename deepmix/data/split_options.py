@@ -36,6 +36,11 @@ class SplitOptions:
         },
     )
 
+    @property
+    def takes_tables(self) -> bool:
+        """Whether a table's columns get kinds; where a scale or an image shape is named, it is an array of numbers."""
+        return self.scale == "auto" and self.image_shape == "auto"
+
     def __post_init__(self) -> None:
         if self.image_shape != "auto" and not re.fullmatch(r"[1-9]\d*x[1-9]\d*(x[1-9]\d*)?", self.image_shape):
             raise UsageError(f"image_shape must be auto or such as 28x28 or 32x32x3, got '{self.image_shape}'")

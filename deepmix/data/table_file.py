@@ -86,6 +86,8 @@ class TableFile(abc.ABC):
 
     columns: list[str] | None = None
     """Names of the columns in the order of the rows' values, without the label column; None where it has no names."""
+    row_names: list[str] | None = None
+    """Names of the rows, where they have any."""
     n_train: int | None = None
     """How many of the first rows are for training, where the file says so."""
 
@@ -107,17 +109,6 @@ class TableFile(abc.ABC):
 def block_rows(n_columns: int) -> int:
     """Return how many rows of so many columns one block holds."""
     return max(BLOCK_VALUES // max(n_columns, 1), 1)
-
-
-def join_blocks(blocks: Iterator[TableRows], n_columns: int) -> TableRows:
-    """Return the rows of all blocks in one array, (N, n_columns); a single block is not copied."""
-    parts = list(blocks)
-    if not parts:
-        return TableRows(np.zeros((0, n_columns)), None)
-    if len(parts) == 1:
-        return parts[0]
-    labels = [block.labels for block in parts if block.labels is not None]
-    return TableRows(np.concatenate([block.rows for block in parts]), np.concatenate(labels) if labels else None)
 
 
 def without_column(rows: Any, position: int | None) -> Any:

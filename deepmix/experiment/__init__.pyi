@@ -1,4 +1,6 @@
 from .assembly import (
+    RowLayout as RowLayout,
+    array_layout as array_layout,
     assemble as assemble,
     build_model as build_model,
     check_heads as check_heads,
@@ -10,7 +12,11 @@ from .config import (
     ExperimentConfig as ExperimentConfig,
     config_from_mapping as config_from_mapping,
 )
-from .dataset import check_dataset as check_dataset, load_data as load_data
+from .dataset import (
+    check_dataset as check_dataset,
+    load_data as load_data,
+    with_moved_data as with_moved_data,
+)
 from .describe import describe as describe
 from .model_help import (
     ModelHelp as ModelHelp,

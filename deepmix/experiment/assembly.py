@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from deepmix.contracts import ClusteringHead, Model, source_of
-from deepmix.data import Split
+from deepmix.data import CellBlock, Split, channels_first_cure, is_channels_first
 from deepmix.errors import DeepmixError, UsageError, option
 from deepmix.experiment.clusterer import HeadPlugin
 from deepmix.experiment.config import ExperimentConfig
-from deepmix.experiment.parts import Parts
-from deepmix.maths import Dims
-from deepmix.models import Likelihood
+from deepmix.experiment.parts import LIKELIHOOD, Parts, likelihood_class, with_likelihoods
+from deepmix.maths import Array, Dims
+from deepmix.models import Composite
 
 LATENT_DIM = 10
 """M for data with at least this many columns (VaDE, section 4.2)."""
@@ -60,18 +61,47 @@ def latent_dim(parts: Parts, n_features: int) -> int:
 def model_likelihood(parts: Parts, split: Split) -> str:
     """Return the name of the observation model in use."""
     requested = parts.plan.likelihood_name(parts.options["model"])
-    if requested == "bernoulli" and split.likelihood != "bernoulli" and not (split.x.min() >= 0 and split.x.max() <= 1):
+    if split.schema is not None:
+        if requested != "auto":
+            raise UsageError(
+                f"a table has one likelihood per column, so {option('likelihood', requested)} does not fit; name a "
+                f"column's own with {option('column', f'NAME=KIND:{requested}')}"
+            )
+        return split.likelihood
+    if requested == "auto":
+        return split.likelihood
+    if requested != split.likelihood:
+        _check_support(parts, requested, split.x)
+    return requested
+
+
+def _check_support(parts: Parts, name: str, x: Any) -> None:
+    """Raise a UsageError if rows, dense or sparse, have values that a likelihood does not take."""
+    recorded = parts.classes.get(f"{LIKELIHOOD}{name}")
+    support = (recorded or likelihood_class(name)).support
+    low, high = float(x.min()), float(x.max())
+    valid = {
+        "real": True,
+        "unit": low >= 0.0 and high <= 1.0,
+        "positive": low > 0.0,
+        "count": low >= 0.0 and not np.mod(getattr(x, "data", x), 1.0).any(),
+        "level": False,
+    }
+    if not valid[support]:
+        words = {"unit": "data in 0..1", "positive": "data above 0", "count": "whole numbers from 0", "level": "levels"}
         raise UsageError(
-            f"a Bernoulli likelihood needs data in 0..1 but these range from {split.x.min():g} to {split.x.max():g}; "
+            f"likelihood '{name}' needs {words[support]} but these data range from {low:g} to {high:g}; "
             "leave likelihood at auto, or scale the data"
         )
-    return split.likelihood if requested == "auto" else requested
 
 
 def check_images(parts: Parts, split: Split) -> None:
     """Raise a UsageError if a part needs images and the rows are not images."""
     for role in ("encoder", "decoder"):
         if role in parts.classes and parts.classes[role].needs_images and split.image_shape is None:
+            row_shape = split.preparation.row_shape
+            if row_shape is not None and is_channels_first(row_shape):
+                raise UsageError(channels_first_cure(row_shape))
             raise UsageError(
                 f"this {role} is for images, and the rows are not known to be images; "
                 f"give their height and width with {option('image_shape', '28x28')}"
@@ -89,35 +119,89 @@ def check_heads(config: ExperimentConfig, parts: Parts) -> None:
                 )
 
 
+@dataclass(frozen=True)
+class RowLayout:
+    """What a model must know of its rows to be built."""
+
+    n_features: int
+    """F, the number of inputs of the encoder that are features, which initial clusterings take."""
+    blocks: tuple[CellBlock, ...]
+    """The values that the likelihoods take."""
+    is_table: bool = False
+    """Whether values may be missing."""
+    image_shape: tuple[int, int, int] | None = None
+    n_flags: int = 0
+    n_conditions: int = 0
+
+
+def layout_of(parts: Parts, split: Split) -> RowLayout:
+    """Return the layout of a data set's rows."""
+    n_features = int(split.x.shape[1])
+    if split.schema is None:
+        return array_layout(n_features, model_likelihood(parts, split), split.image_shape)
+    n_flags = 0 if split.flags is None else split.flags.shape[1]
+    return RowLayout(n_features, split.schema.blocks, True, None, n_flags, split.rows.n_conditions)
+
+
+def array_layout(n_features: int, likelihood: str, image_shape: tuple[int, int, int] | None) -> RowLayout:
+    """Return the layout of an array's rows, whose columns share one likelihood."""
+    return RowLayout(n_features, (CellBlock(likelihood, n_features),), image_shape=image_shape)
+
+
 def build_model(parts: Parts, split: Split, n_components: int, seed: int) -> Model:
-    """Assemble the model for a data set; its initial weights depend only on the seed."""
-    n_features, likelihood = int(split.x.shape[1]), model_likelihood(parts, split)
-    return assemble(parts, n_features, split.image_shape, likelihood, n_components, seed)
+    """Assemble the model for a data set; its initial weights depend only on the seed.
+
+    Raises:
+        UsageError: there are conditions, and the model does not use them.
+
+    """
+    if split.conditions is not None and not parts.plan.takes_conditions:
+        raise UsageError(
+            f"model '{parts.plugins['model'].name}' does not use conditions; "
+            f"leave out {option('condition')}, or use another model"
+        )
+    training_cells = None if split.cells is None else split.cells[split.train]
+    return assemble(parts, layout_of(parts, split), n_components, seed, training_cells)
 
 
 def assemble(
-    parts: Parts,
-    n_features: int,
-    image_shape: tuple[int, int, int] | None,
-    likelihood_name: str,
-    n_components: int,
-    seed: int,
+    parts: Parts, layout: RowLayout, n_components: int, seed: int, training_cells: Array | None = None
 ) -> Model:
-    """Assemble the model for rows of `n_features` columns; its initial weights depend only on the seed."""
+    """Assemble the model for rows of a layout; its initial weights depend only on the seed.
+
+    Args:
+        parts: the parts, with the likelihoods that the layout names.
+        layout: the layout of the rows.
+        n_components: K.
+        seed: decides the initial weights.
+        training_cells: values from which the likelihoods start, (N, C); None: they stay as built, to be loaded.
+
+    """
     options = parts.options["model"]
-    likelihood = Likelihood(likelihood_name, n_features)
+    parts = with_likelihoods(parts, [block.likelihood for block in layout.blocks])
     n_components = 1 if parts.plan.single_component else n_components
-    dims = Dims(
-        n_features,
-        likelihood.n_outputs,
-        n_components,
-        1 if parts.plan.shared_latent else n_components,
-        latent_dim(parts, n_features),
-        image_shape,
-    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        built = {role: _construct(parts.classes[role], dims, parts.options[role]) for role in parts.plan.part_names}
+        likelihood = Composite(
+            [_construct(parts.classes[f"{LIKELIHOOD}{block.likelihood}"], block) for block in layout.blocks],
+            masked=layout.is_table,
+        )
+        if training_cells is not None:
+            likelihood.start(torch.from_numpy(training_cells))
+        dims = Dims(
+            layout.n_features + layout.n_flags + layout.n_conditions,
+            likelihood.n_outputs,
+            n_components,
+            1 if parts.plan.shared_latent else n_components,
+            latent_dim(parts, layout.n_features),
+            layout.image_shape,
+            layout.n_conditions,
+            layout.n_flags,
+        )
+        sizes = dict.fromkeys(parts.plan.part_names, dims)
+        if "decoder" in sizes:  # it takes z and the conditions
+            sizes["decoder"] = replace(dims, latent_dim=dims.latent_dim + layout.n_conditions)
+        built = {role: _construct(parts.classes[role], sizes[role], parts.options[role]) for role in sizes}
         terms = [f"term.{name}" for name in parts.plan.terms]
         built |= {term: _construct(parts.classes[term], parts.options[term]) for term in terms}
         model: Model = _construct(parts.plan.build, dims, built, likelihood, options, source=parts.plan.source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Any, final
 
 import numpy as np
 from sklearn.metrics import pairwise_distances_argmin
+from sklearn.utils.validation import has_fit_parameter
 
 from deepmix.contracts import ClusteringHead, NoOptions
 from deepmix.errors import DeepmixError
@@ -57,7 +59,10 @@ class ClustererHead(ClusteringHead):
         self._cluster_C: Array | None = None
 
     def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
-        """Fit the clusterer, after setting its number of clusters and seed where it has such parameters."""
+        """Fit the clusterer, after setting its number of clusters and seed where it has such parameters.
+
+        The rows' weights are passed on if its `fit` takes `sample_weight`; otherwise a warning says that it does not.
+        """
         clusterer = self._factory()
         if not (hasattr(clusterer, "fit") and hasattr(clusterer, "predict")):
             raise DeepmixError(
@@ -67,7 +72,13 @@ class ClustererHead(ClusteringHead):
             parameters = {"n_clusters": n_clusters, "n_components": n_clusters, "random_state": seed}
             names = clusterer.get_params()
             clusterer.set_params(**{key: value for key, value in parameters.items() if key in names})
-        clusterer.fit(inference.latent_NM)
+        if inference.weight_N is None:
+            clusterer.fit(inference.latent_NM)
+        elif has_fit_parameter(clusterer, "sample_weight"):
+            clusterer.fit(inference.latent_NM, sample_weight=inference.weight_N)
+        else:
+            warnings.warn(f"head {type(clusterer).__name__} takes no weights; it counts every row once", stacklevel=2)
+            clusterer.fit(inference.latent_NM)
         self._clusterer = clusterer
         label_N = np.asarray(clusterer.predict(inference.latent_NM))
         self._values = np.unique(np.concatenate([label_N, np.asarray(getattr(clusterer, "labels_", label_N))]))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from deepmix.data import TableOptions
 from deepmix.errors import UsageError, option
 
 SHORTHANDS = ("components", "latent_dim", "assignment", "beta", "epochs", "pretrain_epochs", "batch_size", "lr")
@@ -40,6 +41,10 @@ class ExperimentConfig:
     device: str = "auto"
     settings: Mapping[str, str] = field(default_factory=dict)
     """Options of the parts by `key` or `part.key`, as passed to `--set`."""
+    table: TableOptions | None = None
+    """What the user says about a table's columns; None: nothing."""
+    proba: bool | None = None
+    """Whether assignments.csv holds every component's probability; None: it does not."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= MAX_SEED:
@@ -62,7 +67,13 @@ def config_from_mapping(values: Mapping[str, Any], source: str) -> ExperimentCon
         DeepmixError: the config.json is from a newer deepmix.
 
     """
-    from deepmix.runs import ADDED_KEYS, check_format, is_config  # imported here, so that --help loads no library
+    from deepmix.runs import (  # so that --help loads no library
+        ADDED_KEYS,
+        MisfitError,
+        check_format,
+        from_plain,
+        is_config,
+    )
 
     if is_config(values):
         check_format(values, source)
@@ -74,11 +85,18 @@ def config_from_mapping(values: Mapping[str, Any], source: str) -> ExperimentCon
         fields["heads"] = [fields["heads"]]
     optional = {f.name for f in dataclasses.fields(ExperimentConfig) if f.default is None}
     for key, value in fields.items():
-        expected: Any = {"heads": (list, tuple), "seed": int}.get(key, str)
+        expected: Any = {"heads": (list, tuple), "seed": int, "table": (Mapping, TableOptions), "proba": bool}.get(
+            key, str
+        )
         if not isinstance(value, expected) and not (value is None and key in optional):
             raise UsageError(f"{source}: '{key}' has a value of the wrong kind: {value!r}")
     if "heads" in fields:
         fields["heads"] = tuple(map(str, fields["heads"]))
+    if isinstance(fields.get("table"), Mapping):
+        try:
+            fields["table"] = from_plain(TableOptions, fields["table"], "table", strict=True)
+        except MisfitError as error:
+            raise UsageError(f"{source}: {error}") from error
     others = {key: value for key, value in values.items() if key not in (*CONFIG_KEYS, "head")}
     settings = values.get("settings", {})
     if not isinstance(settings, Mapping):

@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from deepmix.contracts import registry
-from deepmix.data import SUFFIXES, Split, find_prepared, load_file, load_prepared
+from deepmix.data import (
+    SUFFIXES,
+    Split,
+    SplitOptions,
+    TableOptions,
+    arrange_rows,
+    arrange_table,
+    find_prepared,
+    is_table_file,
+    load_file,
+    load_prepared,
+    read_frame,
+)
 from deepmix.errors import UsageError, option, unknown_choice
 from deepmix.experiment.config import IN_MEMORY, ExperimentConfig
 from deepmix.experiment.parts import FromFile, Parts
 from deepmix.experiment.selection import is_registered
+from deepmix.maths import Array
 
 
-def load_data(config: ExperimentConfig, parts: Parts) -> Split:
+def load_data(config: ExperimentConfig, parts: Parts, *, as_array: bool = False) -> Split:
     """Return the data set: from a plugin, a file, or NAME.npz in the data folder.
+
+    Args:
+        config: the configuration.
+        parts: its parts.
+        as_array: whether a table file is read as an array of numbers, as runs that recorded no schema did.
 
     Raises:
         UsageError: the data set does not exist or can't be used.
@@ -24,17 +46,74 @@ def load_data(config: ExperimentConfig, parts: Parts) -> Split:
     if parts.classes["data"] is not FromFile:
         if config.label_column is not None:
             raise UsageError(f"{option('label_column')} is for files; data set '{config.dataset}' has its own labels")
+        _refuse_table_options(config)
         split: Split = parts.classes["data"](parts.options["data"]).load(data_dir)
         return split
     if config.dataset == IN_MEMORY:
         raise UsageError(
             f"the run was trained on rows in memory, which are not stored; name the data ({option('dataset')})"
         )
+    options: SplitOptions = parts.options["data"]
     if names_a_file(config.dataset):
-        return load_file(Path(config.dataset), config.label_column, parts.options["data"])
+        path = Path(config.dataset)
+        if is_table_file(path) and options.takes_tables and not as_array:
+            table = config.table or TableOptions()
+            names = table.names(config.label_column)
+            as_text = (*table.drop, *(() if table.id_column is None else (table.id_column,)))
+            frame = read_frame(path, table.missing, names=names, text_columns=as_text)
+            return arrange_table(frame, options, table, label_column=config.label_column, name=f"'{path.name}'")
+        if config.table is not None:
+            raise UsageError(
+                f"'{path.name}' is read as an array of numbers, whose columns have no kinds; save it as a table "
+                f"(.csv, .parquet, .xlsx), or leave out {option('columns')} and the other options for columns"
+            )
+        return load_file(path, config.label_column, options)
     check_dataset(config.dataset, data_dir)
+    _refuse_table_options(config)
     assert data_dir is not None
     return load_prepared(config.dataset, data_dir, parts.options["data"], config.label_column)
+
+
+def _refuse_table_options(config: ExperimentConfig) -> None:
+    if config.table is not None:
+        raise UsageError(
+            f"data set '{config.dataset}' is an array, whose columns have no kinds; leave out {option('columns')} and "
+            "the other options for columns, or name a table file"
+        )
+
+
+def rows_in_memory(
+    x: Any,
+    columns: list[str] | None,
+    labels: Array | None,
+    weights: Any,
+    table: TableOptions | None,
+    options: SplitOptions,
+) -> Split:
+    """Return the data set of rows in memory: a data frame's columns get kinds, an array's do not.
+
+    Raises:
+        UsageError: the rows or their weights can't be used.
+
+    """
+    if weights is not None:
+        weights = _checked_weights(weights, int(x.shape[0]))
+    if not isinstance(x, np.ndarray) and hasattr(x, "iloc") and options.takes_tables:
+        return arrange_table(x, options, table or TableOptions(), labels=labels, weights=weights)
+    if table is not None:
+        raise UsageError("the columns of an array have no kinds; pass a pandas DataFrame, or leave out columns")
+    return replace(arrange_rows(x, labels, options, columns=columns), weights=weights)
+
+
+def _checked_weights(weights: Any, n_rows: int) -> Array:
+    """Return weights as (N,) float64; raise a UsageError unless there is one above 0 for every row."""
+    try:
+        checked = np.asarray(weights, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"the weights must be numbers ({error})") from error
+    if checked.shape != (n_rows,) or not (np.isfinite(checked) & (checked > 0.0)).all():
+        raise UsageError(f"the weights must be {n_rows} finite numbers above zero, one for each row")
+    return checked
 
 
 def check_dataset(name: str, data_dir: Path | None) -> None:
@@ -46,6 +125,35 @@ def check_dataset(name: str, data_dir: Path | None) -> None:
             raise UsageError(f"there is no file '{name}'")
     elif data_dir is None or find_prepared(name, data_dir) is None:
         raise unknown_choice("data set or file", name, [*registry.names("datasets"), f"a file ({' '.join(SUFFIXES)})"])
+
+
+def with_moved_data(config: ExperimentConfig, dataset: str | None, run: Path) -> ExperimentConfig:
+    """Return a run's configuration with the place where its data are now.
+
+    Args:
+        config: the run's options.
+        dataset: the file or folder that holds the data now; None: it is where it was.
+        run: what messages call the run.
+
+    Raises:
+        UsageError: the data are no longer where they were, or they were not a file.
+
+    """
+    if dataset is None:
+        is_file = not is_registered(config.dataset) and names_a_file(config.dataset)
+        if is_file and not Path(config.dataset).exists():
+            raise UsageError(
+                f"the data of '{run}' are no longer at '{config.dataset}'; say where they are with {option('dataset')}"
+            )
+        return config
+    if is_registered(config.dataset):
+        raise UsageError(
+            f"'{run}' was trained on the data set '{config.dataset}', which is not a file; leave out "
+            f"{option('dataset')}, or say where its folder is with {option('data_dir')}"
+        )
+    if is_registered(dataset) or not Path(dataset).exists():
+        raise UsageError(f"there is no file '{dataset}'; name the file that '{run}' was trained on")
+    return replace(config, dataset=str(Path(dataset).resolve()))
 
 
 def names_a_file(name: str) -> bool:

@@ -44,6 +44,7 @@ def describe(experiment: Experiment, model: Model, *, report: bool = True) -> Ru
             preprocessing=split.preprocessing,
             labels=split.labels is not None,
             fingerprint=fingerprint(split),
+            schema=split.schema,
         ),
         n_parameters=count_parameters(model),
         environment=_environment(experiment),
@@ -59,7 +60,7 @@ def resolved_options(experiment: Experiment, model: Model) -> dict[str, dict[str
     epochs = planned_epochs(model, training, "train", len(split.train))
     resolved["training"]["epochs"] = epochs or None  # a model that `place` fits has no epochs
     resolved["training"]["pretrain_epochs"] = planned_epochs(model, training, "pretrain", len(split.train))
-    if "likelihood" in resolved["model"]:
+    if "likelihood" in resolved["model"] and split.schema is None:  # the columns of a table have their own
         resolved["model"]["likelihood"] = model_likelihood(parts, split)
     return resolved
 

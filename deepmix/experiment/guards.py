@@ -7,12 +7,15 @@ import torch
 
 from deepmix import testing
 from deepmix.contracts import registry
-from deepmix.data import Split
+from deepmix.data import Rows, RowTensors, Split
 from deepmix.errors import DeepmixError
 from deepmix.experiment.assembly import build_model
 from deepmix.experiment.config import ExperimentConfig
 from deepmix.experiment.parts import Parts
 from deepmix.maths import Array
+
+MIN_ROWS = 4
+"""Half of the least number of rows that a model is checked with."""
 
 
 def try_model(config: ExperimentConfig, parts: Parts, split: Split, n_components: int) -> None:
@@ -27,7 +30,7 @@ def try_model(config: ExperimentConfig, parts: Parts, split: Split, n_components
     model = build_model(parts, split, n_components, config.seed)
     try:
         with torch.random.fork_rng(devices=[]):
-            testing.check_model(model, split.x.shape[1])
+            testing.check_model(model, split.rows.n_inputs, _some_rows(split, model.n_components))
     except DeepmixError:
         raise
     except Exception as error:  # code that is not ours may fail in any way
@@ -38,6 +41,14 @@ def try_model(config: ExperimentConfig, parts: Parts, split: Split, n_components
             f"{' or '.join(suspects)} breaks its contract ({type(error).__name__}: {reason}); "
             "fix it; deepmix.testing checks it"
         ) from error
+
+
+def _some_rows(split: Split, n_components: int) -> RowTensors | None:
+    """Return rows of a table to check a model with; rows of arrays need not be read, as random ones will do."""
+    if split.schema is None:
+        return None
+    numbers = np.resize(split.train, 2 * max(n_components, MIN_ROWS))
+    return next(Rows(split.rows, numbers, torch.device("cpu")).in_order(len(numbers)))
 
 
 def checked_clusters(clusters: Array, n_rows: int, n_clusters: int | None, plugin: str) -> Array:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from deepmix.contracts import (
@@ -12,8 +12,10 @@ from deepmix.contracts import (
     Decoder,
     Encoder,
     Initializer,
+    Likelihood,
     Model,
     ModelPlan,
+    NoOptions,
     PosteriorEstimator,
     Prior,
     build_options,
@@ -27,6 +29,15 @@ from deepmix.experiment.selection import selected_plugins
 from deepmix.experiment.size_options import SizeOptions
 from deepmix.models import ObjectiveOptions, Recipe
 from deepmix.training import TrainingOptions
+
+TABLE_INIT = "auto"
+"""Initial clustering of tables, for models that start from `graph` otherwise. On tables of mixed columns it was better
+(`benchmarks/results/auto.md`)."""
+
+
+LIKELIHOOD = "likelihood."
+"""What the part name of a likelihood begins with; its plugin's name follows."""
+
 
 CONTRACTS = {"encoder": Encoder, "decoder": Decoder, "prior": Prior, "posterior": PosteriorEstimator}
 
@@ -87,7 +98,26 @@ def load_classes(plugins: Mapping[str, registry.Plugin], plan: ModelPlan) -> dic
             classes[part] = FromFile
     heads = (part for part in plugins if part.startswith("head."))
     classes |= {part: head_plugin(plugins[part].load()) for part in heads}
+    likelihoods = (part for part in plugins if part.startswith(LIKELIHOOD))
+    classes |= {part: _checked(plugins[part].load(), Likelihood) for part in likelihoods}
     return classes | {f"term.{name}": term for name, term in plan.terms.items()}
+
+
+def with_likelihoods(parts: Parts, names: Iterable[str]) -> Parts:
+    """Return the parts with the likelihoods of these names, which depend on the data; those they have already stay.
+
+    Raises:
+        UsageError: a name is not that of a likelihood.
+        DeepmixError: a likelihood can't be loaded.
+
+    """
+    plugins = {
+        f"{LIKELIHOOD}{name}": registry.find("likelihoods", name)
+        for name in dict.fromkeys(names)
+        if f"{LIKELIHOOD}{name}" not in parts.classes
+    }
+    classes = {part: _checked(plugin.load(), Likelihood) for part, plugin in plugins.items()}
+    return replace(parts, classes={**parts.classes, **classes}, plugins={**parts.plugins, **plugins})
 
 
 def n_labelled(parts: Parts) -> int:
@@ -111,8 +141,43 @@ def _checked(loaded: Any, contract: type) -> Any:
     return loaded
 
 
+def with_table_defaults(parts: Parts, requested_init: str | None) -> Parts:
+    """Return the parts for a table: its initial clustering is TABLE_INIT where nothing was said about one.
+
+    Args:
+        parts: the parts of a configuration.
+        requested_init: the name of the initial clustering that was asked for, or None.
+
+    """
+    is_default = parts.options["initializer"] == _default_options(parts.classes["initializer"])
+    if requested_init is not None or parts.plan.init != Model.init or not is_default:
+        return parts
+    plugin = registry.find("initializers", TABLE_INIT)
+    loaded = _checked(plugin.load(), Initializer)
+    return replace(
+        parts,
+        classes={**parts.classes, "initializer": loaded},
+        options={**parts.options, "initializer": _default_options(loaded)},
+        plugins={**parts.plugins, "initializer": plugin},
+    )
+
+
+def likelihood_class(name: str) -> type[Likelihood]:
+    """Return the class of a likelihood, by name.
+
+    Raises:
+        UsageError: there is no such likelihood.
+        DeepmixError: it can't be loaded, or is not a subclass of its interface.
+
+    """
+    plugin: type[Likelihood] = _checked(registry.load_plugin("likelihoods", name), Likelihood)
+    return plugin
+
+
 def options_of(loaded: Any) -> Any:
-    """Return the default options of a plugin that is not a model; a scikit-learn clusterer has NoOptions."""
+    """Return the default options of a plugin that is not a model; likelihoods and scikit-learn clusterers have none."""
+    if isinstance(loaded, type) and issubclass(loaded, Likelihood):
+        return NoOptions()
     has_options = isinstance(loaded, type) and issubclass(loaded, (*CONTRACTS.values(), Initializer, Dataset))
     return _default_options(loaded if has_options else head_plugin(loaded))
 

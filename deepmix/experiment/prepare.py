@@ -9,13 +9,15 @@ from typing import Any
 
 import torch
 
-from deepmix.data import Split, arrange_rows, with_known_labels
+from deepmix.data import Split, with_known_labels
 from deepmix.errors import UsageError, option
 from deepmix.experiment.assembly import check_heads, check_images, model_likelihood, n_clusters
 from deepmix.experiment.config import IN_MEMORY, ExperimentConfig
-from deepmix.experiment.dataset import load_data
+from deepmix.experiment.dataset import load_data, rows_in_memory
 from deepmix.experiment.guards import try_model
-from deepmix.experiment.parts import Parts, n_labelled, resolve
+from deepmix.experiment.parts import Parts, n_labelled, resolve, with_likelihoods, with_table_defaults
+from deepmix.experiment.selection import is_registered
+from deepmix.maths import Array
 from deepmix.training import choose_device
 
 
@@ -36,16 +38,21 @@ def prepare_experiment(
     columns: list[str] | None = None,
     labels: Any = None,
     *,
+    weights: Array | None = None,
     parts: Parts | None = None,
+    as_array: bool = False,
 ) -> Experiment:
     """Return an experiment, after every check that is possible before a run folder is made; nothing is written.
 
     Args:
         config: the requested configuration.
-        x: rows in memory, (N, D), dense or sparse, in place of the data set that the configuration names.
-        columns: the names of the columns of `x`, if any.
+        x: rows in memory, (N, D), dense, sparse or a pandas DataFrame, in place of the data set that the configuration
+            names.
+        columns: the names of the columns of an array, if any.
         labels: the labels of `x`, (N,), used only by a model that learns from labels.
+        weights: the weights of the rows of `x`, (N,), positive.
         parts: the parts of the run to be resumed; None: load those that the configuration names.
+        as_array: whether a table file is read as an array, as by a run to be resumed that recorded no schema.
 
     Raises:
         UsageError: the configuration or the data can't be used.
@@ -54,19 +61,26 @@ def prepare_experiment(
     """
     if x is not None:
         config = dataclasses.replace(config, dataset=IN_MEMORY)
-    elif Path(config.dataset).is_file():  # made absolute, so that the run can be resumed from anywhere
+    elif not is_registered(config.dataset) and Path(config.dataset).exists():  # absolute: it is found from anywhere
         config = dataclasses.replace(config, dataset=str(Path(config.dataset).resolve()))
     if config.data_dir is not None:
         config = dataclasses.replace(config, data_dir=str(Path(config.data_dir).resolve()))
+    is_new = parts is None
     parts = resolve(config) if parts is None else parts
     device = choose_device(config.device)
     check_heads(config, parts)
     if x is None:
-        split = load_data(config, parts)
+        split = load_data(config, parts, as_array=as_array)
     else:
-        split = arrange_rows(x, labels if n_labelled(parts) else None, parts.options["data"], columns=columns)
+        labels = labels if n_labelled(parts) else None
+        split = rows_in_memory(x, columns, labels, weights, config.table, parts.options["data"])
+    if split.schema is not None and is_new:
+        parts = with_table_defaults(parts, config.init)
     split = with_known_labels(split, n_labelled(parts), parts.options["size"].components)
-    model_likelihood(parts, split)
+    name = model_likelihood(parts, split)
+    parts = with_likelihoods(
+        parts, [name] if split.schema is None else [block.likelihood for block in split.schema.blocks]
+    )
     check_images(parts, split)
     n_components = n_clusters(parts, split)
     for head in config.heads:

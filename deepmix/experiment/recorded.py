@@ -10,7 +10,7 @@ from deepmix.contracts import ModelPlan, NoOptions, registry
 from deepmix.errors import DeepmixError
 from deepmix.experiment.clusterer import head_plugin
 from deepmix.experiment.config import ExperimentConfig
-from deepmix.experiment.parts import CONTRACTS, Parts, load_classes, plan_of
+from deepmix.experiment.parts import CONTRACTS, LIKELIHOOD, Parts, load_classes, plan_of
 from deepmix.experiment.size_options import SizeOptions
 from deepmix.models import ObjectiveOptions
 from deepmix.runs import (
@@ -83,7 +83,8 @@ def recorded_parts(record: RunConfig, where: str) -> Parts:
     plan = dataclasses.replace(plan, part_names={role: plugins[role].name for role in CONTRACTS if role in plugins})
     classes = load_classes(plugins, plan)
     kinds: dict[str, type] = {"size": SizeOptions, "training": TrainingOptions, "objective": ObjectiveOptions}
-    kinds |= {"model": type(plan.options)} | {part: plugin.Options for part, plugin in classes.items()}
+    kinds |= {"model": type(plan.options)}
+    kinds |= {part: plugin.Options for part, plugin in classes.items() if not part.startswith(LIKELIHOOD)}
     options = {part: _recorded_options(kind, part, record.resolved, where) for part, kind in kinds.items()}
     return Parts(plan, classes, options, plugins)
 
@@ -159,7 +160,10 @@ def is_same_run(record: RunConfig, new_record: RunConfig, ignored: Sequence[str]
         one, two = (recorded_parts(config, CONFIG) for config in (record, new_record))
     except DeepmixError:
         return False
-    plugins = [{role: (p.kind, p.distribution, p.name) for role, p in parts.plugins.items()} for parts in (one, two)]
+    plugins = [
+        {role: (p.kind, p.distribution, p.name) for role, p in parts.plugins.items() if not role.startswith(LIKELIHOOD)}
+        for parts in (one, two)  # format 2 recorded no likelihoods at first; their names are options and in the schema
+    ]
     options = [_decisive_options(parts, ignored) for parts in (one, two)]
     return (
         plugins[0] == plugins[1]

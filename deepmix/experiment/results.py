@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
 from deepmix import metrics, runs
-from deepmix.data import Split
+from deepmix.data import Split, spreadsheet_safe
 from deepmix.maths import Array, Inference
 from deepmix.runs import HeadFigures, InitialLabels
+
+DECIMALS = 6
+"""Decimals of probabilities and outlier scores."""
+
 
 BASELINE_NEIGHBOURS = 5
 """Number of neighbours that vote when initial labels are carried to the test rows, which is every run's baseline."""
@@ -38,15 +43,28 @@ def measure_heads(
             labels = None if split.labels is None else split.labels[rows]
             latent_NM = inferences[side].latent_NM
             heads[name][side] = measure_clusters(
-                latent_NM, cluster_N, labels, split.scored(rows), n_components=n_components, seed=seed
+                latent_NM,
+                cluster_N,
+                labels,
+                split.scored(rows),
+                n_components=n_components,
+                seed=seed,
+                weight_N=split.weights_of(rows),
             )
     return heads
 
 
 def measure_clusters(
-    latent_NM: Array, cluster_N: Array, label_N: Array | None, scored_N: Array, *, n_components: int, seed: int
+    latent_NM: Array,
+    cluster_N: Array,
+    label_N: Array | None,
+    scored_N: Array,
+    *,
+    n_components: int,
+    seed: int,
+    weight_N: Array | None = None,
 ) -> HeadFigures:
-    """Return the metrics of a head's clusters of some rows.
+    """Return the metrics of a head's clusters of some rows; cluster sizes count rows, whatever their weights.
 
     Args:
         latent_NM: the rows' latents.
@@ -55,9 +73,10 @@ def measure_clusters(
         scored_N: whether each label is known, (N,); metrics that need labels use only these rows.
         n_components: K, the least length of the list of cluster sizes.
         seed: makes the metrics that sample rows reproducible.
+        weight_N: the rows' weights in the metrics; None if every row has weight 1.
 
     """
-    scores = metrics.measure(metrics.Clustering(cluster_N, label_N, latent_NM, seed), scored_N)
+    scores = metrics.measure(metrics.Clustering(cluster_N, label_N, latent_NM, seed, weight_N), scored_N)
     return HeadFigures(scores, np.bincount(cluster_N, minlength=n_components).tolist())
 
 
@@ -76,15 +95,30 @@ def neighbour_errors(split: Split, inferences: Mapping[str, Inference]) -> dict[
 
 
 def initial_baseline(split: Split, initial: Array) -> InitialLabels:
-    """Return the metrics of the initial clustering itself, and carried to the test rows by neighbours."""
+    """Return the metrics of the initial clustering itself, and carried to the test rows by neighbours.
+
+    Weights count in the metrics; each neighbour has one vote.
+    """
     if split.labels is None:
         return InitialLabels(sizes=np.bincount(initial).tolist())
     neighbours = KNeighborsClassifier(min(BASELINE_NEIGHBOURS, len(initial))).fit(split.x[split.train], initial)
     carried = neighbours.predict(split.x[split.test])
     return InitialLabels(
-        train=metrics.measure(metrics.Clustering(initial, split.labels[split.train])),
-        test=metrics.measure(metrics.Clustering(carried, split.labels[split.test])),
+        train=metrics.measure(
+            metrics.Clustering(initial, split.labels[split.train], weight_N=split.weights_of(split.train)),
+            split.scored(split.train),
+        ),
+        test=metrics.measure(
+            metrics.Clustering(carried, split.labels[split.test], weight_N=split.weights_of(split.test)),
+            split.scored(split.test),
+        ),
     )
+
+
+def bounds_of(inference: Inference) -> Array:
+    """Return the rows' evidence lower bounds, (N,)."""
+    assert inference.bound_N is not None
+    return inference.bound_N
 
 
 def write_assignments(
@@ -92,16 +126,42 @@ def write_assignments(
     split: Split,
     clusters: Mapping[str, Mapping[str, Array]],
     inferences: Mapping[str, Inference],
+    *,
+    proba: bool = False,
 ) -> None:
-    """Write each row's cluster from every head, its probability under the model and its label, in the data's order."""
+    """Write each row's cluster from every head, its probability, outlier score and label, in the data's order.
+
+    Args:
+        folder: the run's folder.
+        split: the data set.
+        clusters: clusters by head and side.
+        inferences: the model's inference by side.
+        proba: whether all K probabilities are written too, as p0, p1, ...
+
+    """
     order = np.argsort(np.concatenate([split.train, split.test]))
     sides = np.repeat(["train", "test"], [len(split.train), len(split.test)])[order]
-    probability = np.exp(np.concatenate([inferences[side].log_q_NK.max(axis=1) for side in ("train", "test")]))[order]
-    columns = [np.concatenate([by_side["train"], by_side["test"]])[order] for by_side in clusters.values()]
-    header = ["row", "split", *clusters, "probability"]
-    columns += [np.round(probability, 6)]
+
+    def both(of: Callable[[Inference], Array]) -> Array:
+        return np.concatenate([of(inferences["train"]), of(inferences["test"])])[order]
+
+    table: dict[str, Any] = {"row": np.arange(1, len(sides) + 1)}
+    if split.row_names is not None:
+        table["name"] = [spreadsheet_safe(name) for name in split.row_names]
+    table["split"] = sides
+    table |= {head: np.concatenate([by_side["train"], by_side["test"]])[order] for head, by_side in clusters.items()}
+    table["probability"] = np.round(both(lambda one: np.exp(one.log_q_NK.max(axis=1))), DECIMALS)
+    quantiles = metrics.bound_quantiles(bounds_of(inferences["train"]))
+    table["outlier"] = np.round(metrics.outlier_scores(both(bounds_of), quantiles), DECIMALS)
+    if split.weights is not None:
+        table["weight"] = split.weights
     if split.labels is not None:
-        header.append("label")
-        columns.append(split.labels)
-    numbers = range(1, len(sides) + 1)
-    folder.write_table(runs.ASSIGNMENTS, header, zip(numbers, sides, *columns, strict=True))
+        known = split.scored(np.arange(len(split.labels)))
+        table["label"] = [
+            spreadsheet_safe(str(label)) if is_known else ""
+            for label, is_known in zip(split.labels, known, strict=True)
+        ]
+    if proba:
+        q_NK = np.round(both(lambda one: np.exp(one.log_q_NK)), DECIMALS)
+        table |= {f"p{k}": column for k, column in enumerate(q_NK.T)}
+    folder.write_table(runs.ASSIGNMENTS, list(table), zip(*table.values(), strict=True))

@@ -5,16 +5,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from deepmix import runs
-from deepmix.contracts import Initializer, Model
+from deepmix.contracts import Initializer, Model, TrainingRows
 from deepmix.data import Rows, Split, fingerprint, revealed_labels
 from deepmix.errors import UsageError, option
 from deepmix.experiment.assembly import build_model, make_head, model_likelihood
+from deepmix.experiment.clustering_features import clustering_features, without_conditions
 from deepmix.experiment.describe import describe
+from deepmix.experiment.far_rows import warnings_on_far_rows
 from deepmix.experiment.guards import checked_clusters
 from deepmix.experiment.parts import n_labelled
 from deepmix.experiment.prepare import Experiment
@@ -81,12 +83,15 @@ def run_experiment(
         folder.write(describe(experiment, model, report=report))
     for text in split.warnings:
         reporter.note(text)
+    n_columns, likelihood = split.x.shape[1], f"{model_likelihood(parts, split)} likelihood"
+    if split.schema is not None:
+        n_columns, likelihood = len(split.schema.modelled), "one likelihood per column"
     reporter.note(
-        f"{config.dataset}: {len(split.train)} training and {len(split.test)} test rows of {split.x.shape[1]} columns, "
-        f"{split.preprocessing}; {model_likelihood(parts, split)} likelihood, {n_components} clusters"
+        f"{config.dataset}: {len(split.train)} training and {len(split.test)} test rows of {n_columns} columns, "
+        f"{split.preprocessing}; {likelihood}, {n_components} clusters"
     )
 
-    rows = {"train": Rows(split.x, split.train, device), "test": Rows(split.x, split.test, device)}
+    rows = {"train": Rows(split.rows, split.train, device), "test": Rows(split.rows, split.test, device)}
     progress = reporter if watch is None else _Watched(reporter, model, watch)
     trainer = Trainer(model, rows["train"], training, parts.options["objective"], config.seed, folder, progress)
     if resume:
@@ -101,8 +106,11 @@ def run_experiment(
         if supervision:
             assert split.labels is not None
             return revealed_labels(split.labels[split.train], split.scored(split.train), supervision, config.seed)
+        features = clustering_features(model, rows["train"], split)
         with noted(reporter):
-            labels = initializer.initial_labels(split.x[split.train], code_NM, n_model, config.seed)
+            code_NM = without_conditions(code_NM, split)
+            training_rows = TrainingRows(features, code_NM, split.weights_of(split.train))
+            labels = initializer.initial_labels(training_rows, n_model, config.seed)
         return checked_clusters(labels, len(code_NM), n_model, f"initializer {type(initializer).__qualname__}")
 
     trainer.run(initial_labels)
@@ -112,7 +120,8 @@ def run_experiment(
     reporter.start("heads", 0)
     inferences, bounds = {}, {}
     for side, side_rows in rows.items():
-        inferences[side], bounds[side] = evaluate_rows(model, side_rows, training.precision, config.seed)
+        inference, bounds[side] = evaluate_rows(model, side_rows, training.precision, config.seed)
+        inferences[side] = replace(inference, weight_N=split.weights_of(getattr(split, side)))
     heads = {name: make_head(name, parts) for name in config.heads}
     with noted(reporter):
         for head in heads.values():
@@ -124,8 +133,7 @@ def run_experiment(
             }
             for name, head in heads.items()
         }
-    weight_K = np.exp(inferences["train"].log_q_NK).mean(axis=0)
-    runs.keep_inference(folder, split, model_likelihood(parts, split), heads, weight_K)
+    runs.keep_inference(folder, split, model_likelihood(parts, split), heads, inferences["train"])
     baseline, n_revealed = None, None
     if supervision:
         n_revealed = int((trainer.labels_N >= 0).sum())
@@ -139,12 +147,16 @@ def run_experiment(
         elbo_parts=bounds,
         initial_labels=baseline,
         knn_error=None if split.labels is None else neighbour_errors(split, inferences),
-        warnings=[*split.warnings, *diagnose(inferences["train"], learned_latents=learned_latents)],
+        warnings=[
+            *split.warnings,
+            *warnings_on_far_rows(split, inferences),
+            *diagnose(inferences["train"], learned_latents=learned_latents),
+        ],
         n_parameters=count_parameters(model),
         seconds=trainer.seconds,
         labelled_rows=n_revealed,
     )
-    write_assignments(folder, split, clusters, inferences)
+    write_assignments(folder, split, clusters, inferences, proba=bool(config.proba))
     folder.write(results)
     return RunResults(results, model, inferences, clusters)
 

@@ -6,4 +6,6 @@ from .compare import (
 )
 from .evaluate import evaluate_run as evaluate_run
 from .export import SUFFIXES as SUFFIXES, export_run as export_run
-from .loaded import MAX_TRIALS as MAX_TRIALS, LoadedRun as LoadedRun, open_run as open_run
+from .imputation import Imputation as Imputation
+from .loaded import LoadedRun as LoadedRun, open_run as open_run
+from .sampling import MAX_TRIALS as MAX_TRIALS

@@ -42,7 +42,9 @@ class Compared:
     clusters: dict[int, Array]
     """The clusters of the test rows, by seed."""
     labels: Array | None
-    """Labels of the test rows, (N,), or None if there are none."""
+    """Labels of the test rows, (N,), empty where one is unknown; None if there are none."""
+    weights: Array | None
+    """Weights of the test rows, (N,); None if every row has weight 1."""
     rows: Array
     """Numbers of the test rows in the data, (N,)."""
     elbo: dict[int, float]
@@ -84,8 +86,9 @@ def read_compared(path: Path, head: str | None) -> Compared:
         clusters[seed] = np.array(table[chosen])[test].astype(np.int64)
         elbo[seed] = store.read(Metrics).elbo["test"]
         labels = np.array(table["label"])[test] if "label" in table else None
+        weights = np.array(table["weight"]).astype(np.float64)[test] if "weight" in table else None
         rows, fingerprint = np.array(table["row"])[test], config.data.fingerprint
-    return Compared(str(path), chosen, clusters, labels, rows, elbo, fingerprint)
+    return Compared(str(path), chosen, clusters, labels, weights, rows, elbo, fingerprint)
 
 
 def compare_runs(compared: Sequence[Compared], metric: str) -> list[dict[str, Any]]:
@@ -93,24 +96,26 @@ def compare_runs(compared: Sequence[Compared], metric: str) -> list[dict[str, An
 
     For metrics of clusters, the bootstrap draws test rows with replacement, the same for both runs (paired), and also
     seeds where there are several: the same draw if both runs have the same seeds, else one for each. For the ELBO it
-    draws only seeds, so there is no interval where a run has one seed. Intervals are percentile intervals.
+    draws only seeds, so there is no interval where a run has one seed. Intervals are percentile intervals. Rows without
+    a label are left out where a metric needs labels, and rows count by their weights.
 
     Raises:
-        UsageError: the runs have no labels to be scored by, or were not tested on the same rows.
+        UsageError: the runs have no labels to be scored by, or were not tested on the same rows with the same weights.
 
     """
     first = compared[0]
     _check_same_rows(compared, metric)
     random = np.random.default_rng(0)
     numbers = np.zeros(0) if first.labels is None else np.unique(first.labels, return_inverse=True)[1]
-    samples = random.integers(len(first.rows), size=(RESAMPLES, len(first.rows)))
+    scored = _scored_rows(first, metric)
+    samples = scored[random.integers(len(scored), size=(RESAMPLES, len(scored)))]
     replicates = [
         {seed: np.array([_score(run, seed, metric, numbers, rows) for rows in samples]) for seed in run.clusters}
         for run in compared
     ]
     table: list[dict[str, Any]] = []
     for run, own in zip(compared, replicates, strict=True):
-        values = [_score(run, seed, metric, numbers, np.arange(len(first.rows))) for seed in run.clusters]
+        values = [_score(run, seed, metric, numbers, scored) for seed in run.clusters]
         score = over_seeds(metric, values)
         row: dict[str, Any] = {
             "run": run.name,
@@ -127,6 +132,21 @@ def compare_runs(compared: Sequence[Compared], metric: str) -> list[dict[str, An
                 row["difference"] |= {"low": float(low), "high": float(high)}
         table.append(row)
     return table
+
+
+def _scored_rows(run: Compared, metric: str) -> Array:
+    """Return the positions of the test rows that a metric takes: those with a label, where it needs labels.
+
+    Raises:
+        UsageError: no test row has a label.
+
+    """
+    if metric == ELBO or not METRICS[metric].needs_labels:
+        return np.arange(len(run.rows))
+    scored = np.flatnonzero(np.asarray(run.labels) != "")
+    if not len(scored):
+        raise UsageError(f"no test row of '{run.name}' has a label to compare by; use {option('metric', 'elbo')}")
+    return scored
 
 
 def _check_same_rows(compared: Sequence[Compared], metric: str) -> None:
@@ -146,6 +166,15 @@ def _check_same_rows(compared: Sequence[Compared], metric: str) -> None:
             raise UsageError(
                 f"'{run.name}' and '{first.name}' were tested on different rows; compare runs of one data set"
             )
+        if metric != ELBO and not _same_weights(run.weights, first.weights):
+            raise UsageError(
+                f"'{run.name}' and '{first.name}' weigh their test rows differently; train them with the same "
+                f"{option('weight_column')}, or both without one"
+            )
+
+
+def _same_weights(one: Array | None, other: Array | None) -> bool:
+    return np.array_equal(one, other) if one is not None and other is not None else one is other
 
 
 def _score(run: Compared, seed: int, metric: str, numbers: Array, rows: Array) -> float:
@@ -153,7 +182,8 @@ def _score(run: Compared, seed: int, metric: str, numbers: Array, rows: Array) -
     if metric == ELBO:
         return run.elbo[seed]
     labels = numbers[rows] if METRICS[metric].needs_labels else None
-    value = METRICS[metric].compute(Clustering(run.clusters[seed][rows], labels))
+    weights = None if run.weights is None else run.weights[rows]
+    value = METRICS[metric].compute(Clustering(run.clusters[seed][rows], labels, weight_N=weights))
     return math.nan if value is None else value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,20 @@ import numpy as np
 
 from deepmix import runs
 from deepmix.contracts import ClusteringHead
-from deepmix.data import Split, fingerprint, known_labels
-from deepmix.errors import UsageError, option
+from deepmix.data import (
+    LabelColumn,
+    Split,
+    check_labels,
+    frame_labels,
+    is_table_file,
+    known_labels,
+    label_position,
+    read_frame,
+)
+from deepmix.errors import UsageError
 from deepmix.experiment import (
     ExperimentConfig,
+    check_dataset,
     check_heads,
     load_data,
     make_head,
@@ -55,17 +66,17 @@ def evaluate_run(
     names = heads or run.config.heads
     unknown = [name for name in names if name not in run.heads]
     if dataset is None:
-        split = own_data(run, data_dir)
-        sides = {
-            "train": (split.x[split.train], None if split.labels is None else split.labels[split.train]),
-            "test": (split.x[split.test], None if split.labels is None else split.labels[split.test]),
-        }
+        split = run.training_data(data_dir=data_dir)
+        sides = {side: _side(split, getattr(split, side)) for side in ("train", "test")}
     else:
         config = dataclasses.replace(run.config, dataset=dataset, label_column=label_column, data_dir=data_dir)
         sides = {"all": _other_data(run, config)}
     inferences, elbo = {}, {}
-    for side, (x, _) in sides.items():
-        inferences[side], parts = run.evaluate(x)
+    notes: list[str] = []
+    for side, rows in sides.items():
+        notes += rows.notes
+        inference, parts = run.evaluate(rows.prepared)
+        inferences[side] = dataclasses.replace(inference, weight_N=rows.weights)
         elbo[side] = parts["elbo"]
     fitted: dict[str, ClusteringHead] = {name: run.heads[name] for name in names if name in run.heads}
     if unknown:
@@ -73,42 +84,56 @@ def evaluate_run(
         fitted |= _fit(run, unknown, training)
     figures = {
         name: {
-            side: _measure(run, inferences[side], fitted[name].predict(inferences[side]), labels)
-            for side, (_, labels) in sides.items()
+            side: _measure(run, inferences[side], fitted[name].predict(inferences[side]), rows)
+            for side, rows in sides.items()
         }
         for name in names
     }
-    return runs.Evaluation(figures, elbo)
+    return runs.Evaluation(figures, elbo, tuple(notes))
 
 
-def _measure(run: LoadedRun, inference: Inference, clusters: Array, labels: Any) -> runs.HeadFigures:
+@dataclass(frozen=True)
+class _Evaluated:
+    """Rows to be evaluated."""
+
+    prepared: Any
+    """As the model takes them."""
+    labels: Array | None
+    known: Array | None
+    """Whether each label is known, (N,); None: all are."""
+    weights: Array | None
+    notes: tuple[str, ...] = ()
+    """What the user should know of the rows, in words."""
+
+
+def _side(split: Split, numbers: Array | slice) -> _Evaluated:
+    """Return some rows of a data set."""
+    labels, known, weights = (
+        None if part is None else part[numbers] for part in (split.labels, split.known, split.weights)
+    )
+    return _Evaluated(split.take(numbers), labels, known, weights)
+
+
+def _measure(run: LoadedRun, inference: Inference, clusters: Array, rows: _Evaluated) -> runs.HeadFigures:
     """Return the figures of one side; the metrics that need labels leave out rows whose class is unknown."""
-    scored_N = np.zeros(len(clusters), dtype=bool) if labels is None else known_labels(n_labelled(run.parts), labels)
+    scored_N = np.zeros(len(clusters), dtype=bool)
+    if rows.labels is not None:
+        scored_N = known_labels(n_labelled(run.parts), rows.labels)
+        scored_N = scored_N if rows.known is None else scored_N & rows.known
     return measure_clusters(
-        inference.latent_NM, clusters, labels, scored_N, n_components=run.n_components, seed=run.config.seed
+        inference.latent_NM,
+        clusters,
+        rows.labels,
+        scored_N,
+        n_components=run.n_components,
+        seed=run.config.seed,
+        weight_N=rows.weights,
     )
 
 
-def own_data(run: LoadedRun, data_dir: str | None = None) -> Split:
-    """Read again the data that a run was trained on.
-
-    Raises:
-        UsageError: the data are gone or have changed.
-
-    """
-    config = dataclasses.replace(run.config, data_dir=data_dir or run.config.data_dir)
-    split = load_data(config, run.parts)
-    if fingerprint(split) != run.record.data.fingerprint:
-        raise UsageError(
-            f"'{config.dataset}' has changed since '{run.store.path}' was trained on it; "
-            f"name data with {option('dataset')}"
-        )
-    return split
-
-
 def _training_rows(run: LoadedRun, data_dir: str | None) -> Any:
-    split = own_data(run, data_dir)
-    return split.x[split.train]
+    split = run.training_data(data_dir=data_dir)
+    return _side(split, split.train).prepared
 
 
 def _fit(run: LoadedRun, names: Sequence[str], training: Inference) -> dict[str, ClusteringHead]:
@@ -121,14 +146,44 @@ def _fit(run: LoadedRun, names: Sequence[str], training: Inference) -> dict[str,
     return heads
 
 
-def _other_data(run: LoadedRun, config: ExperimentConfig) -> tuple[Any, Any]:
+def _other_data(run: LoadedRun, config: ExperimentConfig) -> _Evaluated:
     """Return all rows of a data set, prepared as the run's training rows were, and its labels."""
+    if run.schema is not None:
+        return _other_table(run, Path(config.dataset), config.label_column)
     own = resolve(ExperimentConfig(dataset=config.dataset))
     if config.label_column is None and run.config.label_column is not None and Path(config.dataset).is_file():
         try:
             return _other_data(run, dataclasses.replace(config, label_column=run.config.label_column))
         except UsageError:
             pass  # the file has no labels; if anything else is wrong with it, the code below reports it
-    split = load_data(config, own)
+    split = load_data(config, own, as_array=True)
+    whole = _side(split, slice(None))
     columns = split.preparation.columns
-    return run.prepare(split.preparation.undo(split.x), None if columns is None else list(columns)), split.labels
+    prepared = run.prepare(split.preparation.undo(split.x), None if columns is None else list(columns))
+    return dataclasses.replace(whole, prepared=prepared)
+
+
+def _other_table(run: LoadedRun, path: Path, label_column: str | None) -> _Evaluated:
+    """Return all rows of a table file for a run on a table; its columns have the kinds that they had in training.
+
+    Raises:
+        UsageError: the data are not a table file, or columns do not fit; a label column that is named here is missing.
+
+    """
+    assert run.schema is not None
+    if not is_table_file(path):
+        check_dataset(str(path), None if run.config.data_dir is None else Path(run.config.data_dir))
+        raise UsageError(f"the run was trained on a table, and '{path}' is an array; name a table file")
+    names = [column.name for column in run.schema.columns]
+    names += [] if label_column is None else [label_column]
+    frame = read_frame(path, run.schema.missing_marks, names=names, text_columns=run.schema.text_columns)
+    own_label = next((column.name for column in run.schema.columns if column.kind == "label"), None)
+    if label_column is None and own_label in frame and frame[own_label].notna().any():
+        label_column = own_label
+    position = label_position(frame, LabelColumn(label_column))
+    labels, known = None, None
+    if position is not None:
+        labels, known = check_labels(frame_labels(frame, position), len(frame))
+        frame = frame.drop(columns=frame.columns[position])
+    rows, notes = run.encode(frame)
+    return _Evaluated(rows, labels, known, rows.weights, notes)

@@ -80,10 +80,15 @@ def export_run(run: LoadedRun, kind: Format, path: Path) -> float:
         The largest difference between the file's results and the original's.
 
     Raises:
-        UsageError: a library is missing.
+        UsageError: a library is missing, or the run was trained on a table.
         DeepmixError: the model can't be exported, or the file does not give the original's results.
 
     """
+    if run.schema is not None:
+        raise UsageError(
+            "the run was trained on a table, whose columns an exported model can't prepare; train on an array (.npy, "
+            f".npz, or a table of numbers with {option('scale', 'standard')})"
+        )
     missing = [name for name in ONNX_MODULES if kind == "onnx" and importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(f"ONNX needs {', '.join(missing)}; install with: pip install 'deepmix[onnx]'")

@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from scipy import sparse
 
 from deepmix import runs
-from deepmix.contracts import Batch, ClusteringHead, Model
-from deepmix.data import Preparation, Rows, Split, as_table, column_namer, value_range
+from deepmix.contracts import ClusteringHead, Model
+from deepmix.data import (
+    LabelColumn,
+    Preparation,
+    Rows,
+    RowSet,
+    Split,
+    TableSchema,
+    as_table,
+    encode_table,
+    frame_to_array,
+    has_column_names,
+    rows_of_cells,
+)
 from deepmix.errors import DeepmixError, UsageError, option
-from deepmix.experiment import assemble, config_of, load_data, make_head, read_parts
+from deepmix.experiment import (
+    RowLayout,
+    array_layout,
+    assemble,
+    config_of,
+    make_head,
+    read_parts,
+)
+from deepmix.inference.imputation import Imputation, impute_frame
+from deepmix.inference.new_rows import prepare_array
+from deepmix.inference.own_data import read_own_data
+from deepmix.inference.sampling import MAX_TRIALS, MIN_DRAW, TableSampler, component_counts
 from deepmix.maths import Array, Inference
-from deepmix.training import EVALUATION_ROWS, autocast, choose_device, evaluate_rows
+from deepmix.metrics import outlier_scores
+from deepmix.training import choose_device, evaluate_rows, infer_rows
 
-BERNOULLI_SLACK = 1.0
-"""How far outside 0..1 new rows may lie under a Bernoulli likelihood: enough for rows scaled by a scaler that was
-fitted to other rows, too little for rows that were not scaled at all."""
-
-
-MAX_TRIALS, MIN_DRAW = 100, 64
-"""Number of batches, and least rows of each, that are drawn before giving up on a minimum posterior."""
+NO_CLUSTER = -1
+"""The cluster of a row that fits none."""
 
 
 def open_run(path: Path | str, device: str = "auto") -> LoadedRun:
@@ -68,6 +88,7 @@ class LoadedRun:
         tensors, header = store.read_weights(runs.InferenceHeader)
         self.n_components, self.n_features = model_header.n_components, header.n_features
         self.likelihood, self.image_shape = header.likelihood, header.image_shape
+        self.n_flags, self.n_conditions = header.n_flags, header.n_conditions
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
         try:
             self.preparation = Preparation(
@@ -79,14 +100,9 @@ class LoadedRun:
                 spread=arrays.get("preparation.spread"),
             )
             self.weight_K: Array = arrays["weights"]
-            self.model: Model = assemble(
-                self.parts,
-                self.n_features,
-                self.image_shape,
-                self.likelihood,
-                self.n_components,
-                self.config.seed,
-            )
+            self.bounds: Array | None = arrays.get("bounds")
+            self.conditions: Array | None = arrays.get("conditions")
+            self.model: Model = assemble(self.parts, self._layout(header), self.n_components, self.config.seed)
             self.model.load_state_dict(weights)
             self.heads = {name: self._restored(name, arrays) for name in header.heads}
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
@@ -94,6 +110,29 @@ class LoadedRun:
                 f"the files of '{store.path}' do not fit together ({error}); train again with {option('overwrite')}"
             ) from error
         self.model.to(self.device).eval()
+
+    @property
+    def schema(self) -> TableSchema | None:
+        """What each column of the training table is; None where the run was trained on an array."""
+        return self.record.data.schema
+
+    @property
+    def n_columns(self) -> int:
+        """Number of columns of new rows without labels: all columns of an array or of a table."""
+        if self.schema is None:
+            return self.n_features
+        return sum(column.kind != "label" for column in self.schema.columns)
+
+    def _layout(self, header: runs.InferenceHeader) -> RowLayout:
+        if self.schema is None:
+            return array_layout(header.n_features, header.likelihood, header.image_shape)
+        return RowLayout(
+            header.n_features,
+            self.schema.blocks,
+            is_table=True,
+            n_flags=header.n_flags,
+            n_conditions=header.n_conditions,
+        )
 
     def _restored(self, name: str, arrays: Mapping[str, Array]) -> ClusteringHead:
         head = make_head(name, self.parts)
@@ -111,95 +150,157 @@ class LoadedRun:
         return self.store.read(runs.Metrics)
 
     def assignments(self) -> dict[str, Array]:
-        """Return the columns of assignments.csv: row, split, each head's clusters, probability, and label if any."""
-        kinds: dict[str, Any] = {"row": np.int64, "probability": np.float64, "split": np.str_, "label": np.str_}
+        """Return the columns of assignments.csv: row, split, each head's clusters, probability, outlier, ..."""
+        heads = dict.fromkeys(self.config.heads, np.int64)
+        kinds: dict[str, Any] = {"row": np.int64, "split": np.str_, "name": np.str_, "label": np.str_, **heads}
         table = self.store.read_table(runs.ASSIGNMENTS)
         try:
-            return {name: np.array(cells).astype(kinds.get(name, np.int64)) for name, cells in table.items()}
+            return {name: np.array(cells).astype(kinds.get(name, np.float64)) for name, cells in table.items()}
         except ValueError as error:
             raise DeepmixError(f"'{self.store.path / runs.ASSIGNMENTS}' is damaged ({error})") from error
 
-    def training_data(self) -> Split:
-        """Read again and prepare the data set that the run was trained on.
+    def training_data(self, dataset: str | None = None, data_dir: str | None = None) -> Split:
+        """Read again and prepare the data that the run was trained on.
+
+        Args:
+            dataset: where they are now; None: where they were.
+            data_dir: where the folder of prepared data sets is now; None: where it was.
 
         Raises:
-            UsageError: the data set is no longer there.
+            UsageError: the data are gone or have changed.
 
         """
-        return load_data(self.config, self.parts)
+        return read_own_data(
+            self.config, self.parts, self.record.data, self.store.path, dataset=dataset, data_dir=data_dir
+        )
 
     def prepare(self, x: Any, columns: Sequence[str] | None = None, first_row: int = 0) -> Any:
         """Return raw rows as the model takes them.
 
         Args:
-            x: (N, D), or (N, ...) which is flattened; NumPy or SciPy sparse, any real type.
-            columns: the columns' names, if they have any; matched by name if the training rows had names too.
+            x: rows of an array, (N, D), or (N, ...) which is flattened, NumPy or SciPy sparse, of any real type; of a
+                run on a table, a pandas DataFrame.
+            columns: the names of an array's columns, if they have any; matched by name if the training rows had names
+                too.
             first_row: number of x's first row in the whole data, from 0, for messages.
 
         Returns:
-            (N, D) float32, dense or CSR.
+            (N, D) float32, dense or CSR; of a run on a table, a `RowSet`.
 
         Raises:
-            UsageError: there are too few or too many columns, or a value can't be used; the message names it.
+            UsageError: columns do not fit, or a value can't be used; the message names it.
 
         """
+        if self.schema is None:
+            if hasattr(x, "iloc"):
+                (x, _), columns = frame_to_array(x, LabelColumn(None, self.n_features), "the table", first_row)
+            return prepare_array(self.preparation, self.n_features, self.likelihood, x, columns, first_row)
+        return self.encode(x if hasattr(x, "iloc") else self.as_frame(x, columns), first_row)[0]
+
+    def as_frame(self, x: Any, columns: Sequence[str] | None) -> Any:
+        """Return an array's rows as a table; without names they are all its columns in order, or its modelled ones.
+
+        Raises:
+            UsageError: the array has another number of columns.
+
+        """
+        import pandas as pd
+
+        assert self.schema is not None
         x = as_table(x)
-        known = self.preparation.columns
-        if columns is not None and known is not None:
-            if sorted(columns) != sorted(known):
-                raise _column_error(columns, known)
-            if tuple(columns) != known:
-                x = x[:, [list(columns).index(name) for name in known]]
-        elif x.shape[1] != self.n_features:
+        names = [column.name for column in self.schema.modelled]
+        if columns is not None:
+            names = list(columns)
+        elif x.shape[1] == self.n_columns:
+            names = [column.name for column in self.schema.columns if column.kind != "label"]
+        if x.shape[1] != len(names):
             raise UsageError(
-                f"the rows have {x.shape[1]} column(s) and the run was trained on {self.n_features}; give it the same "
-                "columns, without labels"
+                f"the rows have {x.shape[1]} column(s) and the run was trained on {len(names)}; give it a table with "
+                "the same columns (a DataFrame or file)"
             )
-        name = column_namer(known)
-        low, high = value_range(x, name, first_row)
-        prepared = self.preparation.apply(x)
-        if self.likelihood == "bernoulli" and x.shape[0]:
-            least, greatest = self.preparation.apply(np.stack([low, high]))
-            beyond = np.flatnonzero((least < -BERNOULLI_SLACK) | (greatest > 1.0 + BERNOULLI_SLACK))
-            if len(beyond):
-                column = int(beyond[0])
-                raise UsageError(
-                    f"column {name(column)} reaches from {low[column]:g} to {high[column]:g} and the run was trained "
-                    f"on values in 0..{float(self.preparation.undo(np.ones(1))[0]):g}; scale the rows in the same way"
-                )
-        return prepared
+        return pd.DataFrame(x.toarray() if sparse.issparse(x) else x, columns=names)
+
+    def encode(self, frame: Any, first_row: int = 0) -> tuple[RowSet, tuple[str, ...]]:
+        """Return a table's rows as the model takes them, and what the user should know about them, in words.
+
+        Args:
+            frame: the rows.
+            first_row: number of the frame's first row in the whole table, from 0, for messages.
+
+        Raises:
+            UsageError: the rows are not a table, or columns do not fit; the message names them.
+
+        """
+        assert self.schema is not None
+        if not hasattr(frame, "iloc"):
+            raise UsageError(
+                "the run was trained on a table; give it a table with the same columns (a DataFrame or file)"
+            )
+        return encode_table(self.schema, self._with_names(frame), first_row=first_row)
+
+    def _with_names(self, frame: Any) -> Any:
+        """Return a table with the run's names of columns, in order, if it comes from a file without a header.
+
+        Raises:
+            UsageError: it has another number of columns.
+
+        """
+        assert self.schema is not None
+        columns = self.schema.columns
+        if has_column_names(frame) or any(column.name in frame for column in columns):
+            return frame
+        if frame.shape[1] != len(columns):
+            columns = self.schema.modelled
+        if frame.shape[1] != len(columns):
+            raise UsageError(
+                f"the rows have no names, {frame.shape[1]} column(s), and the run was trained on {len(columns)}; "
+                "give them the header of the training table"
+            )
+        return frame.set_axis([column.name for column in columns], axis=1)
 
     def rows(self, prepared: Any) -> Rows:
         """Return prepared rows as batches on the model's device."""
         return Rows(prepared, np.arange(prepared.shape[0]), self.device)
 
-    def batches(self, prepared: Any) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield log q(y|x), (n, K), and the MAP component's latents, (n, M), of one batch after another."""
-        for x_ND in self.rows(prepared).in_order(EVALUATION_ROWS):
-            with torch.no_grad(), autocast(self.device, self.parts.options["training"].precision):
-                log_q_NK, latent_NM = self.model.infer(Batch(x_ND))
-            yield log_q_NK.float().cpu(), latent_NM.float().cpu()
+    def infer(self, prepared: Any, first_row: int = 0, *, flag_strange: bool = False) -> Inference:
+        """Return log q(y|x), the MAP latents and the bounds of prepared rows; `first_row` is as for `prepare`.
 
-    def infer(self, prepared: Any, first_row: int = 0) -> Inference:
-        """Return log q(y|x) and the MAP latents of prepared rows; `first_row` is as for `prepare`.
+        With `flag_strange`, rows for which the model has no finite answer get a bound of minus infinity.
 
         Raises:
-            UsageError: the model has no finite answer for a row.
+            UsageError: the model has no finite answer for a row, and `flag_strange` is false.
 
         """
         if prepared.shape[0] == 0:
             return Inference(
-                np.zeros((0, self.model.n_components), np.float32), np.zeros((0, self.model.latent_dim), np.float32)
+                np.zeros((0, self.model.n_components), np.float32),
+                np.zeros((0, self.model.latent_dim), np.float32),
+                bound_N=np.zeros(0, np.float32),
             )
-        log_q, latents = zip(*self.batches(prepared), strict=True)
-        inference = Inference(torch.cat(log_q).numpy(), torch.cat(latents).numpy())
-        without = np.isnan(inference.log_q_NK).any(axis=1) | ~np.isfinite(inference.latent_NM).all(axis=1)
-        if without.any():
+        inference = infer_rows(self.model, self.rows(prepared), self.parts.options["training"].precision)
+        assert inference.bound_N is not None
+        without = np.isneginf(inference.bound_N)
+        if without.any() and not flag_strange:
             raise UsageError(
                 f"row {first_row + int(np.argmax(without)) + 1} is so far from the training rows that the model's "
                 "numbers overflow; check its values, or leave it out"
             )
         return inference
+
+    def outlier_scores(self, inference: Inference) -> Array | None:
+        """Return the fraction of the training rows that the model finds more probable than each row, (N,) in 0..1.
+
+        None if the run comes from a version that did not store the training rows' bounds.
+        """
+        if self.bounds is None or inference.bound_N is None:
+            return None
+        return outlier_scores(inference.bound_N, self.bounds)
+
+    @property
+    def _sampler(self) -> TableSampler:
+        assert self.schema is not None
+        conditions = None if self.conditions is None else torch.from_numpy(self.conditions).to(self.device)
+        return TableSampler(self.model, self.schema, conditions)
 
     def evaluate(self, prepared: Any) -> tuple[Inference, dict[str, float]]:
         """Return the inference, and the mean ELBO and its parts in nats per row."""
@@ -208,9 +309,17 @@ class LoadedRun:
         )
 
     def sample(
-        self, n_rows: int, component: int | None = None, *, seed: int = 0, minimum_posterior: float = 0.0
-    ) -> Array:
-        """Generate rows, the means of p(x|z) at z drawn from p(z|y), in the units of the data.
+        self,
+        n_rows: int,
+        component: int | None = None,
+        *,
+        seed: int = 0,
+        minimum_posterior: float = 0.0,
+        means: bool = False,
+    ) -> Any:
+        """Generate rows in the units of the data, at z drawn from p(z|y).
+
+        Rows of arrays are the means of p(x|z); rows of tables are drawn from it, unless `means` is true.
 
         Args:
             n_rows: number of rows.
@@ -218,41 +327,60 @@ class LoadedRun:
             seed: seed that makes the result reproducible.
             minimum_posterior: rows for which the component's q(y|x) is smaller are drawn again; VaDE shows samples of
                 at least 0.999.
+            means: whether a table's rows are the means, and the most probable levels, of p(x|z).
 
         Returns:
-            (n_rows, D) float32, sorted by component.
+            (n_rows, D) float32, sorted by component; of a run on a table, a DataFrame of its modelled columns.
 
         Raises:
             UsageError: there is no such component, or it rarely generates rows with that posterior.
 
         """
-        if component is not None and not 0 <= component < self.model.n_components:
-            raise UsageError(
-                f"there is no component {component}; the model has components 0 to {self.model.n_components - 1}"
-            )
-        if n_rows < 1:
-            raise UsageError(f"the number of rows to sample must be at least 1, got {n_rows}")
         if not 0.0 <= minimum_posterior < 1.0:
             raise UsageError(f"the minimum posterior must be at least 0 and below 1, got {minimum_posterior}")
-        if component is None:
-            weight_K = self.weight_K.astype(np.float64)
-            counts_K = np.random.default_rng(seed).multinomial(n_rows, weight_K / weight_K.sum())
-        else:
-            counts_K = np.where(np.arange(self.model.n_components) == component, n_rows, 0)
+        counts_K = component_counts(n_rows, component, self.weight_K, seed)
         generator = torch.Generator(self.device).manual_seed(seed)
         samples = []
         for k in np.flatnonzero(counts_K).tolist():
-            x, largest = self.draw(counts_K[k], k, generator, minimum_posterior)
+            x, largest = self.draw(counts_K[k], k, generator, minimum_posterior, means=means)
             if len(x) < counts_K[k]:
                 raise UsageError(
                     f"component {k} gave {len(x)} of {counts_K[k]} rows with q(y|x) of at least {minimum_posterior:g} "
                     f"in {MAX_TRIALS} trials, the largest {largest:.4g}; ask for a smaller minimum"
                 )
             samples.append(x)
+        if self.schema is not None:
+            return self.schema.frame(np.concatenate(samples))
         return self.preparation.undo(np.concatenate(samples)).astype(np.float32)
 
+    def impute(self, frame: Any, *, interval: float | None = None, seed: int = 0) -> Imputation:
+        """Fill the missing cells of a table's rows.
+
+        Args:
+            frame: the rows, with the columns that the run was trained on.
+            interval: probability that an interval holds a number, in (0, 1); None: no intervals.
+            seed: seed that makes the result reproducible.
+
+        Raises:
+            UsageError: the run was trained on an array, or columns do not fit.
+
+        """
+        if self.schema is None:
+            raise UsageError("the run was trained on an array without missing values; train on a table to impute")
+        if interval is not None and not 0.0 < interval < 1.0:
+            raise UsageError(f"{option('interval')} must be between 0 and 1, got {interval}")
+        rows, notes = self.encode(frame)
+        filled = impute_frame(self.model, self.schema, frame, rows, interval=interval, seed=seed, device=self.device)
+        return replace(filled, notes=notes)
+
     def draw(
-        self, n_rows: int, component: int, generator: torch.Generator, minimum_posterior: float = 0.0
+        self,
+        n_rows: int,
+        component: int,
+        generator: torch.Generator,
+        minimum_posterior: float = 0.0,
+        *,
+        means: bool = False,
     ) -> tuple[Array, float]:
         """Generate rows of one component until there are enough, in at most a hundred trials.
 
@@ -261,17 +389,25 @@ class LoadedRun:
             component: the component that generates them.
             generator: random generator that z is drawn with.
             minimum_posterior: rows for which the component's q(y|x) is smaller are left out.
+            means: as for `sample`.
 
         Returns:
-            At most (n_rows, D) prepared rows, and the largest q(y|x) among all trials (0 without a minimum).
+            At most (n_rows, D) prepared rows, or a table's cells; and the largest q(y|x) among all trials, 0 without a
+            minimum.
 
         """
         samples: list[Array] = []
         missing, largest = n_rows, 0.0
         for _ in range(MAX_TRIALS):
-            x = self.model.sample(max(missing, MIN_DRAW), component, generator).cpu().numpy()
+            number = max(missing, MIN_DRAW)
+            prepared: Any
+            if self.schema is None:
+                x = prepared = self.model.sample(number, component, generator).cpu().numpy()
+            else:
+                x = self._sampler.cells(number, component, generator, means=means)
+                prepared = rows_of_cells(self.schema, x, self.n_flags, self.n_conditions)
             if minimum_posterior > 0.0:
-                q_N = np.exp(self.infer(x).log_q_NK[:, component])
+                q_N = np.exp(self.infer(prepared).log_q_NK[:, component])
                 x, largest = x[q_N >= minimum_posterior], max(largest, float(q_N.max()))
             samples.append(x[:missing])
             missing -= len(samples[-1])
@@ -297,18 +433,30 @@ class LoadedRun:
             )
         raise UsageError(f"the run has no head '{name}'; choose one of: {', '.join(self.heads)}")
 
-    def clusters(self, inference: Inference, head: str | None = None) -> Array:
-        """Return a head's clusters, (N,) int64."""
-        return self.head(head).predict(inference)
+    def clusters(self, inference: Inference, head: str | None = None, outliers: float | None = None) -> Array:
+        """Return a head's clusters, (N,) int64.
 
+        Args:
+            inference: the model's inference on the rows.
+            head: name of the head; None: the run's first.
+            outliers: the fraction of the training rows below whose bounds a row fits no cluster and gets -1; None: only
+                rows for which the model has no finite answer do.
 
-def _column_error(columns: Sequence[str], known: Sequence[str]) -> UsageError:
-    missing = [name for name in known if name not in columns]
-    extra = [name for name in columns if name not in known]
-    repeated = sorted({name for name in columns if list(columns).count(name) > 1})
-    problems = [
-        f"{verb} {', '.join(repr(name) for name in names[:5])}{', ...' if len(names) > 5 else ''}"
-        for verb, names in (("lack", missing), ("have the unknown", extra), ("repeat", repeated))
-        if names
-    ]
-    return UsageError(f"the data {' and '.join(problems)}; give them the columns the run was trained on")
+        Raises:
+            UsageError: the run has no such head, or did not store its training rows' bounds.
+
+        """
+        if outliers is not None and not 0.0 <= outliers < 1.0:
+            raise UsageError(f"{option('outliers')} must be at least 0 and below 1, got {outliers}")
+        clusters = np.array(self.head(head).predict(inference))
+        if inference.bound_N is not None:
+            clusters[np.isneginf(inference.bound_N)] = NO_CLUSTER
+        if outliers is not None:
+            scores = self.outlier_scores(inference)
+            if scores is None:
+                raise UsageError(
+                    "the run comes from a version of deepmix that did not store what outlier scores need; "
+                    f"leave out {option('outliers')}, or train again"
+                )
+            clusters[scores > 1.0 - outliers] = NO_CLUSTER
+        return clusters

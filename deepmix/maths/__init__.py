@@ -20,9 +20,11 @@ __all__ = [
     "categorical_kl",
     "cluster_moments",
     "component_kl",
+    "draw_component",
     "gaussian_entropy",
     "gaussian_log_prob",
     "jensen_shannon",
     "normalize_log",
     "reparameterise",
+    "weighted_mean_and_spread",
 ]

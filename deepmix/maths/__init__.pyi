@@ -12,7 +12,9 @@ from .mixture import (
     at_least_float32 as at_least_float32,
     categorical_kl as categorical_kl,
     cluster_moments as cluster_moments,
+    draw_component as draw_component,
     drop_negligible as drop_negligible,
+    weighted_mean_and_spread as weighted_mean_and_spread,
 )
 from .values import (
     Array as Array,

@@ -24,6 +24,13 @@ def assignment_weights(log_q_NK: Tensor, assignment: str) -> Tensor:
     return functional.one_hot(log_q_NK.argmax(-1), log_q_NK.shape[-1]).to(log_q_NK.dtype)
 
 
+def draw_component(log_q_NK: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Return a component of each row drawn from q(y|x), (N,) int64; without a generator, the most probable one."""
+    if generator is None:
+        return log_q_NK.argmax(-1)
+    return torch.multinomial(log_q_NK.exp(), 1, generator=generator)[:, 0]
+
+
 def drop_negligible(weight_NK: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     """Return the weights, with those below the threshold set to 0 and renormalised, and the dropped mass, (N,).
 
@@ -44,14 +51,31 @@ def categorical_kl(weight_NK: Tensor, log_weight_K: Tensor) -> Tensor:
     return (weight_NK * log_ratio_NK.where(weight_NK > 0.0, 0.0)).sum(-1)
 
 
-def cluster_moments(z_NM: Tensor, labels_N: Tensor, n_components: int) -> tuple[Gaussian, Tensor]:
+def weighted_mean_and_spread(z_NM: Tensor, weight_N: Tensor | None, floor: float) -> tuple[Tensor, Tensor]:
+    """Return the mean and the standard deviation of each dimension, (M,) each, the latter at least `floor`.
+
+    Weights have mean 1 and count rows: with whole weights the result is that of the rows repeated.
+    """
+    if weight_N is None:
+        return z_NM.mean(0), z_NM.std(0).clamp_min(floor)
+    mean_M = (weight_N.unsqueeze(-1) * z_NM).mean(0)
+    squares_M = (weight_N.unsqueeze(-1) * (z_NM - mean_M).square()).sum(0)
+    return mean_M, (squares_M / (len(z_NM) - 1)).sqrt().clamp_min(floor)
+
+
+def cluster_moments(
+    z_NM: Tensor, labels_N: Tensor, n_components: int, weight_N: Tensor | None = None
+) -> tuple[Gaussian, Tensor]:
     """Return the mean and log-variance (K, M) of each cluster's latents and its weight (K,).
 
-    An empty cluster gets the moments of all rows; one row is added to each weight, so that none is 0.
+    An empty cluster gets the moments of all rows; one row is added to each weight, so that none is 0. `weight_N` are
+    weights of the rows, with mean 1.
     """
     one_hot_NK = functional.one_hot(labels_N, n_components).to(z_NM.dtype)
+    if weight_N is not None:
+        one_hot_NK = one_hot_NK * weight_N.to(z_NM.dtype).unsqueeze(-1)
     count_K1 = one_hot_NK.sum(0).unsqueeze(-1)
-    filled_K1 = count_K1.clamp_min(1.0)
+    filled_K1 = torch.where(count_K1 > 0, count_K1, 1.0)
     mean_KM = torch.where(count_K1 > 0, one_hot_NK.T @ z_NM / filled_K1, z_NM.mean(0))
     second_KM = torch.where(count_K1 > 0, one_hot_NK.T @ z_NM.square() / filled_K1, z_NM.square().mean(0))
     variance_KM = (second_KM - mean_KM.square()).clamp_min(MIN_COMPONENT_VARIANCE)

@@ -28,9 +28,9 @@ class Dims:
     """The sizes from which every part of a model is built."""
 
     n_features: int
-    """D, columns of the data."""
+    """D, the width of an encoder's input: the columns of an array; the features, flags and conditions of a table."""
     n_outputs: int
-    """P, outputs of the decoder per row: D means, or D means and D log-variances."""
+    """P, outputs of the decoder per row, which the likelihood takes: for an array, D means, for example."""
     n_components: int
     """K, mixture components."""
     n_heads: int
@@ -39,6 +39,10 @@ class Dims:
     """M, latent dimensions."""
     image_shape: tuple[int, int, int] | None = None
     """Height, width and channels of a row that is an image (their product is D), else None."""
+    n_conditions: int = 0
+    """Q, how many of the last inputs are conditions, which the decoder takes too."""
+    n_flags: int = 0
+    """How many of the inputs before them say which values are missing."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,10 @@ class Inference:
 
     log_q_NK: Array
     latent_NM: Array
+    weight_N: Array | None = None
+    """The rows' weights, (N,) float64: a row of weight 2 counts as two rows. None: every row has weight 1."""
+    bound_N: Array | None = None
+    """The evidence lower bound of each row at the mean of q(z|y,x), in nats; None where it was not computed."""
 
     @property
     def map_N(self) -> npt.NDArray[np.int64]:

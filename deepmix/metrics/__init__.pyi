@@ -7,6 +7,7 @@ from .declarations import (
     declare as declare,
     measure as measure,
 )
+from .outliers import bound_quantiles as bound_quantiles, outlier_scores as outlier_scores
 from .scores import (
     NEIGHBOUR_COUNTS as NEIGHBOUR_COUNTS,
     clustering_accuracy as clustering_accuracy,

@@ -26,12 +26,15 @@ class Clustering:
     """Latents; None if they are not at hand."""
     seed: int = 0
     """Seed that makes a metric that samples rows reproducible."""
+    weight_N: Array | None = None
+    """The rows' weights: a row of weight 2 counts as two rows. None: every row has weight 1."""
 
     def only(self, rows_N: Array) -> Clustering:
         """Return the clustering of some of the rows, (N,) bool; it has no labels if no row is chosen."""
         labels = None if self.label_N is None or not rows_N.any() else self.label_N[rows_N]
         latents = None if self.latent_NM is None else self.latent_NM[rows_N]
-        return Clustering(self.cluster_N[rows_N], labels, latents, self.seed)
+        weights = None if self.weight_N is None else self.weight_N[rows_N]
+        return Clustering(self.cluster_N[rows_N], labels, latents, self.seed, weights)
 
 
 @dataclass(frozen=True)
@@ -102,20 +105,25 @@ def _accuracy(clustering: Clustering) -> float:
     from deepmix.metrics.scores import clustering_accuracy
 
     assert clustering.label_N is not None
-    return clustering_accuracy(clustering.label_N, clustering.cluster_N)
+    return clustering_accuracy(clustering.label_N, clustering.cluster_N, clustering.weight_N)
 
 
 def _silhouette(clustering: Clustering) -> float | None:
     from deepmix.metrics.scores import silhouette
 
     assert clustering.latent_NM is not None
-    return silhouette(clustering.latent_NM, clustering.cluster_N, clustering.seed)
+    return silhouette(clustering.latent_NM, clustering.cluster_N, clustering.seed, clustering.weight_N)
 
 
-def _scikit_learn(score: str) -> Callable[[Clustering], float]:
-    """Return a metric's `compute` that calls a function of `sklearn.metrics` on labels and clusters."""
+def _scikit_learn(score: str) -> Callable[[Clustering], float | None]:
+    """Return a metric's `compute` that calls a function of `sklearn.metrics`, or its weighted form, on the clusters."""
 
-    def compute(clustering: Clustering) -> float:
+    def compute(clustering: Clustering) -> float | None:
+        if clustering.weight_N is not None:
+            from deepmix.metrics.weighted import SCORES, contingency
+
+            assert clustering.label_N is not None
+            return SCORES[score](contingency(clustering.label_N, clustering.cluster_N, clustering.weight_N))
         from sklearn import metrics
 
         return float(getattr(metrics, score)(clustering.label_N, clustering.cluster_N))

@@ -9,6 +9,7 @@ from sklearn.metrics.cluster import contingency_matrix
 from sklearn.neighbors import NearestNeighbors
 
 from deepmix.maths import Array
+from deepmix.metrics.weighted import contingency, weighted_silhouette
 
 SILHOUETTE_ROWS = 5000
 """Number of rows that the silhouette is estimated on; its cost grows with their square."""
@@ -18,25 +19,28 @@ NEIGHBOUR_COUNTS = (3, 5, 10)
 """Numbers of neighbours that vote on a test row's label (VaDE Table 3)."""
 
 
-def clustering_accuracy(labels: Array, clusters: Array) -> float:
+def clustering_accuracy(labels: Array, clusters: Array, weight_N: Array | None = None) -> float:
     """Return the fraction of rows whose label is their cluster's under the best one-to-one matching.
 
     See VaDE section 4.3. Labels may have any values and there may be any number of clusters; unmatched clusters count
-    as wrong.
+    as wrong. A row of weight 2 counts as two rows.
     """
-    table = contingency_matrix(labels, clusters)
+    table = contingency_matrix(labels, clusters) if weight_N is None else contingency(labels, clusters, weight_N)
     rows, columns = linear_sum_assignment(table, maximize=True)
     return float(table[rows, columns].sum() / table.sum())
 
 
-def silhouette(latent_NM: Array, clusters: Array, seed: int) -> float | None:
+def silhouette(latent_NM: Array, clusters: Array, seed: int, weight_N: Array | None = None) -> float | None:
     """Return the clusters' silhouette on the latents, from at most SILHOUETTE_ROWS rows that the seed draws.
 
-    The result is None if those rows are in fewer than two clusters, or each row is in its own.
+    The result is None if those rows are in fewer than two clusters, or each row is in its own. A row of weight 2 counts
+    as two rows, but is drawn as one.
     """
     chosen = np.arange(len(clusters))
     if len(chosen) > SILHOUETTE_ROWS:
         chosen = np.random.default_rng(seed).choice(len(chosen), SILHOUETTE_ROWS, replace=False)
+    if weight_N is not None:
+        return weighted_silhouette(latent_NM[chosen], clusters[chosen], weight_N[chosen])
     if not 2 <= len(np.unique(clusters[chosen])) < len(chosen):
         return None
     return float(silhouette_score(latent_NM[chosen], clusters[chosen]))

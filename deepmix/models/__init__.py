@@ -11,8 +11,9 @@ __getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
 __all__ = [
     "INITIAL_LOG_VAR",
     "MIN_SCALE",
-    "Likelihood",
+    "Composite",
     "MixtureOptions",
     "ObjectiveOptions",
     "Recipe",
+    "check_likelihood_name",
 ]

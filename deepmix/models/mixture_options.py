@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from deepmix.errors import UsageError
+from deepmix.models.likelihood_choice import check_likelihood_name
 
 
 @dataclass(frozen=True)
@@ -16,9 +17,9 @@ class MixtureOptions:
     assignment: Literal["soft", "hard"] = field(
         default="soft", metadata={"help": "weights of the components: q(y|x) itself, or 1 on its largest entry"}
     )
-    likelihood: Literal["auto", "bernoulli", "gaussian", "gaussian-learned"] = field(
+    likelihood: str = field(
         default="auto",
-        metadata={"help": "p(x|z); auto: bernoulli where the data lie in 0..1, else gaussian"},
+        metadata={"help": "p(x|z), an installed likelihood; auto: bernoulli where the data lie in 0..1, else gaussian"},
     )
     samples: int = field(default=1, metadata={"help": "L, Monte-Carlo samples of z per row"})
     decode_threshold: float = field(
@@ -34,6 +35,7 @@ class MixtureOptions:
     graph_neighbours: int = field(default=10, metadata={"help": "number of neighbours of each row in that graph"})
 
     def __post_init__(self) -> None:
+        check_likelihood_name(self.likelihood)
         if self.samples < 1:
             raise UsageError(f"samples must be at least 1, got {self.samples}")
         if not 0.0 <= self.decode_threshold < 1.0:

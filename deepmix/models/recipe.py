@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from deepmix.contracts import LossTerm, ModelPlan, source_of
 from deepmix.maths import Dims
-from deepmix.models.likelihoods import Likelihood
+from deepmix.models.likelihoods import Composite
 from deepmix.models.mixture_options import MixtureOptions
 from deepmix.models.mixture_vae import MixtureVAE
 from deepmix.models.objective import ObjectiveOptions
@@ -52,10 +52,11 @@ class Recipe:
             objective=self.objective,
             single_component=self.single_component,
             shared_latent=self.encoder_heads == "one",
+            takes_conditions=True,
         )
 
     def _build(
-        self, dims: Dims, parts: Mapping[str, Any], likelihood: Likelihood, options: MixtureOptions
+        self, dims: Dims, parts: Mapping[str, Any], likelihood: Composite, options: MixtureOptions
     ) -> MixtureVAE:
         terms = {term.name: parts[f"term.{term.name}"] for term in self.terms}
         roles = {role: parts[role] for role in ("encoder", "decoder", "prior", "posterior")}

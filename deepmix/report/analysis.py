@@ -128,6 +128,8 @@ def matched_pairs(labels: Array, clusters: Array) -> dict[int, Any]:
 
 def match(labels: Array, clusters: Array) -> dict[int, Any]:
     """Return the class that each cluster with rows stands for: its partner, or else its most frequent class."""
+    if not len(labels):
+        return {}
     classes = np.unique(labels)
     most = classes[contingency_matrix(labels, clusters).argmax(axis=0)]
     frequent = {int(cluster): name for cluster, name in zip(np.unique(clusters), most, strict=True)}
@@ -216,3 +218,9 @@ def pairwise_agreement(clusterings: list[Array]) -> Array:
     for i, j in combinations(range(len(clusterings)), 2):
         agreement[i, j] = agreement[j, i] = clustering_accuracy(clusterings[i], clusterings[j])
     return agreement
+
+
+def label_text(label: Any) -> str:
+    """Return a label as text; whole numbers without their '.0'."""
+    text = str(label)
+    return text[:-2] if text.endswith(".0") and text[:-2].lstrip("-").isdigit() else text

@@ -9,6 +9,7 @@ import numpy as np
 from deepmix.maths import Array
 from deepmix.report import analysis
 from deepmix.report.analysis import Projection
+from deepmix.report.cluster_table import download
 from deepmix.report.html import plots
 from deepmix.report.html.markup import Child, Markup, details, element, figure, fixed, join, paragraph, percent, table
 from deepmix.report.html.page import Section
@@ -52,6 +53,8 @@ def sizes(material: Material) -> Section:
     names, values = [str(k) for k in shown], [int(counts[k]) for k in shown]
     chart = plots.bars("Rows of each cluster", description, names, values, equal, "equal clusters")
     header: list[Child] = ["cluster", "rows", "share", "training", "held out"]
+    if material.names is not None:
+        header.insert(1, "name")
     header += ["certainty"] if material.is_mixture else []
     header += ["stands for", "rows so labelled"] if material.label_N is not None else []
     rows = []
@@ -59,18 +62,21 @@ def sizes(material: Material) -> Section:
         inside = material.cluster_N == k
         held = int((inside & material.test_N).sum())
         row: list[Child] = [str(k), f"{counts[k]:,}", percent(counts[k] / n_rows), f"{counts[k] - held:,}", f"{held:,}"]
+        if material.names is not None:
+            row.insert(1, material.names[k])
         if material.is_mixture:
             row.append(fixed(float(material.confidence_N[inside].mean()), 2) if inside.any() else "-")
         if material.label_N is not None:
             name = material.meaning.get(k)
             row.append("-" if name is None else plots.short(name, CELL_LENGTH))
-            row.append("-" if name is None else percent(float((material.label_N[inside] == name).mean())))
+            labelled = material.label_N[inside & material.labelled_N]
+            row.append("-" if name is None or not len(labelled) else percent(float((labelled == name).mean())))
         rows.append(row)
     listed = table(
         "Each cluster in figures, training and held-out rows together",
         header,
         rows,
-        text_columns=(0, header.index("stands for")) if "stands for" in header else (0,),
+        text_columns=(0, *(header.index(name) for name in ("name", "stands for") if name in header)),
     )
     terms = (
         "Certainty is the mean of the largest q(y|x) of the cluster's rows, 1 at best. " if material.is_mixture else ""
@@ -80,10 +86,13 @@ def sizes(material: Material) -> Section:
             "A cluster stands for the label it is matched to, one to one, on the training rows; a cluster left "
             "unmatched stands for its most frequent label."
         )
+    link = None
+    if material.names is not None:
+        terms = f"{terms.strip()} Names come from the columns that set the clusters apart, as in the next section."
+        link = download(material)
     drawn = figure(chart, caption("Rows of each cluster", "training and held-out rows together"))
-    beside = element(
-        "div", drawn, element("div", listed, paragraph(terms, class_="quiet") if terms else None), class_="beside"
-    )
+    explained = paragraph(terms, class_="quiet") if terms else None
+    beside = element("div", drawn, element("div", listed, explained, link), class_="beside")
     return Section("Clusters", join([material.left_out(len(shown)), beside]))
 
 
@@ -111,7 +120,11 @@ def views(material: Material) -> list[View]:
     if material.label_N is not None:
         names, label_n = material.classes[:MOST_LABELS], material.label_N[drawn]
         by_label = [(name, i, _shape(i), label_n == name) for i, name in enumerate(names)]
-        by_label.append(("other labels", plots.N_COLOURS - 1, "dot", ~np.isin(label_n, names)))
+        labelled_n = material.labelled_N[drawn]
+        by_label = [(name, colour, shape, chosen & labelled_n) for name, colour, shape, chosen in by_label]
+        others_n = ~np.isin(label_n, names) & labelled_n
+        by_label.append(("other labels", plots.N_COLOURS - 1, "dot", others_n))
+        by_label.append(("no label", plots.N_COLOURS - 2, "cross", ~labelled_n))
         ways.append(View("by label", "names stand where a label is densest", by_label, True))
     if material.is_mixture:
         steps, above = [], np.inf
@@ -172,9 +185,10 @@ def _map_figure(projection: Projection, view: View) -> Markup:
 
 def confusion(material: Material) -> Section | None:
     """Return the section on clusters against labels on the held-out rows."""
-    if material.label_N is None:
+    scored_N = material.test_N & material.labelled_N
+    if material.label_N is None or not scored_N.any():
         return None
-    label_n, cluster_n = material.label_N[material.test_N], material.cluster_N[material.test_N]
+    label_n, cluster_n = material.label_N[scored_N], material.cluster_N[scored_N]
     names = material.classes[:MOST_LABELS]
     partner, meaning = analysis.matched_pairs(label_n, cluster_n), analysis.match(label_n, cluster_n)
     place = {name: i for i, name in enumerate(names)}
@@ -199,8 +213,12 @@ def confusion(material: Material) -> Section | None:
     right = sum(int(((cluster_n == k) & (label_n == name)).sum()) for k, name in partner.items())
     texts = [
         f"Clusters and labels are matched one to one so that as many rows as possible agree: {right:,} of "
-        f"{len(label_n):,}, an accuracy of {percent(right / len(label_n))}."
+        f"{len(label_n):,}, {'' if material.weight_N is None else 'without their weights '}an accuracy of "
+        f"{percent(right / len(label_n))}."
     ]
+    unlabelled = int(material.test_N.sum()) - len(label_n)
+    if unlabelled:
+        texts.append(f"The {unlabelled:,} held-out rows without a label are left out.")
     if material.n_clusters != len(material.classes):
         lonely = "some clusters have" if material.n_clusters > len(material.classes) else "some labels have"
         texts.append(
@@ -226,7 +244,7 @@ def certainty(material: Material) -> Section | None:
             " There are fewer components than labels, so none can be right about all of its rows, and the labels can't "
             "tell whether the model is too sure."
         )
-    elif material.label_N is not None:
+    elif material.label_N is not None and (material.test_N & material.labelled_N).any():
         drawn, verdict = _reliability(material.reliability)
         figures.append(drawn)
         opening += verdict

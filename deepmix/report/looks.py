@@ -18,6 +18,10 @@ LISTED_ROWS = 3
 """Number of typical and of doubtful rows listed for each cluster of tabular data."""
 
 
+NAME_LENGTH = 40
+"""Characters of a row's name."""
+
+
 REACH = 2.0
 """Difference, in standard deviations, at which its bar is full."""
 
@@ -31,14 +35,17 @@ def looks(material: Material) -> Section:
     return _image_cards(material) if material.image_shape is not None else _feature_cards(material)
 
 
-def _card(material: Material, cluster: int, *content: Child) -> Markup:
+def card(material: Material, cluster: int, *content: Child) -> Markup:
     """Return a cluster's card: its name, its size, the label it stands for, and what it looks like."""
     n_rows = int(material.size_K[cluster])
     text = f"{n_rows:,} rows, {percent(n_rows / len(material.cluster_N))}"
-    if material.label_N is not None and n_rows:
-        labels, counts = np.unique(material.label_N[material.cluster_N == cluster], return_counts=True)
-        text += f"; {percent(counts.max() / n_rows, 0)} of them are labelled {labels[counts.argmax()]}"
-    return element("article", element("h3", f"Cluster {cluster}"), paragraph(text), *content, class_="card")
+    labelled_N = material.labelled_N & (material.cluster_N == cluster)
+    if material.label_N is not None and labelled_N.any():
+        labels, counts = np.unique(material.label_N[labelled_N], return_counts=True)
+        whose = "of them" if counts.sum() == n_rows else f"of the {counts.sum():,} with a label"
+        text += f"; {percent(counts.max() / counts.sum(), 0)} {whose} are labelled {labels[counts.argmax()]}"
+    heading = f"Cluster {cluster}" if material.names is None else f"Cluster {cluster}: {material.names[cluster]}"
+    return element("article", element("h3", heading), paragraph(text), *content, class_="card")
 
 
 def _image_cards(material: Material) -> Section:
@@ -58,7 +65,7 @@ def _image_cards(material: Material) -> Section:
             strips.append(("most typical rows", material.images(material.typical(cluster))))
             strips.append((least, material.images(material.doubtful(cluster))))
         parts = [_strip(f"Cluster {cluster}: {name}", name, pictures[:n_each], low, high) for name, pictures in strips]
-        cards.append(_card(material, cluster, *parts))
+        cards.append(card(material, cluster, *parts))
     terms = "The most typical rows are the nearest to the cluster's centre in the latent space. "
     if material.is_mixture:
         terms += (
@@ -92,7 +99,7 @@ def _feature_cards(material: Material) -> Section:
     cards = []
     for cluster in material.shown:
         if not material.size_K[cluster]:
-            cards.append(_card(material, cluster))
+            cards.append(card(material, cluster))
             continue
         order = np.argsort(-np.abs(apart_KD[cluster]), kind="stable")[:TOP_FEATURES]
         rows: list[list[Child]] = [
@@ -106,9 +113,9 @@ def _feature_cards(material: Material) -> Section:
         ]
         listed = table(f"What sets cluster {cluster} apart", ["feature", "difference", "here", "others"], rows)
         least = "Least certain" if material.is_mixture else "Farthest from its centre"
-        text = f"Most typical rows: {_numbers(material.typical(cluster))}. "
-        text += f"{least}: {_numbers(material.doubtful(cluster))}."
-        cards.append(_card(material, cluster, listed, paragraph(text, class_="quiet")))
+        text = f"Most typical rows: {row_names(material, material.typical(cluster))}. "
+        text += f"{least}: {row_names(material, material.doubtful(cluster))}."
+        cards.append(card(material, cluster, listed, paragraph(text, class_="quiet")))
     opening = paragraph(
         "Each card lists the features in which the cluster's rows differ most from all other rows. The difference is "
         "that of the means, in standard deviations of the feature over all rows: around 0.2 is small, above 0.8 large "
@@ -126,5 +133,6 @@ def signed(value: float) -> str:
     return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _numbers(rows: Array) -> str:
-    return ", ".join(f"{row + 1}" for row in rows[:LISTED_ROWS])
+def row_names(material: Material, rows: Array) -> str:
+    """Return the names of the first few of these rows."""
+    return ", ".join(plots.short(material.row_name(row), NAME_LENGTH) for row in rows[:LISTED_ROWS])

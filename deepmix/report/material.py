@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepmix.data import TableSchema
 from deepmix.maths import Array
 from deepmix.report import analysis
 from deepmix.report.analysis import Projection, Reliability
 from deepmix.report.html.markup import Markup, paragraph
+from deepmix.report.phrases import cluster_names
+from deepmix.report.profiles import ClusterProfile, profile_clusters
 from deepmix.runs import EpochRecord, Metrics, Requested, RunConfig, Scores
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHOWN = 8
 """Number of rows of each cluster that are shown, and that its component generates."""
@@ -58,6 +64,18 @@ class Material:
     """(height, width), or (height, width, colours), where rows are images."""
     with_umap: bool = False
     """Whether the map is also drawn by UMAP, which takes ten seconds or more."""
+    known_N: Array | None = None
+    """Whether each row's label is known; None where all are."""
+    schema: TableSchema | None = None
+    """What the columns of a table are; None where the data are an array."""
+    frame: pd.DataFrame | None = None
+    """The modelled columns of a table in its own units, missing where a cell is missing; None for an array."""
+    weight_N: Array | None = None
+    """Weights of the rows, or None where all count alike."""
+    row_names: Array | None = None
+    """The rows' names as text, or None where they only have numbers."""
+    outlier_N: Array | None = None
+    """Fraction of the training rows that the model finds more probable than each row, near 1 where it is strange."""
 
     @property
     def head(self) -> str:
@@ -101,20 +119,27 @@ class Material:
 
     @cached_property
     def size_K(self) -> Array:
-        """Rows of each cluster."""
-        return np.bincount(self.cluster_N, minlength=self.n_clusters)
+        """Rows of each cluster; rows with a negative number fit none."""
+        return np.bincount(self.cluster_N[self.cluster_N >= 0], minlength=self.n_clusters)
 
     @cached_property
     def classes(self) -> list[str]:
         """The values of the labels, numbers in numerical order."""
-        return [] if self.label_N is None else sorted(set(self.label_N.tolist()), key=_natural)
+        return [] if self.label_N is None else sorted(set(self.label_N[self.labelled_N].tolist()), key=_natural)
+
+    @cached_property
+    def labelled_N(self) -> Array:
+        """Whether each row has a known label."""
+        if self.label_N is None:
+            return np.zeros(len(self.cluster_N), dtype=bool)
+        return np.ones(len(self.label_N), dtype=bool) if self.known_N is None else self.known_N
 
     @cached_property
     def meaning(self) -> dict[int, str]:
-        """The class each cluster stands for, matched on the training rows."""
+        """The class each cluster stands for, matched on the training rows whose labels are known."""
         assert self.label_N is not None
-        train_N = ~self.test_N
-        return analysis.match(self.label_N[train_N], self.cluster_N[train_N])
+        rows_N = ~self.test_N & self.labelled_N
+        return analysis.match(self.label_N[rows_N], self.cluster_N[rows_N])
 
     @cached_property
     def drawn(self) -> Array:
@@ -131,10 +156,10 @@ class Material:
         """q(y|x) of the test rows against their labels, components matched to classes on the training rows."""
         assert self.label_N is not None
         component_N = self.log_q_NK.argmax(axis=1)
-        train_N = ~self.test_N
+        train_N, test_N = ~self.test_N & self.labelled_N, self.test_N & self.labelled_N
         meaning = analysis.match(self.label_N[train_N], component_N[train_N])
         right_N = np.array([meaning.get(int(k)) == label for k, label in zip(component_N, self.label_N, strict=True)])
-        return analysis.reliability(self.confidence_N[self.test_N], right_N[self.test_N])
+        return analysis.reliability(self.confidence_N[test_N], right_N[test_N])
 
     @cached_property
     def distance_N(self) -> Array:
@@ -164,6 +189,22 @@ class Material:
     def column(self, number: int) -> str:
         """Return a column's name or, if it has none, its number from 1."""
         return self.columns[number] if self.columns is not None else f"column {number + 1}"
+
+    @cached_property
+    def profiles(self) -> tuple[ClusterProfile, ...] | None:
+        """What each cluster of a table's rows looks like; None for an array."""
+        if self.schema is None or self.frame is None:
+            return None
+        return profile_clusters(self.frame, self.schema, self.cluster_N, self.n_clusters, self.weight_N)
+
+    @cached_property
+    def names(self) -> tuple[str, ...] | None:
+        """A short name of each cluster of a table's rows; None for an array."""
+        return None if self.profiles is None else cluster_names(self.profiles)
+
+    def row_name(self, row: int) -> str:
+        """Return a row's name or, if it has none, its number as in assignments.csv."""
+        return str(row + 1) if self.row_names is None else str(self.row_names[row])
 
     @cached_property
     def shown(self) -> list[int]:
@@ -209,12 +250,6 @@ COLOURS = (1, 3)
 def data_name(requested: Requested) -> str:
     """Return the name of a run's data set, or of its file without the folder."""
     return requested.dataset.replace("\\", "/").rpartition("/")[2]
-
-
-def label_text(label: Any) -> str:
-    """Return a label as text; whole numbers without their '.0'."""
-    text = str(label)
-    return text[:-2] if text.endswith(".0") and text[:-2].lstrip("-").isdigit() else text
 
 
 def _natural(label: str) -> tuple[int, float, str]:

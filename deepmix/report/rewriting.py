@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 
 from deepmix import runs
-from deepmix.data import fingerprint
-from deepmix.errors import UsageError
 from deepmix.inference import LoadedRun
 from deepmix.report import seeds, writing
 
 
-def rewrite(path: Path, *, with_umap: bool = False) -> Path:
+def rewrite(path: Path, *, with_umap: bool = False, dataset: str | None = None, data_dir: str | None = None) -> Path:
     """Write the report of a finished run again, or the reports of several seeds and of each of their runs.
 
     Args:
         path: the run folder.
         with_umap: also draw the latent maps by UMAP, which takes half a minute or more.
+        dataset: where the data of the training are now; None: where they were.
+        data_dir: where the folder of prepared data sets is now; None: where it was.
 
     Returns:
         The path of the report.
@@ -31,22 +31,18 @@ def rewrite(path: Path, *, with_umap: bool = False) -> Path:
     if (path / runs.SUMMARY).is_file():
         folders = seeds.seed_folders(path)
         for folder in folders.values():
-            _rewrite_run(folder, with_umap)
+            _rewrite_run(folder, with_umap, dataset, data_dir)
         seeds.write_seeds(path)
     else:
-        _rewrite_run(runs.RunFolder.open(path), with_umap)
+        _rewrite_run(runs.RunFolder.open(path), with_umap, dataset, data_dir)
     return path / runs.REPORT
 
 
-def _rewrite_run(folder: runs.RunFolder, with_umap: bool) -> None:
+def _rewrite_run(folder: runs.RunFolder, with_umap: bool, dataset: str | None, data_dir: str | None) -> None:
     loaded = LoadedRun(folder)
-    split = loaded.training_data()
-    if fingerprint(split) != loaded.record.data.fingerprint:
-        raise UsageError(
-            f"the data of '{folder.path}' have changed since it was trained; restore the old data or train again"
-        )
+    split = loaded.training_data(dataset, data_dir)
     cluster_N = loaded.assignments()[loaded.config.heads[0]]
     sides = {"train": split.train, "test": split.test}
-    inferences = {side: loaded.infer(split.x[rows]) for side, rows in sides.items()}
+    inferences = {side: loaded.infer(split.take(rows)) for side, rows in sides.items()}
     clusters = {side: np.asarray(cluster_N[rows]) for side, rows in sides.items()}
     writing.write_report(folder, split, loaded.model, inferences, clusters, with_umap=with_umap)

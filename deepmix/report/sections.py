@@ -48,7 +48,7 @@ def lead(material: Material) -> Markup:
         element("strong", material.config.requested.model),
         f" sorted the {rows.total:,} rows of ",
         element("strong", material.data),
-        f", {material.x_ND.shape[1]:,} columns each, into {material.n_clusters} clusters. It learned from "
+        f"{_columns(material)} into {material.n_clusters} clusters. It learned from "
         f"{rows.train:,} of them; the other {rows.test:,} were held out, to see how it does on new rows.",
     )
     accuracy, silhouette = (material.test.get(metric.name) for metric in (ACCURACY, SILHOUETTE))
@@ -69,8 +69,20 @@ def lead(material: Material) -> Markup:
         entries.append(
             ("Mean certainty", fixed(float(material.confidence_N.mean()), 2), "largest q(y|x) of a row; 1 at best")
         )
+    if material.frame is not None:
+        n_missing, n_cells = int(material.frame.isna().to_numpy().sum()), material.frame.size
+        note = f"{percent(n_missing / max(n_cells, 1))} of {n_cells:,}; left out of the likelihood, not filled in"
+        entries.append(("Missing cells", f"{n_missing:,}", note if n_missing else "every cell has a value"))
     entries.append(("ELBO", number(metrics.elbo["test"], 4), "nats per held-out row"))
     return join([opening, paragraph(words.outcome(material)), facts(entries)])
+
+
+def _columns(material: Material) -> str:
+    """Return the number of columns in words: of a table, how many of the file's the model sees."""
+    if material.schema is None or material.frame is None:
+        return f", {material.x_ND.shape[1]:,} columns each,"
+    n_seen, n_columns = material.frame.shape[1], len(material.schema.columns)
+    return f", by {f'{n_seen:,} of' if n_seen < n_columns else 'all'} their {n_columns:,} columns,"
 
 
 def cautions(material: Material) -> Section:

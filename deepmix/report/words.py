@@ -61,8 +61,10 @@ def outcome(material: Material) -> str:
             return text + "The held-out rows lie in a single cluster."
         apart = separation(silhouette)
         return text + f"In the latent space they lie {apart}: a silhouette of {fixed(silhouette, 2)}."
-    n_test = int(material.test_N.sum())
-    text = f"{percent(accuracy)} of the {n_test:,} held-out rows are in the cluster that stands for their label. "
+    n_test = n_scored(material)
+    which = "held-out rows" if n_test == material.test_N.sum() else "held-out rows that have a label"
+    which += "" if material.weight_N is None else ", by weight,"
+    text = f"{percent(accuracy)} of the {n_test:,} {which} are in the cluster that stands for their label. "
     start, gained = initial_accuracy(material), rows_gained(material)
     if start is None or gained is None:
         return text
@@ -71,6 +73,11 @@ def outcome(material: Material) -> str:
         return text + "training neither gained nor lost a row against it."
     rows = f"{abs(gained):,} row{'s' if abs(gained) > 1 else ''}"
     return text + f"training {'gained' if gained > 0 else 'lost'} {rows} against it."
+
+
+def n_scored(material: Material) -> int:
+    """Return how many held-out rows have a label to be scored by."""
+    return int((material.test_N & material.labelled_N).sum())
 
 
 def initial_accuracy(material: Material) -> float | None:
@@ -83,12 +90,12 @@ def rows_gained(material: Material) -> int | None:
     accuracy, start = material.test.get(ACCURACY.name), initial_accuracy(material)
     if accuracy is None or start is None:
         return None
-    return round((accuracy - start) * int(material.test_N.sum()))
+    return round((accuracy - start) * n_scored(material))
 
 
 def worse_than_start(material: Material) -> list[str]:
     """Return the warning that training lost accuracy against the initial clustering, if it lost more than a little."""
-    gained, n_test = rows_gained(material), int(material.test_N.sum())
+    gained, n_test = rows_gained(material), n_scored(material)
     if gained is None or -gained <= WORTH_A_WARNING * n_test:
         return []
     return [

@@ -14,9 +14,12 @@ from deepmix import runs
 from deepmix.contracts import Model
 from deepmix.data import Split, write_atomically
 from deepmix.maths import Array, Inference
-from deepmix.report import clusters as clusters_part, curves, looks, sections
+from deepmix.metrics import bound_quantiles, outlier_scores
+from deepmix.report import clusters as clusters_part, curves, looks, sections, strange_rows, table_cards, used_columns
+from deepmix.report.analysis import label_text
+from deepmix.report.cluster_table import cluster_table
 from deepmix.report.html.page import page
-from deepmix.report.material import SHOWN, Material, label_text
+from deepmix.report.material import SHOWN, Material
 
 FEWEST_PIXELS = 16
 """Rows with fewer columns are not taken for images, whatever their type."""
@@ -43,7 +46,7 @@ def write_report(
     *,
     with_umap: bool = False,
 ) -> None:
-    """Write a finished run's report.html.
+    """Write a finished run's report.html and, for a table, its clusters.csv.
 
     Args:
         folder: the run's folder, which holds everything but the report.
@@ -58,7 +61,10 @@ def write_report(
 
     """
     material = collect(folder, split, model, inferences, clusters, with_umap=with_umap)
-    write_atomically(folder.path / runs.REPORT, render(material).encode())
+    document = render(material).encode()
+    if material.profiles is not None:
+        write_atomically(folder.path / runs.CLUSTERS, cluster_table(material))
+    write_atomically(folder.path / runs.REPORT, document)
 
 
 def collect(
@@ -94,7 +100,21 @@ def collect(
         columns=split.preparation.columns,
         image_shape=shape,
         with_umap=with_umap,
+        known_N=split.known,
+        schema=split.schema,
+        frame=None if split.schema is None or split.cells is None else split.schema.frame(split.cells),
+        weight_N=split.weights,
+        row_names=split.row_names,
+        outlier_N=_outlier_scores(inferences, order),
     )
+
+
+def _outlier_scores(inferences: Mapping[str, Inference], order: Array) -> Array | None:
+    """Return the rows' outlier scores in the data's order; None where bounds were not computed."""
+    bounds = [inferences[side].bound_N for side in ("train", "test")]
+    if bounds[0] is None or bounds[1] is None:
+        return None
+    return outlier_scores(np.concatenate([bounds[0], bounds[1]])[order], bound_quantiles(bounds[0]))
 
 
 def render(material: Material) -> str:
@@ -103,10 +123,12 @@ def render(material: Material) -> str:
         sections.cautions(material),
         sections.results(material),
         clusters_part.sizes(material),
-        looks.looks(material),
+        looks.looks(material) if material.profiles is None else table_cards.table_looks(material),
         clusters_part.latent_map(material),
         clusters_part.confusion(material),
         clusters_part.certainty(material),
+        strange_rows.strange_rows(material),
+        used_columns.used_columns(material),
         curves.training({"this run": material.epochs}, is_mixture=material.is_mixture),
         sections.again(material),
     )

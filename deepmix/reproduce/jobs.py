@@ -267,7 +267,10 @@ def measure(name: str, head: str, side: str, path: Path, results: runs.Metrics) 
         return figure
     if side == "all":
         table = runs.RunFolder(path).read_table(runs.ASSIGNMENTS)
-        scores = metrics.measure(metrics.Clustering(np.array(table[head], dtype=np.int64), np.array(table["label"])))
+        labels = np.array(table["label"])
+        weights = np.array(table["weight"], dtype=np.float64) if "weight" in table else None
+        clustering = metrics.Clustering(np.array(table[head], dtype=np.int64), labels, weight_N=weights)
+        scores = metrics.measure(clustering, scored_N=labels != "")
     else:
         scores = dict(results.heads[head][side].scores)
     value = scores[name]

@@ -28,7 +28,7 @@ def read_trace(run: Path) -> dict[int, float]:
 
 def tracer(prepared: Experiment, run: Path) -> Watch:
     """Return a function that scores the test rows' most probable components after each epoch of training."""
-    rows = Rows(prepared.split.x, prepared.split.test, prepared.device)
+    rows = Rows(prepared.split.rows, prepared.split.test, prepared.device)
 
     def watch(model: Model, stage: str, row: EpochRecord) -> None:
         if stage != "train" or prepared.split.labels is None:
@@ -36,7 +36,7 @@ def tracer(prepared: Experiment, run: Path) -> Watch:
         was_training = model.training
         model.eval()
         with torch.no_grad():
-            predicted = [model.infer(Batch(x_ND))[0].argmax(-1) for x_ND in rows.in_order(EVALUATION_ROWS)]
+            predicted = [model.infer(Batch.of(tensors))[0].argmax(-1) for tensors in rows.in_order(EVALUATION_ROWS)]
         model.train(was_training)
         labels = prepared.split.labels[prepared.split.test]
         accuracy = metrics.clustering_accuracy(labels, torch.cat(predicted).cpu().numpy())

@@ -4,6 +4,7 @@ from .kept import keep_inference as keep_inference
 from .names import (
     ASSIGNMENTS as ASSIGNMENTS,
     CHECKPOINT as CHECKPOINT,
+    CLUSTERS as CLUSTERS,
     CONFIG as CONFIG,
     EPOCHS as EPOCHS,
     INFERENCE as INFERENCE,

@@ -9,13 +9,21 @@ import torch
 
 from deepmix.contracts import ClusteringHead
 from deepmix.data import Split
-from deepmix.maths import Array
+from deepmix.maths import Inference
+from deepmix.metrics import bound_quantiles
 from deepmix.runs.records import InferenceHeader
 from deepmix.runs.store import RunStore
 
+KEPT_CONDITIONS = 1000
+"""Training rows whose conditions a run stores; generated rows draw from them."""
+
 
 def keep_inference(
-    store: RunStore, split: Split, likelihood: str, heads: Mapping[str, ClusteringHead], weight_K: Array
+    store: RunStore,
+    split: Split,
+    likelihood: str,
+    heads: Mapping[str, ClusteringHead],
+    training: Inference,
 ) -> None:
     """Write inference.safetensors: all that is needed to use a run later, beside the model's weights.
 
@@ -24,11 +32,16 @@ def keep_inference(
         split: the data it was trained on.
         likelihood: the observation model in use.
         heads: fitted, by name; a head whose state can't be stored is left out.
-        weight_K: mean q(y|x) of the training rows.
+        training: the model's inference on the training rows.
 
     """
     preparation = split.preparation
-    arrays = {"weights": weight_K}
+    arrays = {"weights": np.average(np.exp(training.log_q_NK), axis=0, weights=training.weight_N)}
+    if training.bound_N is not None:
+        arrays["bounds"] = bound_quantiles(training.bound_N)
+    if split.conditions is not None:
+        chosen = np.random.default_rng(0).choice(split.train, min(KEPT_CONDITIONS, len(split.train)), replace=False)
+        arrays["conditions"] = split.conditions[chosen]
     arrays |= {
         f"preparation.{name}": value for name in ("mean", "spread") if (value := getattr(preparation, name)) is not None
     }
@@ -44,5 +57,7 @@ def keep_inference(
         scale=preparation.scale,
         image_shape=split.image_shape,
         heads=tuple(states),
+        n_flags=0 if split.flags is None else int(split.flags.shape[1]),
+        n_conditions=split.rows.n_conditions,
     )
     store.write_weights(header, {name: torch.from_numpy(np.array(a)) for name, a in arrays.items()})

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-CONFIG, EPOCHS, METRICS, MODEL, INFERENCE, ASSIGNMENTS = (
+CONFIG, EPOCHS, METRICS, MODEL, INFERENCE, ASSIGNMENTS, CLUSTERS = (
     "config.json",
     "metrics.jsonl",
     "metrics.json",
     "model.safetensors",
     "inference.safetensors",
     "assignments.csv",
+    "clusters.csv",
 )
 
 
@@ -27,7 +28,7 @@ SUMMARY, REPORT = "summary.json", "report.html"
 EXPORTS = ("model.onnx", "model.pt2")
 
 
-RUN_FILES = (CONFIG, EPOCHS, METRICS, MODEL, INFERENCE, ASSIGNMENTS, REPORT, *EXPORTS, CHECKPOINT, NEIGHBOURS)
+RUN_FILES = (CONFIG, EPOCHS, METRICS, MODEL, INFERENCE, ASSIGNMENTS, CLUSTERS, REPORT, *EXPORTS, CHECKPOINT, NEIGHBOURS)
 """What deepmix writes in a run folder, the record that makes it one first; any other file there is the user's."""
 
 

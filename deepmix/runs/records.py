@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
+from deepmix.data import TableOptions, TableSchema
 from deepmix.errors import DeepmixError, option
 from deepmix.metrics import METRICS as DECLARED, Spread, spread
 from deepmix.runs import names, upgrade
@@ -117,6 +118,8 @@ class Requested:
     seed: int
     device: str
     settings: Mapping[str, str]
+    table: TableOptions | None = None
+    proba: bool | None = None
 
 
 REQUESTED_KEYS = tuple(f.name for f in dataclasses.fields(Requested))
@@ -146,6 +149,8 @@ class DataRecord:
     labels: bool
     """Whether there are labels."""
     fingerprint: str
+    schema: TableSchema | None = None
+    """What each column of a table is; None where the data were an array."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +217,9 @@ class RunConfig(Record):
 
     @property
     def likelihood(self) -> str | None:
-        """The observation model in use; None where the model has no such option."""
+        """The observation model in use; None where the model has no such option, or columns have their own."""
+        if self.data.schema is not None:
+            return None
         return self.resolved["model"].get("likelihood")
 
     @property
@@ -340,6 +347,8 @@ class Evaluation:
     heads: Heads
     elbo: Mapping[str, float]
     """Nats per row, by side."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of the rows, in words; not part of the JSON object."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a JSON object, laid out as metrics.json."""
@@ -488,3 +497,6 @@ class InferenceHeader(Record):
     scale: Literal["none", "bytes", "standard"]
     image_shape: tuple[int, int, int] | None
     heads: tuple[str, ...]
+    n_flags: int = 0
+    """Inputs that say which values of a table's rows are missing."""
+    n_conditions: int = 0

@@ -41,6 +41,14 @@ class TrainingOptions:
     precision: Literal["fp32", "bf16"] = field(
         default="fp32", metadata={"help": "precision of the networks; densities are always fp32"}
     )
+    hide: float = field(
+        default=0.3,
+        metadata={
+            "help": "fraction of the values in a table's columns with missing values that the encoder does not see in "
+            "an update; the decoder reconstructs them all, so that the model learns to do without",
+            "before": 0.0,
+        },
+    )
     patience: int | None = field(
         default=None, metadata={"help": "stop after this many epochs without a better training objective; auto: never"}
     )
@@ -52,6 +60,8 @@ class TrainingOptions:
                 raise UsageError(f"{name} must be at least {least}, got {value}")
         if not (math.isfinite(self.lr) and self.lr > 0.0):
             raise UsageError(f"lr must be above 0, got {self.lr}")
+        if not 0.0 <= self.hide < 1.0:
+            raise UsageError(f"hide must be at least 0 and below 1, got {self.hide}")
         if not 0.0 < self.lr_decay <= 1.0:
             raise UsageError(f"lr_decay must be above 0 and at most 1, got {self.lr_decay}")
 

@@ -20,7 +20,7 @@ from deepmix.maths import Array
 from deepmix.models import ObjectiveOptions
 from deepmix.runs import CHECKPOINT, NEIGHBOURS, CheckpointMeta, EpochRecord, RunStore
 from deepmix.training.diagnosis import components_in_use, diverged
-from deepmix.training.passes import EVALUATION_ROWS, autocast
+from deepmix.training.passes import EVALUATION_ROWS, autocast, weighted
 from deepmix.training.reporter import Reporter
 from deepmix.training.schedule import TrainingOptions, epoch_seed, planned_epochs
 
@@ -135,10 +135,11 @@ class Trainer:
         order = torch.randperm(self.rows.n_rows, generator=generator, device=device)
         for row_N in order.split(min(self.options.batch_size, self.rows.n_rows)):
             self.optimizer.zero_grad()
+            batch = self._batch(row_N, generator, phase)
             with autocast(device, self.options.precision):
-                loss: Loss = self.model(self._batch(row_N, generator, phase))
-            (-loss.objective_N.mean()).backward()
-            for name, value in self._sums(loss).items():
+                loss: Loss = self.model(batch)
+            (-weighted(loss.objective_N, batch.weight_N).mean()).backward()
+            for name, value in self._sums(loss, batch.weight_N).items():
                 sums[name] = sums[name] + value if name in sums else value
             self.optimizer.step()
         counts_K = sums.pop("counts", None)
@@ -159,38 +160,48 @@ class Trainer:
 
     def _batch(self, row_N: Tensor, generator: torch.Generator, phase: Phase) -> Batch:
         """Return these training rows with what the model may need to know about them."""
-        neighbour_ND = None
+        neighbours = None
         if self.neighbours_NJ is not None and phase.stage == "train":
             n_neighbours = self.neighbours_NJ.shape[1]
             pick_N = torch.randint(n_neighbours, row_N.shape, generator=generator, device=row_N.device)
-            neighbour_ND = self.rows.batch(self.neighbours_NJ[row_N, pick_N])
+            neighbours = Batch.of(self.rows.batch(self.neighbours_NJ[row_N, pick_N]))
         label_N = None if self.labels_N is None else self.labels_N[row_N]
-        return Batch(self.rows.batch(row_N), generator, phase, row_N, label_N, neighbour_ND)
+        rows = self.rows.hide(self.rows.batch(row_N), self.options.hide, generator)
+        return Batch.of(
+            rows,
+            generator=generator,
+            phase=phase,
+            row_N=row_N,
+            label_N=label_N,
+            neighbours=neighbours,
+        )
 
-    def _sums(self, loss: Loss) -> dict[str, Tensor]:
-        """Return the sum over a batch of each logged quantity."""
-        sums = {"objective": loss.objective_N.detach().sum(), "elbo": loss.elbo_N.sum()}
-        sums |= {name: term_N.sum() for name, term_N in loss.terms.items()}
+    def _sums(self, loss: Loss, weight_N: Tensor | None) -> dict[str, Tensor]:
+        """Return the weighted sum over a batch of each logged quantity."""
+        values = {"objective": loss.objective_N.detach(), "elbo": loss.elbo_N, **loss.terms}
         if loss.dropped_N is not None:
-            sums["dropped_mass"] = loss.dropped_N.sum()
+            values["dropped_mass"] = loss.dropped_N
+        counts = {}
         if loss.log_q_NK is not None:
             log_max_N, map_N = loss.log_q_NK.max(-1)
-            sums["confidence"] = log_max_N.exp().sum()
-            sums["counts"] = torch.bincount(map_N, minlength=self.model.n_components)
-        return sums
+            values["confidence"] = log_max_N.exp()
+            counts["counts"] = torch.bincount(map_N, weight_N, minlength=self.model.n_components)
+        return {name: weighted(value_N, weight_N).sum() for name, value_N in values.items()} | counts
 
     def _place(self, initial_labels: Callable[[Array], Array]) -> None:
         self.reporter.start("initial clustering", 0)
         self.model.eval()
         with torch.no_grad(), autocast(self.rows.device, self.options.precision):
-            parts = [self.model.pretrained(Batch(x_ND)) for x_ND in self.rows.in_order(EVALUATION_ROWS)]
+            parts = [self.model.pretrained(Batch.of(rows)) for rows in self.rows.in_order(EVALUATION_ROWS)]
         code_NM = torch.cat([code for code, _ in parts]).float()
         squared_error_N = torch.cat([error for _, error in parts]).float()
         if not (code_NM.isfinite().all() and squared_error_N.isfinite().all()):
             raise diverged("at the end of pretraining")
         labels = torch.from_numpy(initial_labels(code_NM.cpu().numpy()))
         self.labels_N = labels.to(self.rows.device, torch.long)
-        self.model.place(code_NM, squared_error_N, self.labels_N)
+        weight_N = self.rows.weight_N
+        weights = {} if weight_N is None else {"weight_N": weight_N}
+        self.model.place(code_NM, squared_error_N, self.labels_N, **weights)
         self.optimizer = self._new_optimizer()
         self.stage, self.epoch = "train", 0
         self.save()

@@ -88,15 +88,23 @@ def train(*args: object) -> None:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
-    """Return a folder with a CSV of three groups, with labels, and a run on it."""
+    """Return a folder with three groups of rows, with names and labels, an array and bare, and a run on the first."""
     folder = tmp_path_factory.mktemp("after")
     random = np.random.default_rng(0)
     rows = np.eye(3, 6)[np.arange(120) % 3] * 12.0 + random.normal(size=(120, 6))
     lines = [",".join([*map(repr, row), ["ant", "bee", "cat"][i % 3]]) for i, row in enumerate(rows.tolist())]
     (folder / "rows.csv").write_text("\n".join([",".join([*COLUMNS, "kind"]), *lines]) + "\n")
     np.save(folder / "rows.npy", rows)
+    np.savetxt(folder / "bare.csv", rows, delimiter=",")
     train("--dataset", folder / "rows.csv", "--label-column", "kind", *HEADS, "--out", folder / "run")
     return folder
+
+
+@pytest.fixture(scope="module")
+def array_run(place) -> Path:
+    """Return a run on the same rows as an array, whose columns have no names and no kinds."""
+    train("--dataset", place / "rows.npy", "--components", 3, "--out", place / "array-run")
+    return place / "array-run"
 
 
 @pytest.fixture(scope="module")

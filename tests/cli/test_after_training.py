@@ -28,10 +28,11 @@ def test_predict_repeats_the_runs_assignments(deepmix, place):
         assert result.returncode == 0, result.stderr
         assert result.stderr == ""
         predictions = table(result.stdout)
-        assert list(predictions) == ["row", "cluster", "probability", "entropy"]
+        assert list(predictions) == ["row", "cluster", "probability", "entropy", "outlier"]
         assert np.array_equal(predictions["row"], expected["row"])
         assert np.array_equal(predictions["cluster"], expected[head])
         assert predictions["probability"] == pytest.approx(expected["probability"], abs=3e-6)
+        assert predictions["outlier"] == pytest.approx(expected["outlier"], abs=1e-6)
         assert predictions["entropy"].min() >= 0.0
         assert predictions["entropy"].max() <= np.log(3) + 1e-6
 
@@ -60,29 +61,34 @@ def test_predict_writes_files(deepmix, place, tmp_path, suffix):
 
 @pytest.mark.parametrize("block_values", [1, 7 * 6, 10**6])
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".npy", ".npz", ".parquet", "sparse.npz", "order.npy"])
-def test_blocks_of_any_size_and_kind_of_file_give_the_same(deepmix, place, tmp_path, monkeypatch, block_values, suffix):
+@pytest.mark.parametrize("run", ["run", "array-run"])
+def test_blocks_of_any_size_and_kind_of_file_give_the_same(
+    deepmix, place, array_run, tmp_path, monkeypatch, block_values, suffix, run
+):
     rows = np.load(place / "rows.npy")
     data = tmp_path / f"data{suffix}"
+    table_text = (place / ("rows.csv" if run == "run" else "bare.csv")).read_bytes()
     if suffix == ".csv":
-        data = place / "rows.csv"
+        data.write_bytes(table_text)
     elif suffix == ".csv.gz":
         import gzip
 
-        data.write_bytes(gzip.compress((place / "rows.csv").read_bytes()))
+        data.write_bytes(gzip.compress(table_text))
     elif suffix == ".npz":
         np.savez_compressed(data, x=rows, y=np.arange(120))
     elif suffix == ".parquet":
         pandas = pytest.importorskip("pandas", reason="pandas is not installed")
-        pandas.DataFrame(rows[:, ::-1], columns=COLUMNS[::-1]).assign(kind="ant").to_parquet(data)
+        order = COLUMNS[::-1] if run == "run" else COLUMNS  # the columns of an array have no names to go by
+        pandas.DataFrame(rows, columns=COLUMNS)[order].to_parquet(data)
     elif suffix == "sparse.npz":
         from scipy import sparse
 
         sparse.save_npz(data, sparse.csr_matrix(rows))
     else:
         np.save(data, np.asfortranarray(rows))
-    expected = deepmix("predict", place / "run", place / "rows.csv").stdout
+    expected = deepmix("predict", place / run, place / "rows.npy").stdout
     monkeypatch.setattr("deepmix.data.table_file.BLOCK_VALUES", block_values)
-    result = deepmix("predict", place / "run", data)
+    result = deepmix("predict", place / run, data)
     assert result.returncode == 0, result.stderr
     assert np.array_equal(table(result.stdout)["cluster"], table(expected)["cluster"])
     assert table(result.stdout)["probability"] == pytest.approx(table(expected)["probability"], abs=3e-6)
@@ -136,23 +142,40 @@ def test_rows_of_one_line_or_none(deepmix, place, tmp_path):
     (tmp_path / "one.csv").write_text(lines[0] + "\n" + lines[1])
     expected = table(deepmix("predict", place / "run", place / "rows.csv").stdout)["cluster"][0]
     assert table(deepmix("predict", place / "run", "one.csv").stdout)["cluster"] == [expected]
-    (tmp_path / "bare.csv").write_text(lines[1].rpartition(",")[0])  # one row and no header
-    assert table(deepmix("predict", place / "run", "bare.csv").stdout)["cluster"] == [expected]
+    for cells in (lines[1], lines[1].rpartition(",")[0]):  # one row without a header, with and without its label
+        (tmp_path / "bare.csv").write_text(cells)
+        assert table(deepmix("predict", place / "run", "bare.csv").stdout)["cluster"] == [expected]
     (tmp_path / "none.csv").write_text(lines[0] + "\n")
     result = deepmix("predict", place / "run", "none.csv")
-    assert (result.returncode, result.stdout) == (0, "row,cluster,probability,entropy\n")
+    assert (result.returncode, result.stdout) == (0, "row,cluster,probability,entropy,outlier\n")
+
+
+UNUSUAL_ROWS = [
+    ("a,b,c\n1,2,3\n", "Note: columns that the table lacks count as missing in every row: 'd', 'e', 'f'\n"),
+    (
+        "a,b,c,d,e,g\n1,2,3,4,5,6\n",
+        "Note: columns that the table lacks count as missing in every row: 'f'\n"
+        "Note: columns that the training table did not have are left out: 'g'\n",
+    ),
+    ("a,b,c,d,e,f\n1,2,3,nan,,6\n", ""),
+]
+
+
+@pytest.mark.parametrize(("text", "notes"), UNUSUAL_ROWS, ids=range(len(UNUSUAL_ROWS)))
+def test_rows_with_other_columns_or_gaps(deepmix, place, tmp_path, text, notes):
+    (tmp_path / "unusual.csv").write_text(text)
+    result = deepmix("predict", place / "run", "unusual.csv")
+    assert (result.returncode, result.stderr) == (0, notes)
+    assert table(result.stdout)["cluster"][0] in (0, 1, 2)
 
 
 WRONG_ROWS = [
-    ("a,b,c\n1,2,3\n", ("lack 'd', 'e', 'f'", "give them the columns the run was trained on")),
-    ("a,b,c,d,e,g\n1,2,3,4,5,6\n", ("lack 'f' and have the unknown 'g'",)),
-    ("7,2,3\n4,5,6\n", ("3 column(s) and the run was trained on 6",)),
-    ("a,b,c,d,e,f\n1,2,3,4,5,6\n1,2,3,nan,5,6\n", ("row 2, column 'd' is nan",)),
-    ("a,b,c,d,e,f\n1,2,3,4,5,6\n1,2,,4,5,6\n", ("line 3, column 'c'", "is empty")),
+    ("g,h\n1,2\n", ("none of the training table's columns: 'a', 'b', 'c', 'd', 'e', 'f'; check its header",)),
+    ("7,2,3\n4,5,6\n", ("3 column(s), and the run was trained on 6", "give them the header")),
     ("a,b,c,d,e,f\n1,2,3,4,5,6\n1,2,3,4\n", ("line 3", "4 cells and the first has 6")),
     ("a,b,c,d,e,f\n1,2,3,4,5,6\n1,2,3,4,5,6,7\n", ("line 3", "7 cells and the first has 6")),
-    ("a,b,c,d,e,f\n1,2,3,4,5,6\n1,2,red,4,5,6\n", ("'c' (line 3: 'red')",)),
-    ("a,b,c,d,e,f\n1,2,3,4,5,6\n1e38,2,3,4,5,6\n", ("row 2 is so far from the training rows",)),
+    ("a,b,c,d,e,f\n1,2,3,4,5,6\n1,2,red,4,5,6\n", ("'c' (continuous; row 2: 'red')", "leave them empty")),
+    ("a,b,c,d,e,f\n1,2,3,4,5,6\n1,2,inf,4,5,6\n", ("line 3, column 'c' is inf", "leave the cell empty")),
     ("", ("is empty",)),
 ]
 
@@ -166,8 +189,8 @@ def test_wrong_rows(deepmix, place, tmp_path, text, words):
 
 def test_wrong_files(deepmix, place, tmp_path):
     refuses(deepmix("predict", place / "run", "none.csv"), 2, "there is no file 'none.csv'")
-    (tmp_path / "rows.txt").write_text("1")
-    refuses(deepmix("predict", place / "run", "rows.txt"), 2, "not a kind of file deepmix reads")
+    (tmp_path / "rows.dat").write_text("1")
+    refuses(deepmix("predict", place / "run", "rows.dat"), 2, "not a kind of file deepmix reads")
     refuses(deepmix("predict", place / "run", place / "rows.csv", "-o", "out.xlsx"), 2, ".csv, .parquet, .npz")
     refuses(deepmix("predict", place / "run", place / "rows.csv", "-o", "no/out.csv"), 2, "there is no folder 'no'")
     refuses(deepmix("predict", place / "run", place / "rows.csv", "--head", "kmeans"), 2, "no head 'kmeans'")
@@ -210,35 +233,37 @@ def test_wrong_runs(deepmix, place, seeds, tmp_path, words):
     refuses(call(seeds[0]), 2, "several seeds; choose one of: seed-0, seed-1, seed-2")
 
 
-def test_sample(deepmix, place, tmp_path):
+def test_sample(deepmix, place, array_run, tmp_path):
     output = table(deepmix("sample", place / "run", "-n", 5).stdout)
     assert list(output) == ["component", *COLUMNS]
     assert output["component"].tolist() == sorted([0, 1, 2] * 5)
-    result = deepmix("sample", place / "run", "-n", 5, "--component", 2, "--npz", "two.npz", "--json")
+    output = table(deepmix("sample", array_run, "-n", 5).stdout)
+    result = deepmix("sample", array_run, "-n", 5, "--component", 2, "--npz", "two.npz", "--json")
     assert json.loads(result.stdout)["rows"] == 5
     with np.load(tmp_path / "two.npz") as archive:
-        whole = np.stack([output[name] for name in COLUMNS], axis=1)[10:]
+        whole = np.stack([output[f"x{i + 1}"] for i in range(6)], axis=1)[10:]
         assert archive["x"] == pytest.approx(whole, rel=1e-6)
         assert archive["component"].tolist() == [2] * 5
     refuses(deepmix("sample", place / "run", "--component", 3), 2, "no component 3", "0 to 2")
     refuses(deepmix("sample", place / "run", "-n", 0), 2, "at least 1")
     refuses(deepmix("sample", place / "run", "--minimum-posterior", 1.5), 2, "below 1")
     refuses(deepmix("sample", place / "run", "--minimum-posterior", 0.999999), 2, "ask for a smaller minimum")
-    refuses(deepmix("sample", place / "run", "--npz", "two.npz"), 2, "exists")
+    refuses(deepmix("sample", array_run, "--npz", "two.npz"), 2, "exists")
+    refuses(deepmix("sample", place / "run", "--npz", "new.npz"), 2, "was trained on a table", "use --csv")
 
 
 def test_sampled_columns_keep_their_names(deepmix, tmp_path):
     random = np.random.default_rng(0)
-    lines = ['component,u,u,"a, b"', *(",".join(map(repr, row)) for row in random.random((40, 4)).tolist())]
+    lines = ['component,u,v,"a, b"', *(",".join(map(repr, row)) for row in random.random((40, 4)).tolist())]
     (tmp_path / "rows.csv").write_text("\n".join(lines))
     train("--dataset", tmp_path / "rows.csv", "--components", 2, "--out", tmp_path / "run")
     header, *rows = csv.reader(deepmix("sample", "run", "-n", 1).stdout.splitlines())
-    assert header == ["component", "component_", "u", "u_", "a, b"]
+    assert header == ["component", "component_", "u", "v", "a, b"]
     assert [row[0] for row in rows] == ["0", "1"]
     assert {len(row) for row in rows} == {5}
 
 
-def test_sample_draws_grids(deepmix, place, seeds, tmp_path):
+def test_sample_draws_grids(deepmix, array_run, seeds, tmp_path):
     image = pytest.importorskip("matplotlib.image", reason="matplotlib is not installed")
     run = seeds[0] / "seed-0"
     assert deepmix("sample", run, "-n", 6, "--png", "all.png").returncode == 0
@@ -247,9 +272,9 @@ def test_sample_draws_grids(deepmix, place, seeds, tmp_path):
     assert whole.shape[0] > 10 * 8 * 4  # ten lines of images of 8 x 8, each pixel 4 dots
     assert one.shape[0] < whole.shape[0]
     assert len(np.unique(whole[:, :, 0])) > 10
-    refuses(deepmix("sample", place / "run", "--png", "no.png"), 2, "does not know its rows of 6 columns as images")
-    refuses(deepmix("sample", place / "run", "--png", "no.png", "--shape", "4x4"), 2, "not an image of 6 values")
-    assert deepmix("sample", place / "run", "--png", "yes.png", "--shape", "2x3").returncode == 0
+    refuses(deepmix("sample", array_run, "--png", "no.png"), 2, "does not know its rows of 6 columns as images")
+    refuses(deepmix("sample", array_run, "--png", "no.png", "--shape", "4x4"), 2, "not an image of 6 values")
+    assert deepmix("sample", array_run, "--png", "yes.png", "--shape", "2x3").returncode == 0
     assert not (tmp_path / "no.png").exists()
 
 
@@ -278,7 +303,7 @@ def test_evaluate_on_other_data_and_by_other_heads(deepmix, place, tmp_path):
     again = json.loads(deepmix("evaluate", place / "run", "--head", "kmeans", "--head", "gmm", "--json").stdout)
     assert again["heads"]["gmm"] == own
     refuses(deepmix("evaluate", place / "run", "--dataset", "bare.csv", "--label-column", "kind"), 2, "'kind'")
-    refuses(deepmix("evaluate", place / "run", "--dataset", "digits"), 2, "64 column(s)")
+    refuses(deepmix("evaluate", place / "run", "--dataset", "digits"), 2, "'digits' is an array; name a table file")
     refuses(deepmix("evaluate", place / "run", "--head", "dbscan"), 2, "unknown head 'dbscan'")
 
 

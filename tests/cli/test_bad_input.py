@@ -43,7 +43,7 @@ MORE_WRONG_OPTIONS = [
     (("--seed", -1), ("seed must be at least 0",)),
     (("--seed", 2**32), ("seed must be at least 0 and at most",)),
     (("--device", "meta"), ("device 'meta'",)),
-    (("--set", "likelihood=poisson"), ("unknown likelihood 'poisson'", "bernoulli")),
+    (("--set", "likelihood=cauchy"), ("unknown likelihood 'cauchy'", "auto, bernoulli")),
     (("--seed", 1, "--seeds", 2), ("exclude each other",)),
 ]
 
@@ -60,10 +60,20 @@ def test_wrong_option(deepmix, tmp_path, args, words):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bernoulli_needs_data_between_0_and_1(deepmix, tmp_path):
+@pytest.mark.parametrize(
+    ("likelihood", "needed"),
+    [
+        ("bernoulli", "data in 0..1"),
+        ("log-normal", "data above 0"),
+        ("poisson", "whole numbers from 0"),
+        ("categorical", "levels"),
+    ],
+)
+def test_a_likelihood_refuses_data_it_does_not_take(deepmix, tmp_path, likelihood, needed):
     np.save(tmp_path / "rows.npy", np.random.default_rng(0).normal(size=(30, 3)))
-    args = ("--dataset", "rows.npy", "--components", 2, "--set", "likelihood=bernoulli")
-    refuses(deepmix("train", *args, *TINY), 2, "a Bernoulli likelihood needs data in 0..1")
+    args = ("--dataset", "rows.npy", "--components", 2, "--set", f"likelihood={likelihood}")
+    refuses(deepmix("train", *args, *TINY), 2, f"likelihood '{likelihood}' needs {needed}", "leave likelihood at auto")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -93,51 +103,58 @@ GOOD_ROWS = [[i, i % 7, (i * i) % 11] for i in range(30)]
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ([["a", "b", "c"], *GOOD_ROWS[:3], [1, "nan", 2], *GOOD_ROWS], ("row 4", "column 'b'", "nan")),
-        ([*GOOD_ROWS[:5], [1, 2, "inf"], *GOOD_ROWS], ("row 6, column 3 is inf",)),
-        ([["a", "b", "c"], *GOOD_ROWS, [1, "", 3]], ("line 32", "column 'b'", "empty")),
+        ([["a", "b", "c"], *GOOD_ROWS[:3], [1, "nan", 2], *GOOD_ROWS], ("missing values: 'b' (row 4)",)),
+        ([["a", "b", "c"], *GOOD_ROWS, [1, "", 3]], ("missing values: 'b' (row 31)",)),
         (
             [["a", "b", "c"], [1, "red", "x"], *GOOD_ROWS],
-            ("'b' (line 2: 'red')", "'c' (line 2: 'x')", "--label-column"),
+            ("'b' (row 1: 'red')", "'c' (row 1: 'x')", "--label-column"),
         ),
-        ([["a", "b", "c"], *GOOD_ROWS, [1, 2]], ("line 32", "2 cells", "3")),
-        ([["a", "b", "c"], *GOOD_ROWS, [1, 234, 5, 6]], ("line 32", "4 cells", "quotes around a cell")),
-        ([["a", "b", "c"], *([*row, 1] for row in GOOD_ROWS)], ("line 2", "4 cells", "the first has 3")),
-        ([["", -1, 2], *GOOD_ROWS], ("line 1", "column '1'", "empty")),
+        ([["", -1, 2], *GOOD_ROWS], ("missing values: '1' (row 1)",)),
         ([[1, 2, 3]] * 30, ("every column is constant",)),
+    ],
+    ids=["nan", "empty-cell", "text", "no-header", "constant"],
+)
+def test_a_table_that_is_no_array(deepmix, tmp_path, rows, words):
+    """What a table's columns may hold and an array's may not."""
+    path = write_rows(tmp_path / "rows.csv", rows)
+    as_array = ("--set", "scale=standard", "--components", 2)
+    refuses(deepmix("train", "--dataset", path, *as_array, *TINY), 2, *words)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([*GOOD_ROWS[:5], [1, 2, "inf"], *GOOD_ROWS], ("line 6, column '3' is inf",)),
+        ([["a", "b", "c"], *GOOD_ROWS, [1, 2]], ("line 32", "2 cells", "3")),
+        ([["a", "b", "c"], *GOOD_ROWS, [1, 234, 5, 6]], ("line 32", "4 cells", "quotes around cells")),
+        ([["a", "b", "c"], *([*row, 1, 1] for row in GOOD_ROWS)], ("line 2", "5 cells", "the first has 3")),
+        ([[1, 2, 3]] * 30, ("no column of the table can be modelled", "'1': every value is '1'")),
         ([["a", "b"], [1, 2]], ("1 row(s)",)),
         ([["a", "b"]], ("row(s)",)),
         ([*GOOD_ROWS], ("number of clusters is unknown", "--components")),
     ],
-    ids=[
-        "nan",
-        "inf",
-        "empty-cell",
-        "text",
-        "short-row",
-        "long-row",
-        "long-rows",
-        "no-header",
-        "constant",
-        "one-row",
-        "no-rows",
-        "no-k",
-    ],
+    ids=["inf", "short-row", "long-row", "long-rows", "constant", "one-row", "no-rows", "no-k"],
 )
-def test_wrong_csv(command, tmp_path, rows, words):
+def test_wrong_csv(deepmix, tmp_path, rows, words):
     path = write_rows(tmp_path / "rows.csv", rows)
     args = () if "number of clusters is unknown" in words[0] else ("--components", 2)
-    refuses(command("train", "--dataset", path, *args, "--quiet"), 2, *words)
+    refuses(deepmix("train", "--dataset", path, *args, *TINY), 2, *words)
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_constant_column_is_named_and_left_without_effect(command, tmp_path):
     rows = [["a", "still", "c"], *([i, 5, (i * i) % 11] for i in range(30))]
     path = write_rows(tmp_path / "rows.csv", rows)
-    result = command("train", "--dataset", path, "--components", 2, "--out", "run", *TINY)
+    arguments = ("train", "--dataset", path, "--components", 2, "--out", "run", *TINY, "--overwrite")
+    result = command(*arguments, "--set", "scale=standard")
     assert result.returncode == 0, result.stderr
     assert "1 constant column(s)" in result.stdout
     assert "'still'" in result.stdout
+    result = command(*(word for word in arguments if word != "--quiet"))
+    assert result.returncode == 0, result.stderr
+    lines = [" ".join(line.split()) for line in result.stderr.splitlines()]
+    assert "still constant - 1 - 5 to 5 every value is '5'" in lines
 
 
 def test_unknown_label_column(deepmix, tmp_path):
@@ -156,7 +173,7 @@ def test_a_label_column_by_number_is_not_a_name_in_a_header(deepmix, tmp_path):
 
 def test_a_text_of_another_encoding(deepmix, tmp_path):
     (tmp_path / "rows.csv").write_bytes("naïve,b\n1,2\n2,3\n".encode("latin-1"))
-    refuses(deepmix("train", "--dataset", "rows.csv", "--components", 2), 1, "save it as UTF-8")
+    refuses(deepmix("train", "--dataset", "rows.csv", "--components", 2), 2, "save it as UTF-8")
 
 
 def test_labels_of_the_wrong_length(command, tmp_path):

@@ -63,8 +63,8 @@ def test_compare_by_the_elbo_draws_seeds_alone(deepmix, seeds):
 @pytest.fixture(scope="module")
 def exported_models(place) -> dict[str, Path]:
     """Return runs of models whose q(y|x) is computed in different ways."""
-    models = {"mvae-emv2": place / "run"}
-    for model in ("mvae", "k-dvae", "vade"):
+    models = {}
+    for model in ("mvae-emv2", "mvae", "k-dvae", "vade"):
         models[model] = place / f"export-{model}"
         with contextlib.suppress(FileExistsError):
             train("--dataset", place / "rows.npy", "--components", 3, "--model", model, "--out", models[model])
@@ -102,15 +102,21 @@ def test_export_to_onnx(deepmix, place, exported_models, tmp_path, model):
     refuses(deepmix("export", exported_models[model], "--format", "onnx", "-o", "m.onnx"), 2, "exists")
 
 
-def test_an_export_that_differs_is_not_kept(deepmix, place, tmp_path, monkeypatch):
+def test_a_run_on_a_table_is_not_exported(deepmix, place, tmp_path):
+    result = deepmix("export", place / "run", "--format", "torch-export", "-o", "m.pt2")
+    refuses(result, 2, "trained on a table, whose columns an exported model can't prepare", "--set scale=")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_that_differs_is_not_kept(deepmix, array_run, tmp_path, monkeypatch):
     right = Exported.forward
     monkeypatch.setattr(Exported, "forward", lambda self, x: (right(self, x)[0], right(self, x)[1] + 0.01))
-    result = deepmix("export", place / "run", "--format", "torch-export", "-o", "m.pt2")
+    result = deepmix("export", array_run, "--format", "torch-export", "-o", "m.pt2")
     refuses(result, 1, "differ from the original's by", "not kept")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_onnx_says_what_it_needs(deepmix, place, monkeypatch):
+def test_onnx_says_what_it_needs(deepmix, array_run, monkeypatch):
     monkeypatch.setattr("deepmix.inference.export.ONNX_MODULES", ("onnx_of_tomorrow",))
-    result = deepmix("export", place / "run", "--format", "onnx", "-o", "m.onnx")
+    result = deepmix("export", array_run, "--format", "onnx", "-o", "m.onnx")
     refuses(result, 2, "onnx_of_tomorrow", "pip install 'deepmix[onnx]'")

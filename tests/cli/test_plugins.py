@@ -183,7 +183,7 @@ class Wordy(ClusteringHead):
 
 class Beyond(Initializer):
     def __init__(self, options): pass
-    def initial_labels(self, x, code, n_components, seed): return [n_components] * len(code)
+    def initial_labels(self, rows, n_components, seed): return [n_components] * len(rows.code_NM)
 
 class Unpredictable:
     def fit(self, x): return self

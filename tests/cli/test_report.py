@@ -163,9 +163,9 @@ def test_refusals_name_cause_and_cure(deepmix, blobs, tmp_path):
     assert deepmix(*args).returncode == 0
     text = blobs.read_text()
     blobs.write_text(text.replace("ant", "bee", 1).replace("\n1", "\n2", 1))
-    refused("run", words=("have changed since it was trained", "train again"))
+    refused("run", words=("has changed since 'run' was trained on it", "--dataset", "train again"))
     blobs.unlink()
-    refused("run", words=("there is no file",))
+    refused("run", words=("are no longer at", "--dataset"))
     (tmp_path / "run" / "metrics.json").unlink()
     refused("run", words=("is not finished", "deepmix train --resume --out run"))
     assert not (tmp_path / "run" / "report.html").exists()

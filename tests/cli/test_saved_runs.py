@@ -46,7 +46,7 @@ def other_value(name: str, hint: Any, default: Any) -> Any:
     if hint is bool:
         return not default
     if hint is str:
-        return {"hidden": "5-5", "image_shape": "2x2"}[name]
+        return {"hidden": "5-5", "image_shape": "2x2", "likelihood": "gaussian-learned"}[name]
     return (default or 0) + 3 if hint is int else (default or 0.0) / 2 + 0.01
 
 
@@ -152,7 +152,10 @@ def test_the_parts_of_format_1_are_known_by_name(saved):
 def test_config_of_format_1_repeats_the_run(deepmix, saved):
     result = deepmix("train", "--config", "images/config.json", "--out", "again", "--quiet", "--no-report")
     assert result.returncode == 0, result.stderr
-    assert (saved / "again" / "assignments.csv").read_bytes() == (saved / "images" / "assignments.csv").read_bytes()
+    header, *lines = (saved / "again" / "assignments.csv").read_text().splitlines()
+    place = header.split(",").index("outlier")  # which format 1 did not have
+    without = [",".join(cell for i, cell in enumerate(line.split(",")) if i != place) for line in (header, *lines)]
+    assert without == (saved / "images" / "assignments.csv").read_text().splitlines()
     (again, first) = ((saved / name / "config.json").read_text() for name in ("again", "images"))
     assert json.loads(again)["settings"] == json.loads(first)["settings"]
 

@@ -46,6 +46,7 @@ def slow_imports(words: list[str], env: dict[str, str] | None = None) -> tuple[s
         ("export --help", "torch-export"),
         ("report --help", "--umap"),
         ("reproduce --help", "--quick"),
+        ("inspect --help", "--weight-column"),
         ("train --help", "--model TEXT"),
         ("train --model k-dvae --help", "assignment=hard"),
         ("train --model k-dvae --init random --head gmm-refit-random --help", "--set, head.gmm-refit-random"),

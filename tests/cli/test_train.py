@@ -85,7 +85,9 @@ def test_csv_with_labels_counts_their_classes_and_scores(deepmix, blobs, tmp_pat
         "train", "--dataset", blobs, "--label-column", "kind", "--out", "run", "--epochs", 20, "--pretrain-epochs", 20
     )
     assert result.returncode == 0, result.stderr
-    assert "gaussian likelihood, 3 clusters" in result.stderr
+    notes = " ".join(result.stderr.split())
+    assert "102 training and 18 test rows of 6 columns" in notes
+    assert "one likelihood per column, 3 clusters" in notes
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["heads"]["posterior"]["test"]["acc"] == 1.0
     assert metrics["initial_labels"]["test"]["acc"] == 1.0

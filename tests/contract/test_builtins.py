@@ -12,7 +12,7 @@ from scipy import sparse
 from sklearn.datasets import load_digits, make_circles, make_moons
 
 from deepmix import testing
-from deepmix.contracts import registry
+from deepmix.contracts import TrainingRows, registry
 from deepmix.data import Split, find_prepared
 from deepmix.errors import UsageError
 from deepmix.experiment import ExperimentConfig, build_model, resolve
@@ -62,7 +62,7 @@ def test_initializer(name, monkeypatch):
 def test_graph_initializer_takes_data_of_any_shape(shape, embedding, space):
     graph = registry.load_plugin("initializers", "graph")
     rows = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    labels = graph(graph.Options(embedding=embedding, space=space)).initial_labels(rows, rows, 2, seed=0)
+    labels = graph(graph.Options(embedding=embedding, space=space)).initial_labels(TrainingRows(rows, rows), 2, seed=0)
     assert set(labels) == {0, 1}
 
 
@@ -73,7 +73,7 @@ def test_graph_initializer_keeps_curves_whole_that_tsne_tears(curves):
     graph = registry.load_plugin("initializers", "graph")
     rows, truth = curves[0].astype(np.float32), curves[1]
     for embedding, least, most in (("auto", 1.0, 1.0), ("tsne", 0.5, 0.7)):
-        labels = graph(graph.Options(embedding=embedding)).initial_labels(rows, rows, 2, seed=0)
+        labels = graph(graph.Options(embedding=embedding)).initial_labels(TrainingRows(rows, rows), 2, seed=0)
         assert least <= clustering_accuracy(truth, labels) <= most
 
 
@@ -82,7 +82,7 @@ def test_graph_initializer_keeps_tsne_if_its_cut_is_no_worse():
     rows, truth = load_digits(return_X_y=True)
     rows, truth = rows[:600].astype(np.float32), truth[:600]
     labels_by_layout = {
-        embedding: graph(graph.Options(embedding=embedding)).initial_labels(rows, rows, 10, seed=0)
+        embedding: graph(graph.Options(embedding=embedding)).initial_labels(TrainingRows(rows, rows), 10, seed=0)
         for embedding in ("auto", "tsne", "spectral")
     }
     np.testing.assert_array_equal(labels_by_layout["auto"], labels_by_layout["tsne"])
@@ -99,7 +99,7 @@ def test_graph_initializer_needs_no_memory_for_all_pairs_of_one_column(monkeypat
     monkeypatch.setattr("deepmix_builtins.clustering.graph.AgglomerativeClustering", refuse)
     truth = np.arange(6000) % 3
     rows = (truth * 20.0 + np.random.default_rng(0).normal(size=6000)).astype(np.float32)[:, None]
-    labels = graph(graph.Options()).initial_labels(rows, rows, 3, seed=0)
+    labels = graph(graph.Options()).initial_labels(TrainingRows(rows, rows), 3, seed=0)
     assert clustering_accuracy(truth, labels) == 1.0
 
 
@@ -108,7 +108,7 @@ def test_graph_initializer_carries_labels_from_a_subsample():
     truth = np.arange(300) % 3
     rows = np.eye(3, 5)[truth] * 20.0 + np.random.default_rng(0).normal(size=(300, 5))
     for x in (rows.astype(np.float32), sparse.csr_matrix(rows.clip(0.0))):
-        labels = graph(graph.Options(max_rows=90)).initial_labels(x, rows, 3, seed=1)
+        labels = graph(graph.Options(max_rows=90)).initial_labels(TrainingRows(x, rows), 3, seed=1)
         assert clustering_accuracy(truth, labels) == 1.0
 
 
@@ -120,7 +120,7 @@ def test_graph_initializer_looks_for_neighbours_where_the_clusters_are():
 
     def accuracy(x, code, space):
         options = graph.Options(embedding="umap", space=space)
-        return clustering_accuracy(truth, graph(options).initial_labels(x, code, 3, seed=0))
+        return clustering_accuracy(truth, graph(options).initial_labels(TrainingRows(x, code), 3, seed=0))
 
     assert accuracy(clustered, noise, "auto") == accuracy(noise, clustered, "auto") == 1.0
     assert accuracy(clustered, clustered, "both") == 1.0

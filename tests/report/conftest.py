@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from deepmix.data import ColumnSchema, TableSchema
 from deepmix.metrics import Clustering, measure
 from deepmix.report import seeds
 from deepmix.report.material import SHOWN, Material
@@ -148,6 +151,85 @@ def make_material(
     )
 
 
+def make_frame(n_rows: int, n_clusters: int) -> tuple[pd.DataFrame, TableSchema]:
+    """Return a customer table whose columns of every kind depend on the row's cluster, row number modulo n_clusters."""
+    random = np.random.default_rng(5)
+    cluster_N = np.arange(n_rows) % n_clusters
+    frame = pd.DataFrame(
+        {
+            "monthly_charges": np.round(random.normal(60.0 + 15.0 * cluster_N, 6.0), 2),
+            "income": np.round(np.exp(random.normal(9.0 + 0.6 * (cluster_N == 1), 0.7))),
+            "calls": random.poisson(1.0 + 2.0 * (cluster_N == 2)),
+            "contract": np.where(random.random(n_rows) < np.where(cluster_N == 0, 0.15, 0.8), "yes", "no"),
+            "payment method": random.choice(["card", "transfer", "cheque"], n_rows),
+            "satisfaction": random.choice(["low", "middle", "high"], n_rows, p=[0.2, 0.5, 0.3]),
+            "customer_since": pd.Timestamp("2015-01-01")
+            + pd.to_timedelta(random.integers(0, 700, n_rows) + 600 * (cluster_N == 3), unit="D"),
+        }
+    )
+    frame["yearly_charges"] = 12.0 * frame.monthly_charges
+    frame.loc[(cluster_N == 1) & (random.random(n_rows) < 0.5), "payment method"] = "card"
+    frame.loc[random.random(n_rows) < np.where(cluster_N == 2, 0.4, 0.02), "income"] = np.nan
+    frame.loc[random.random(n_rows) < 0.05, "contract"] = None
+    frame.loc[7, ["monthly_charges", "income"]] = [400.0, 9e6]
+
+    def column(name: str, kind: str, likelihood: str | None, reason: str, **more: object) -> ColumnSchema:
+        missing = float(frame[name].isna().mean()) if name in frame else 0.0
+        return ColumnSchema(name, kind, reason, likelihood, missing=missing, **more)
+
+    schema = TableSchema(
+        (
+            column("customer", "identifier", None, "text that differs in every row names the rows"),
+            column("monthly_charges", "continuous", "gaussian", "numbers with decimals"),
+            column("income", "positive", "log-normal", "numbers over several decades", decimals=0, low=1.0, high=9e6),
+            column("calls", "count", "poisson", "whole numbers from 0", decimals=0, low=0, high=20),
+            column("contract", "binary", "bernoulli", "two levels", levels=("no", "yes")),
+            column("payment method", "categorical", "categorical", "3 levels", levels=("card", "cheque", "transfer")),
+            column("satisfaction", "ordinal", "ordinal", "levels that you gave", levels=("low", "middle", "high")),
+            column("customer_since", "datetime", "gaussian", "dates"),
+            column("yearly_charges", "continuous", "gaussian", "numbers with decimals"),
+            column("notes", "text", None, "free text is left out"),
+        )
+    )
+    return frame, schema
+
+
+def make_table_material(*, n_rows: int = 240, n_clusters: int = 4, labels: tuple[str, ...] | None = None) -> Material:
+    """Return the material of a run on a table with columns of every kind, missing cells, row names and outliers."""
+    material = make_material(n_clusters=n_clusters, labels=labels, n_rows=n_rows)
+    frame, schema = make_frame(n_rows, n_clusters)
+    outlier_N = np.random.default_rng(6).permutation(n_rows) / n_rows
+    outlier_N[7] = 1.0
+    return dataclasses.replace(
+        material,
+        frame=frame,
+        schema=schema,
+        row_names=np.array([f"C-{1000 + i}" for i in range(n_rows)]),
+        outlier_N=outlier_N,
+    )
+
+
+def make_hostile_table() -> Material:
+    """Return the material of a run on a table whose names, levels and rows contain markup and formulas."""
+    material = make_table_material(labels=HOSTILE_LABELS)
+    assert material.frame is not None
+    n_rows = len(material.frame)
+    cluster_N = np.arange(n_rows) % 4
+    frame = pd.DataFrame({name: np.array(HOSTILE_LABELS, dtype=object)[cluster_N] for name in HOSTILE_COLUMNS})
+    frame["=1+1"] = cluster_N + 0.5
+    names = [*HOSTILE_COLUMNS, "=1+1"]
+    schema = TableSchema(
+        tuple(
+            ColumnSchema(name, "categorical", f"because of {name}", "categorical", levels=HOSTILE_LABELS)
+            if name in HOSTILE_COLUMNS
+            else ColumnSchema(name, "continuous", "numbers", "gaussian")
+            for name in names
+        )
+    )
+    row_names = np.array(HOSTILE_LABELS)[np.arange(n_rows) % 4]
+    return dataclasses.replace(material, frame=frame, schema=schema, row_names=row_names)
+
+
 CASES: dict[str, Callable[[], Material]] = {
     "images-with-labels": lambda: make_material(images=True),
     "table-without-labels": lambda: make_material(labels=None, columns=tuple("abcdef")),
@@ -155,6 +237,8 @@ CASES: dict[str, Callable[[], Material]] = {
     "fifty-clusters": lambda: make_material(n_clusters=50, n_rows=600),
     "hostile-names": lambda: make_material(labels=HOSTILE_LABELS, columns=HOSTILE_COLUMNS),
     "one-component": lambda: make_material(one_component=True, images=True),
+    "mixed-table": make_table_material,
+    "hostile-table": make_hostile_table,
 }
 
 

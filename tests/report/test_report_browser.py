@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from deepmix.report.cluster_table import cluster_table
 from tests.report.conftest import CASES, SEVERAL_SEEDS, rendered
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -94,6 +95,16 @@ def test_the_style_sheet_is_let_through_by_its_hash_and_an_added_script_is_not(o
     assert any("Content Security Policy" in text for text in page.complaints)
 
 
+def test_the_table_of_clusters_can_be_downloaded(opened, tmp_path):
+    page = opened("mixed-table", DESKTOP, "light")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download this table").click()
+    assert download.value.suggested_filename == "clusters.csv"
+    download.value.save_as(tmp_path / "clusters.csv")
+    assert (tmp_path / "clusters.csv").read_bytes() == cluster_table(CASES["mixed-table"]())
+    assert page.complaints == []
+
+
 def test_the_keyboard_reaches_the_results_and_opens_the_details(opened):
     page = opened("images-with-labels", DESKTOP, "light")
     page.keyboard.press("Tab")
@@ -108,9 +119,10 @@ def test_the_keyboard_reaches_the_results_and_opens_the_details(opened):
     assert page.evaluate("document.activeElement.parentElement.open")
 
 
-def test_text_in_charts_is_legible_on_a_phone(opened):
+@pytest.mark.parametrize("case", ["fifty-clusters", "mixed-table"])
+def test_text_in_charts_is_legible_on_a_phone(opened, case):
     """A chart's smallest letters are at least 9 CSS pixels high."""
-    page = opened("fifty-clusters", PHONE, "light")
+    page = opened(case, PHONE, "light")
     sizes = page.evaluate(
         """[...document.querySelectorAll('figure svg')].map(chart => {
             const scale = chart.getBoundingClientRect().width / chart.viewBox.baseVal.width;

@@ -49,7 +49,7 @@ def compare(
 
     Each RUN is a run's folder, or the folder of several seeds. Differences are from the first run, with 95 % intervals
     of a paired bootstrap, which draws the same test rows (and seeds) for both runs 1000 times; for the ELBO it draws
-    only seeds.
+    only seeds. Rows without a label are left out, and rows count by their weights.
     """
     if plot is not None:
         check_out(plot, (".png",), overwrite=overwrite)

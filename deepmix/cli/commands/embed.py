@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -30,17 +31,13 @@ def embed(
     whole = out.suffix.lower() == ".npz"
 
     def tables() -> Iterator[Table]:
-        for first, inference in inferences(run, data, label_column):
-            z_NM = inference.latent_NM
-            row = np.arange(first + 1, first + 1 + len(z_NM))
-            yield (
-                {"row": row, "z": z_NM}
-                if whole
-                else {
-                    "row": row,
-                    **{f"z{i + 1}": z_NM[:, i] for i in range(z_NM.shape[1])},
-                }
-            )
+        for block in inferences(run, data, label_column):
+            z_NM = block.inference.latent_NM
+            table: dict[str, Any] = {"row": np.arange(block.first + 1, block.first + 1 + len(z_NM))}
+            if block.names is not None:
+                table["name"] = np.array(block.names, dtype=object)
+            table |= {"z": z_NM} if whole else {f"z{i + 1}": z_NM[:, i] for i in range(z_NM.shape[1])}
+            yield table
 
     n_rows = write_tables(out, tables(), as_json=as_json)
     summary = {"rows": n_rows, "latent_dim": run.model.latent_dim, "out": str(out)}

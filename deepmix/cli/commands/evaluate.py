@@ -41,6 +41,8 @@ def evaluate(
     run = open_run(folder, device)
     data_dir = data_dir or os.environ.get("DEEPMIX_DATA")
     results = evaluate_run(run, heads, dataset, label_column, data_dir)
+    for note in results.notes:
+        click.echo(f"Note: {note}", err=True)
     if as_json:
         click.echo(json.dumps(results.to_json(), indent=2))
         return

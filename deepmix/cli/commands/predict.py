@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,6 +18,14 @@ DECIMALS = 6
 @click.command()
 @rows_in
 @click.option("--head", help="Head of the run that gives the clusters.  [default: its first]")
+@click.option("--proba", is_flag=True, help="Write the probability of every component too, as p0, p1, ...")
+@click.option(
+    "--outliers",
+    type=float,
+    metavar="FRACTION",
+    help="Give the cluster -1 to rows less probable than all but this fraction of the training rows, such as 0.01.",
+)
+@click.option("--id-column", help="Column that names the rows.  [default: as in training]")
 def predict(
     folder: Path,
     data: Path,
@@ -26,13 +35,17 @@ def predict(
     device: str,
     as_json: bool,
     head: str | None,
+    proba: bool,
+    outliers: float | None,
+    id_column: str | None,
 ) -> None:
     """Give each row of DATA its cluster.
 
-    RUN is a finished run's folder. DATA is a .npy, .npz, .csv, .csv.gz or .parquet file with the columns the run was
-    trained on (matched by name if both have names), or - for CSV on standard input. Writes each row's number, its
-    cluster, its largest q(y|x) and the entropy of q(y|x) in nats. Rows are read in blocks, so any number of them fits
-    in memory.
+    RUN is a finished run's folder. DATA is a file with the columns the run was trained on (matched by name if both
+    have names; further columns are left out), or - for CSV on standard input. Writes each row's number and name, its
+    cluster (-1: it fits none), its largest q(y|x), the entropy of q(y|x) in nats, and its outlier score: the fraction
+    of the training rows that the model finds more probable. Rows are read in blocks, so any number of them fits in
+    memory.
     """
     import numpy as np
 
@@ -41,23 +54,43 @@ def predict(
     check_out(out, KINDS, overwrite=overwrite)
     run = open_run(folder, device)
     run.head(head)
-    sizes = np.zeros(run.n_components, dtype=np.int64)
+    sizes, n_outliers = np.zeros(run.n_components, dtype=np.int64), 0
 
     def tables() -> Iterator[Table]:
-        nonlocal sizes
-        for first, inference in inferences(run, data, label_column):
-            cluster = run.clusters(inference, head)
-            counts = np.bincount(cluster, minlength=len(sizes))
+        nonlocal sizes, n_outliers
+        for block in inferences(run, data, label_column, id_column, flag_strange=True):
+            inference = block.inference
+            cluster = run.clusters(inference, head, outliers)
+            n_outliers += int((cluster < 0).sum())
+            counts = np.bincount(cluster[cluster >= 0], minlength=len(sizes))
             counts[: len(sizes)] += sizes
             sizes = counts
-            yield {
-                "row": np.arange(first + 1, first + 1 + len(cluster)),
+            table: dict[str, Any] = {"row": np.arange(block.first + 1, block.first + 1 + len(cluster))}
+            if block.names is not None:
+                table["name"] = np.array(block.names, dtype=object)
+            table |= {
                 "cluster": cluster,
                 "probability": np.exp(inference.log_q_NK.max(axis=1)).astype(np.float64).round(DECIMALS),
                 "entropy": entropy(inference).round(DECIMALS),
             }
+            scores = run.outlier_scores(inference)
+            if scores is not None:
+                table["outlier"] = scores.round(DECIMALS)
+            if proba:
+                q_NK = np.exp(inference.log_q_NK).astype(np.float64).round(DECIMALS)
+                table |= {f"p{k}": column for k, column in enumerate(q_NK.T)}
+            yield table
 
     n_rows = write_tables(out, tables(), as_json=as_json)
-    summary = {"rows": n_rows, "head": head or run.config.heads[0], "sizes": sizes.tolist(), "out": str(out)}
+    summary: dict[str, Any] = {
+        "rows": n_rows,
+        "head": head or run.config.heads[0],
+        "sizes": sizes.tolist(),
+        "out": str(out),
+    }
     in_use = np.count_nonzero(sizes)
-    report(summary, f"{n_rows:,} rows in {in_use} of {len(sizes)} clusters: {out}", out, as_json=as_json)
+    text = f"{n_rows:,} rows in {in_use} of {len(sizes)} clusters"
+    if n_outliers:
+        summary["outliers"] = n_outliers
+        text += f", {n_outliers:,} in no cluster (-1)"
+    report(summary, f"{text}: {out}", out, as_json=as_json)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from deepmix.cli.output import STANDARD_OUTPUT, check_out, replacing, write_tables
+from deepmix.cli.output import STANDARD_OUTPUT, check_out, frame_table, replacing, report, write_tables
 from deepmix.cli.streaming import DEVICE, OVERWRITE, RUN
 from deepmix.errors import UsageError
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 @click.option("-n", "n_rows", type=int, default=8, show_default=True, help="Rows of each component.")
 @click.option("--png", type=click.Path(path_type=Path), help="Draw the rows, which must be images, as a grid.")
 @click.option("--npz", type=click.Path(path_type=Path), help="Write arrays x, (rows, columns), and component.")
+@click.option(
+    "--csv", "csv_out", type=click.Path(path_type=Path), help="Write the rows as a table; -: standard output."
+)
+@click.option("--means", is_flag=True, help="For a table: write means and most probable levels, not drawn values.")
 @click.option("--minimum-posterior", type=float, default=0.0, help="Least q(y|x) of a row; VaDE uses 0.999.")
 @click.option("--shape", help="Height x width of images, such as 28x28, if the run does not know it.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
@@ -35,6 +40,8 @@ def sample(
     n_rows: int,
     png: Path | None,
     npz: Path | None,
+    csv_out: Path | None,
+    means: bool,
     minimum_posterior: float,
     shape: str | None,
     seed: int,
@@ -42,23 +49,37 @@ def sample(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Generate rows of a run's components: means of p(x|z) at z drawn from p(z|y), in the units of the data.
+    """Generate rows of a run's components at z drawn from p(z|y), in the units of the data.
 
-    Without --png and --npz the rows go to standard output as CSV. A grid of several components has one line for each.
+    Rows of an array are the means of p(x|z); rows of a table are drawn from it and look like the table. Without --png,
+    --npz and --csv they go to standard output as CSV. A grid of several components has one line for each.
     """
     import numpy as np
 
     from deepmix.cli.pictures import draw_images
     from deepmix.inference import open_run
 
-    for path, kind in ((png, ".png"), (npz, ".npz")):
+    for path, kind in ((png, ".png"), (npz, ".npz"), (csv_out, ".csv")):
         if path is not None:
             check_out(path, (kind,), overwrite=overwrite)
     run = open_run(folder, device)
+    if run.schema is not None and (png is not None or npz is not None):
+        raise UsageError("the run was trained on a table, whose rows are neither images nor an array; use --csv")
     image_shape = _image_shape(run, shape) if png is not None else ()
     chosen = components or tuple(range(run.model.n_components))
-    drawn = [run.sample(n_rows, k, seed=seed, minimum_posterior=minimum_posterior) for k in chosen]
-    x_ND, component = np.concatenate(drawn), np.repeat(chosen, n_rows)
+    drawn = [run.sample(n_rows, k, seed=seed, minimum_posterior=minimum_posterior, means=means) for k in chosen]
+    component = np.repeat(chosen, n_rows)
+    if run.schema is not None:
+        import pandas as pd
+
+        rows = pd.concat(drawn, ignore_index=True)
+        unrounded = [column.name for column in run.schema.modelled if column.decimals is None]
+        rows = rows.astype({name: np.float32 for name in unrounded if rows[name].dtype.kind == "f"})  # as precise
+        table = _with_names({"component": component}, frame_table(rows))
+        write_tables(csv_out or STANDARD_OUTPUT, [table], as_json=as_json and csv_out is None)
+        _report(len(component), chosen, seed, csv_out, as_json=as_json)
+        return
+    x_ND = np.concatenate(drawn)
     if npz is not None:
         with replacing(npz) as path, path.open("wb") as file:
             np.savez(file, x=x_ND, component=component)
@@ -67,19 +88,32 @@ def sample(
             low, high = run.preparation.undo(np.stack([np.zeros_like(x_ND[0]), np.ones_like(x_ND[0])]))
             limits = (low.min(), high.max()) if run.likelihood == "bernoulli" else (x_ND.min(), x_ND.max())
             draw_images(x_ND.reshape(len(chosen), n_rows, *image_shape), chosen, limits, path)
-    files = [str(path) for path in (png, npz) if path is not None]
-    if not files:
+    files = [str(path) for path in (png, npz, csv_out) if path is not None]
+    if not files or csv_out is not None:
         names = run.preparation.columns or [f"x{i + 1}" for i in range(run.n_features)]
-        table = {"component": component}
-        for name, column in zip(map(str, names), x_ND.T, strict=True):
-            while name in table:  # columns may share a name with each other or with ours
-                name += "_"
-            table[name] = column
-        write_tables(STANDARD_OUTPUT, [table], as_json=as_json)
-    elif as_json:
+        table = _with_names({"component": component}, zip(map(str, names), x_ND.T, strict=True))
+        write_tables(csv_out or STANDARD_OUTPUT, [table], as_json=as_json and csv_out is None)
+    if files and as_json:
         click.echo(json.dumps({"rows": len(x_ND), "components": chosen, "seed": seed, "out": files}))
-    else:
+    elif files:
         click.echo(f"{n_rows} rows of each of {len(chosen)} component(s): {', '.join(files)}", err=True)
+
+
+def _with_names(table: dict[str, Any], columns: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a table with further columns; one whose name is there already gets another."""
+    for name, column in dict(columns).items() if isinstance(columns, Mapping) else columns:
+        while name in table:
+            name += "_"
+        table[name] = column
+    return table
+
+
+def _report(n_rows: int, chosen: tuple[int, ...], seed: int, out: Path | None, *, as_json: bool) -> None:
+    """Report on a table that was written to a file."""
+    if out is None:
+        return
+    summary = {"rows": n_rows, "components": chosen, "seed": seed, "out": [str(out)]}
+    report(summary, f"{n_rows} rows of {len(chosen)} component(s): {out}", out, as_json=as_json)
 
 
 def _image_shape(run: LoadedRun, shape_text: str | None) -> tuple[int, ...]:

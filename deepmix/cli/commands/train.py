@@ -16,11 +16,14 @@ import click
 from deepmix import experiment, metrics, runs, training
 from deepmix.cli.errors import flag
 from deepmix.cli.progress import UNWRAPPED, make_reporter
+from deepmix.cli.table_flags import table_flags
 from deepmix.contracts import parse_assignments, registry
+from deepmix.data import TableOptions
 from deepmix.errors import DeepmixError, UsageError, spell_stored
 from deepmix.experiment import SHORTHANDS, ExperimentConfig, config_from_mapping, model_help
 
 if TYPE_CHECKING:  # importing it would import torch, and --help must not wait for that
+    from deepmix.data import TableSchema
     from deepmix.experiment import Experiment
 
 NAMING_FLAGS = ("model", "prior", "posterior", "encoder", "decoder", "init", "dataset", "head")
@@ -71,8 +74,10 @@ class TrainCommand(click.Command):
 @click.option("--decoder", help="Decoder, in place of the model's own.")
 @click.option("--init", help="Initial clustering, in place of the model's own (graph for most).")
 @click.option("--head", "heads", multiple=True, help="Clustering head; may be repeated.  [default: posterior]")
-@click.option("--dataset", help="A data set's name or a file (.npy .npz .csv .csv.gz .parquet).  [default: digits]")
+@click.option("--dataset", help="A data set's name or a file (.csv .tsv .xlsx .parquet .npy .npz).  [default: digits]")
 @click.option("--label-column", help="Column (or key) of a file that holds labels; for scoring only.")
+@table_flags
+@click.option("--proba", is_flag=True, default=None, help="Write every component's probability to assignments.csv.")
 @click.option("--data-dir", help="Folder of prepared data sets.  [default: DEEPMIX_DATA of the environment]")
 @click.option("--components", type=int, help="K, the number of clusters; needed where there are no labels.")
 @click.option("--latent-dim", type=int, help="M, the latent dimensions.  [default: 10, or as many as columns]")
@@ -101,6 +106,7 @@ def train(
     no_report: bool,
     quiet: bool,
     seeds: int | None,
+    table_options: TableOptions,
     **flags: Any,
 ) -> None:
     """Train a model on a data set and cluster it.
@@ -114,12 +120,18 @@ def train(
         raise UsageError("--overwrite and --resume exclude each other; give one")
     if seeds is not None and "seed" in chosen:
         raise UsageError("--seed and --seeds exclude each other; give one")
+    if table_options != TableOptions():
+        chosen["table"] = table_options
     if resume:
         if out is None:
             raise UsageError("--resume needs the run folder; give it with --out")
+        moved = chosen.pop("dataset", None)
         if config_file or chosen or settings or seeds is not None:
-            raise UsageError("--resume takes its options from the run folder; leave the others out")
-        _resume(out, quiet, report=not no_report)
+            raise UsageError(
+                "--resume takes its options from the run folder; leave all others out, but --dataset where its data "
+                "were moved"
+            )
+        _resume(out, quiet, moved, report=not no_report)
         return
     values = _read_config(config_file) if config_file else {}
     if "DEEPMIX_DATA" in os.environ:
@@ -127,6 +139,8 @@ def train(
     config = config_from_mapping({**values, **chosen}, config_file or "the options")
     config = dataclasses.replace(config, settings={**config.settings, **settings})
     prepared = experiment.prepare_experiment(config)  # before a folder is created or replaced
+    if prepared.split.schema is not None and not quiet:
+        _show_schema(prepared.split.schema)
     if prepared.n_components < 2:
         raise UsageError("components must be at least 2, got 1: one cluster would hold every row")
     out = out or runs.fresh_path(Path("runs"), f"{Path(config.dataset).name.split('.')[0]}-{config.model}")
@@ -137,6 +151,15 @@ def train(
     folder = runs.RunFolder.create(out, overwrite=overwrite)
     folder.write(runs.Summary(list(range(seeds)), experiment.requested_of(config), report=not no_report))
     _run_seeds(prepared, folder, range(seeds), quiet, report=not no_report)
+
+
+def _show_schema(schema: TableSchema) -> None:
+    """Print what each column of a table is, on standard error."""
+    from rich.console import Console
+
+    from deepmix.cli.schema_view import describe_schema
+
+    Console(stderr=True, width=None if sys.stderr.isatty() else UNWRAPPED).print(describe_schema(schema))
 
 
 def _run(
@@ -195,12 +218,13 @@ def _run_seeds(
     _show(folder.path, results)
 
 
-def _resume(out: Path, quiet: bool, *, report: bool) -> None:
+def _resume(out: Path, quiet: bool, moved: str | None, *, report: bool) -> None:
     """Finish a run, or a folder of runs, from its last checkpoint, with the options that it records.
 
     Args:
         out: the folder.
         quiet: whether to show no progress.
+        moved: where the data are now; None: where they were.
         report: False leaves out the report even if the run was started with one.
 
     """
@@ -210,13 +234,16 @@ def _resume(out: Path, quiet: bool, *, report: bool) -> None:
         if summary.config is None:
             raise runs.damaged(str(out / runs.SUMMARY), "'config' is missing")
         first_run = next((path.parent for path in sorted(out.glob(f"seed-*/{runs.CONFIG}"))), None)
-        parts = None if first_run is None else experiment.read_parts(runs.RunFolder(first_run))[1]
-        prepared = experiment.prepare_experiment(experiment.config_of(summary.config), parts=parts)
+        record, parts = (None, None) if first_run is None else experiment.read_parts(runs.RunFolder(first_run))
+        as_array = record is not None and record.data.schema is None
+        config = experiment.with_moved_data(experiment.config_of(summary.config), moved, out)
+        prepared = experiment.prepare_experiment(config, parts=parts, as_array=as_array)
         _run_seeds(prepared, folder, summary.seeds, quiet, report=report and summary.report)
         return
     folder = runs.RunFolder.open(out)
     record, parts = experiment.read_parts(folder)
-    prepared = experiment.prepare_experiment(experiment.config_of(record.requested), parts=parts)
+    config = experiment.with_moved_data(experiment.config_of(record.requested), moved, out)
+    prepared = experiment.prepare_experiment(config, parts=parts, as_array=record.data.schema is None)
     results = _run(prepared, folder, quiet, report=report and record.report, resume=True)
     _show(out, {record.requested.seed: results})
 

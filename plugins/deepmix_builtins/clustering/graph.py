@@ -1,4 +1,9 @@
-"""The initial clustering `graph`: lay out the neighbourhood graph and cut the layout into clusters."""
+"""The initial clustering `graph`: lay out the neighbourhood graph and cut the layout into clusters.
+
+Weights of rows do not change the layout, whose neighbours are rows whatever their weight, nor Ward's tree, for which
+scikit-learn takes no weights. The cuts by k-means and by a Gaussian mixture, and the silhouette that chooses one of
+UMAP's layouts, take them.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +17,14 @@ from scipy import sparse
 from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE, spectral_embedding
-from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KNeighborsClassifier, kneighbors_graph
 
-from deepmix.contracts import Initializer
+from deepmix.contracts import Initializer, TrainingRows
 from deepmix.errors import UsageError
 from deepmix.maths import Array
 from deepmix.metrics import silhouette
+
+from .gaussians import WeightedGaussianMixture
 
 TSNE_ITERATIONS, TSNE_ANGLE = 500, 0.8
 """Half of scikit-learn's iterations and the coarsest approximation it advises: on three splits of Digits they gave
@@ -104,9 +110,9 @@ class GraphInitializer(Initializer):
     def __init__(self, options: GraphOptions) -> None:
         self.options = options
 
-    def initial_labels(self, x_ND: Any, code_NM: Array, n_components: int, seed: int) -> Array:
+    def initial_labels(self, rows: TrainingRows, n_components: int, seed: int) -> Array:
         """Return the labels; rows beyond `max_rows` take the labels of their neighbours among the rows laid out."""
-        n_rows = len(code_NM)
+        n_rows = len(rows.code_NM)
         embedding: str = self.options.embedding
         if embedding == "auto" and (n_rows > TSNE_ROWS or self.options.space == "both"):
             embedding = "umap"
@@ -114,34 +120,35 @@ class GraphInitializer(Initializer):
         chosen = np.arange(n_rows)
         if n_rows > max_rows:
             chosen = np.sort(np.random.default_rng(seed).choice(n_rows, max_rows, replace=False))
-        labels = self._cut(embedding, x_ND[chosen], code_NM[chosen], n_components, seed)
+        labels = self._cut(embedding, rows.only(chosen), n_components, seed)
         if len(chosen) == n_rows:
             return labels.astype(np.int64)
-        rows = code_NM if self.options.space == "codes" else x_ND
-        neighbours = KNeighborsClassifier(min(CARRYING_NEIGHBOURS, len(chosen))).fit(rows[chosen], labels)
-        carried = neighbours.predict(rows)
+        searched = rows.code_NM if self.options.space == "codes" else rows.x_ND
+        neighbours = KNeighborsClassifier(min(CARRYING_NEIGHBOURS, len(chosen))).fit(searched[chosen], labels)
+        carried = neighbours.predict(searched)
         carried[chosen] = labels
         return carried.astype(np.int64)
 
-    def _cut(self, embedding: str, x_ND: Any, code_NM: Array, n_components: int, seed: int) -> Array:
+    def _cut(self, embedding: str, rows: TrainingRows, n_components: int, seed: int) -> Array:
         """Lay the rows out and cut the layout into K clusters."""
-        space, n_rows = self.options.space, len(code_NM)
-        features = [code_NM] if space == "codes" else [_narrow(x_ND, seed)]
+        space, n_rows = self.options.space, len(rows.code_NM)
+        features = [rows.code_NM] if space == "codes" else [narrow(rows.x_ND, seed)]
         if features[0].shape[1] < TSNE_DIMENSIONS or n_rows <= max(n_components, 2 * TSNE_DIMENSIONS):
             # too few columns or rows to lay out; Ward's method needs memory for all pairs
-            few = n_rows <= TSNE_ROWS
-            cut = AgglomerativeClustering(n_components) if few else KMeans(n_components, n_init=10, random_state=seed)
-            return np.asarray(cut.fit_predict(features[0]))
+            if n_rows <= TSNE_ROWS:
+                return np.asarray(AgglomerativeClustering(n_components).fit_predict(features[0]))
+            kmeans = KMeans(n_components, n_init=10, random_state=seed)
+            return np.asarray(kmeans.fit_predict(features[0], sample_weight=rows.weight_N))
         if embedding == "auto":
             return _least_cut(features[0], n_components, seed)
         if embedding != "umap":
             return _tree_clusters(embedding, features[0], n_components, seed)
         if space in ("auto", "both"):
-            features.append(code_NM)
-        return _umap_clusters(features, n_components, seed, separate=space != "both")
+            features.append(rows.code_NM)
+        return _umap_clusters(features, rows.weight_N, n_components, seed, separate=space != "both")
 
 
-def _narrow(rows: Any, seed: int) -> Array:
+def narrow(rows: Any, seed: int) -> Array:
     """Return the rows as a dense array of at most PCA_DIMENSIONS principal components."""
     if min(rows.shape) > PCA_DIMENSIONS:
         solver = "arpack" if sparse.issparse(rows) else "auto"
@@ -185,11 +192,14 @@ def _tree_clusters(embedding: str, features: Array, n_components: int, seed: int
     return np.asarray(tree.fit_predict(tsne.fit_transform(features)))
 
 
-def _umap_clusters(features: list[Array], n_components: int, seed: int, *, separate: bool) -> Array:
+def _umap_clusters(
+    features: list[Array], weight_N: Array | None, n_components: int, seed: int, *, separate: bool
+) -> Array:
     """Cut UMAP's layouts by a Gaussian mixture with full covariances; return the clusters with the largest silhouette.
 
     Args:
         features: one array or two, of the same rows.
+        weight_N: the rows' weights in the mixture and the silhouette, or None.
         n_components: K.
         seed: makes the result reproducible.
         separate: whether to lay out each array separately too, besides the neighbours common to both.
@@ -219,9 +229,11 @@ def _umap_clusters(features: list[Array], n_components: int, seed: int, *, separ
     torch.set_num_threads(n_threads)  # UMAP starts numba's threads, which set the number for all of OpenMP
     best, best_silhouette = np.zeros(n_rows, dtype=np.int64), -np.inf
     for layout in layouts:
-        mixture = GaussianMixture(n_components, n_init=UMAP_RESTARTS, random_state=seed, reg_covar=UMAP_REGULARIZATION)
-        labels = np.asarray(mixture.fit_predict(layout.astype(np.float64)))
-        score = silhouette(layout, labels, seed) or -1.0
+        mixture = WeightedGaussianMixture(
+            n_components, n_init=UMAP_RESTARTS, random_state=seed, reg_covar=UMAP_REGULARIZATION
+        )
+        labels = mixture.fit_labels(layout.astype(np.float64), weight_N)
+        score = silhouette(layout, labels, seed, weight_N) or -1.0
         if score > best_silhouette:
             best, best_silhouette = labels, score
     return best

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, final
+from typing import final
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -13,14 +13,8 @@ from sklearn.mixture import GaussianMixture
 from deepmix.contracts import ClusteringHead, NoOptions
 from deepmix.maths import Array, Inference
 
+from .gaussians import MAX_ITERATIONS, WeightedGaussianMixture, fit_mixture, regularization
 from .initializers import RestartOptions
-
-MAX_ITERATIONS = 1000
-"""Limit on EM iterations; scikit-learn's 100 are often too few for full covariances."""
-
-
-RELATIVE_REGULARIZATION = 1e-3
-"""Added to a GMM's covariances, relative to the latents' mean variance, so that none is singular."""
 
 
 @final
@@ -62,37 +56,6 @@ def _restored(state: Mapping[str, Array]) -> GaussianMixture:
     return mixture
 
 
-def _regularization(z_NM: Array) -> float:
-    return RELATIVE_REGULARIZATION * float(z_NM.var(axis=0).mean()) + float(np.finfo(np.float64).eps)
-
-
-def fit_mixture(z_NM: Array, labels_N: Array, n_clusters: int, covariance: Literal["full", "diag"]) -> GaussianMixture:
-    """Run EM from the moments of a clustering (report, section 2.3); an empty cluster starts as wide as the data."""
-    regularization = _regularization(z_NM)
-    means, precisions, weights = [], [], []
-    for k in range(n_clusters):
-        rows = z_NM[labels_N == k]
-        rows = rows if len(rows) > 1 else z_NM
-        if covariance == "full":
-            widened = np.atleast_2d(np.cov(rows.T, bias=True)) + regularization * np.eye(z_NM.shape[1])
-            precisions.append(np.linalg.inv(widened))
-        else:
-            precisions.append(1.0 / (rows.var(axis=0) + regularization))
-        means.append(rows.mean(axis=0))
-        weights.append(np.count_nonzero(labels_N == k) + 1.0)
-    mixture = GaussianMixture(
-        n_clusters,
-        covariance_type=covariance,
-        max_iter=MAX_ITERATIONS,
-        reg_covar=regularization,
-        means_init=np.stack(means),
-        precisions_init=np.stack(precisions),
-        weights_init=np.array(weights) / sum(weights),
-        random_state=0,  # scikit-learn draws a start even when all of it is passed in
-    )
-    return mixture.fit(z_NM)
-
-
 class _MixtureHead(ClusteringHead):
     """A Gaussian mixture on the MAP component's latents; subclasses fit it."""
 
@@ -124,8 +87,9 @@ class GmmHead(_MixtureHead):
         if inference.log_q_NK.shape[1] == n_clusters:
             labels_N = inference.map_N
         else:
-            labels_N = KMeans(n_clusters, n_init=RestartOptions().n_init, random_state=seed).fit_predict(z_NM)
-        self.mixture = fit_mixture(z_NM, labels_N, n_clusters, "full")
+            kmeans = KMeans(n_clusters, n_init=RestartOptions().n_init, random_state=seed)
+            labels_N = kmeans.fit_predict(z_NM, sample_weight=inference.weight_N)
+        self.mixture = fit_mixture(z_NM, labels_N, n_clusters, "full", inference.weight_N)
 
 
 @final
@@ -140,13 +104,13 @@ class RandomGmmHead(_MixtureHead):
     def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
         """Run EM from k-means at random centres, scikit-learn's default, and keep the most likely fit."""
         z_NM = inference.latent_NM.astype(np.float64)
-        self.mixture = GaussianMixture(
+        self.mixture = WeightedGaussianMixture(
             n_clusters,
             max_iter=MAX_ITERATIONS,
-            reg_covar=_regularization(z_NM),
+            reg_covar=regularization(z_NM, inference.weight_N),
             n_init=self.options.n_init,
             random_state=seed,
-        ).fit(z_NM)
+        ).fit_rows(z_NM, inference.weight_N)
 
 
 @final
@@ -160,8 +124,8 @@ class KMeansHead(ClusteringHead):
 
     def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
         """Run k-means from several starts."""
-        kmeans = KMeans(n_clusters, n_init=self.options.n_init, random_state=seed).fit(inference.latent_NM)
-        self.centre_KM = kmeans.cluster_centers_
+        kmeans = KMeans(n_clusters, n_init=self.options.n_init, random_state=seed)
+        self.centre_KM = kmeans.fit(inference.latent_NM, sample_weight=inference.weight_N).cluster_centers_
 
     def predict(self, inference: Inference) -> Array:
         """Return the nearest centre."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import final
 
 import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances_argmin
-from sklearn.mixture import GaussianMixture
 
-from deepmix.contracts import Initializer, NoOptions
+from deepmix.contracts import Initializer, NoOptions, TrainingRows
 from deepmix.errors import UsageError
 from deepmix.maths import Array
+
+from .gaussians import WeightedGaussianMixture
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,12 @@ class GmmInitializer(Initializer):
     def __init__(self, options: RestartOptions) -> None:
         self.options = options
 
-    def initial_labels(self, x_ND: Any, code_NM: Array, n_components: int, seed: int) -> Array:
+    def initial_labels(self, rows: TrainingRows, n_components: int, seed: int) -> Array:
         """Return the labels."""
-        mixture = GaussianMixture(n_components, covariance_type="diag", n_init=self.options.n_init, random_state=seed)
-        return np.asarray(mixture.fit_predict(code_NM.astype(np.float64)), dtype=np.int64)
+        mixture = WeightedGaussianMixture(
+            n_components, covariance_type="diag", n_init=self.options.n_init, random_state=seed
+        )
+        return np.asarray(mixture.fit_labels(rows.code_NM.astype(np.float64), rows.weight_N), dtype=np.int64)
 
 
 @final
@@ -50,10 +53,10 @@ class KMeansInitializer(Initializer):
     def __init__(self, options: RestartOptions) -> None:
         self.options = options
 
-    def initial_labels(self, x_ND: Any, code_NM: Array, n_components: int, seed: int) -> Array:
+    def initial_labels(self, rows: TrainingRows, n_components: int, seed: int) -> Array:
         """Return the labels."""
         kmeans = KMeans(n_components, n_init=self.options.n_init, random_state=seed)
-        return np.asarray(kmeans.fit_predict(code_NM), dtype=np.int64)
+        return np.asarray(kmeans.fit_predict(rows.code_NM, sample_weight=rows.weight_N), dtype=np.int64)
 
 
 @final
@@ -63,7 +66,9 @@ class RandomInitializer(Initializer):
     def __init__(self, options: NoOptions) -> None:
         pass
 
-    def initial_labels(self, x_ND: Any, code_NM: Array, n_components: int, seed: int) -> Array:
-        """Return the labels."""
-        centres = np.random.default_rng(seed).choice(len(code_NM), n_components, replace=False)
+    def initial_labels(self, rows: TrainingRows, n_components: int, seed: int) -> Array:
+        """Return the labels; a row's weight is proportional to its probability of being a centre."""
+        code_NM = rows.code_NM
+        probability_N = None if rows.weight_N is None else rows.weight_N / rows.weight_N.sum()
+        centres = np.random.default_rng(seed).choice(len(code_NM), n_components, replace=False, p=probability_N)
         return np.asarray(pairwise_distances_argmin(code_NM, code_NM[centres]), dtype=np.int64)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, final
+from dataclasses import dataclass, field, replace
+from typing import final
 
-from deepmix.contracts import Initializer
+from deepmix.contracts import Initializer, TrainingRows
 from deepmix.experiment.nested import train_nested
 from deepmix.maths import Array
 
@@ -35,9 +35,9 @@ class VadeInitializer(Initializer):
     def __init__(self, options: VadeOptions) -> None:
         self.options = options
 
-    def initial_labels(self, x_ND: Any, code_NM: Array, n_components: int, seed: int) -> Array:
-        """Return the labels; of `code_NM` only the number of dimensions is used."""
-        settings = {"latent_dim": str(code_NM.shape[1]), **AS_PRINTED}
+    def initial_labels(self, rows: TrainingRows, n_components: int, seed: int) -> Array:
+        """Return the labels; of the codes only the number of dimensions is used, and VaDE's loss takes no weights."""
+        settings = {"latent_dim": str(rows.code_NM.shape[1]), **AS_PRINTED}
         if self.options.vade_epochs is not None:
             epochs = str(self.options.vade_epochs)
             settings |= {"epochs": epochs, "pretrain_epochs": epochs}
@@ -45,11 +45,11 @@ class VadeInitializer(Initializer):
         start = GmmInitializer(restarts)
         latent_NM = train_nested(
             "vade",
-            x_ND,
-            lambda own_NM: start.initial_labels(x_ND, own_NM, n_components, seed),
+            rows.x_ND,
+            lambda own_NM: start.initial_labels(replace(rows, code_NM=own_NM), n_components, seed),
             n_components=n_components,
             seed=seed,
             settings=settings,
             device=self.options.vade_device,
         )
-        return KMeansInitializer(restarts).initial_labels(x_ND, latent_NM, n_components, seed)
+        return KMeansInitializer(restarts).initial_labels(replace(rows, code_NM=latent_NM), n_components, seed)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -29,10 +29,12 @@ from deepmix.maths import (
     categorical_kl,
     cluster_moments,
     component_kl,
+    draw_component,
     gaussian_log_prob,
     normalize_log,
+    weighted_mean_and_spread,
 )
-from deepmix.models import INITIAL_LOG_VAR, MIN_SCALE, Likelihood
+from deepmix.models import INITIAL_LOG_VAR, MIN_SCALE, Composite, check_likelihood_name
 
 from ..networks.decoders import MlpDecoder
 from ..networks.encoders import MlpEncoder, MlpOptions
@@ -46,8 +48,9 @@ PLACED_SCALE = 0.1
 class GmvaeOptions:
     """Options of the GMVAE."""
 
-    likelihood: Literal["auto", "bernoulli", "gaussian", "gaussian-learned"] = field(
-        default="auto", metadata={"help": "p(x|z); auto: bernoulli where the data lie in 0..1, else gaussian"}
+    likelihood: str = field(
+        default="auto",
+        metadata={"help": "p(x|z), an installed likelihood; auto: bernoulli where the data lie in 0..1, else gaussian"},
     )
     hidden: str = field(
         default="auto",
@@ -60,6 +63,7 @@ class GmvaeOptions:
     )
 
     def __post_init__(self) -> None:
+        check_likelihood_name(self.likelihood)
         check_hidden(self.hidden)
         for name in ("w_dim", "component_width"):
             if getattr(self, name) < 1:
@@ -124,7 +128,7 @@ class Gmvae(Model):
 
     Options = GmvaeOptions
 
-    def __init__(self, dims: Dims, likelihood: Likelihood, options: GmvaeOptions) -> None:
+    def __init__(self, dims: Dims, likelihood: Composite, options: GmvaeOptions) -> None:
         super().__init__()
         self.n_components, self.latent_dim = dims.n_components, dims.latent_dim
         self.likelihood, self.options = likelihood, options
@@ -142,26 +146,25 @@ class Gmvae(Model):
 
     def pretraining_loss(self, batch: Batch) -> Loss:
         """Return the log-likelihood of the rows given their codes."""
-        log_likelihood_N = self.likelihood.log_prob(batch.x_ND, self._decode(self.encoder.code(batch.x_ND)))
+        log_likelihood_N = self.likelihood.log_prob(batch.target_NC, self._decode(self.encoder.code(batch.x_ND)))
         return Loss(log_likelihood_N, log_likelihood_N.detach())
 
     @torch.no_grad()
     def pretrained(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the pretrained codes and the squared error of their decoding."""
         code_NM = at_least_float32(self.encoder.code(batch.x_ND))
-        mean_ND = self.likelihood.mean(self._decode(code_NM))
-        return code_NM, (batch.x_ND - mean_ND).square().mean(-1)
+        return code_NM, self.likelihood.squared_error(batch.target_NC, self._decode(code_NM))
 
     @torch.no_grad()
-    def place(self, code_NM: Tensor, squared_error_N: Tensor, label_N: Tensor) -> None:
+    def place(self, code_NM: Tensor, squared_error_N: Tensor, label_N: Tensor, weight_N: Tensor | None = None) -> None:
         """Rescale the codes to unit spread and put the components where the clusters are."""
-        shift_M, scale_M = code_NM.mean(0), code_NM.std(0).clamp_min(MIN_SCALE)
+        shift_M, scale_M = weighted_mean_and_spread(code_NM, weight_N, MIN_SCALE)
         self.encoder.place(shift_M, scale_M, INITIAL_LOG_VAR)
         self.decoder.place(shift_M, scale_M)
         z_NM = (code_NM - shift_M) / scale_M
         noise = self.likelihood.noise_error(self._decode, z_NM, INITIAL_LOG_VAR)
         self.likelihood.place(float(squared_error_N.mean()) + noise)
-        moments, _ = cluster_moments(z_NM, label_N, self.n_components)
+        moments, _ = cluster_moments(z_NM, label_N, self.n_components, weight_N)
         self.components.place(moments)
 
     def training_loss(self, batch: Batch) -> Loss:
@@ -175,7 +178,7 @@ class Gmvae(Model):
         if phase.hold:
             weight_NK = functional.one_hot(batch.labels_for("hold"), self.n_components).to(weight_NK.dtype)
 
-        reconstruction_N = self.likelihood.log_prob(x_ND, self._decode(z_NM))
+        reconstruction_N = self.likelihood.log_prob(batch.target_NC, self._decode(z_NM))
         w_kl_N = component_kl(w_posterior.mean.unsqueeze(1), w_posterior.log_var.unsqueeze(1), None, None)[:, 0]
         kl_latent_N = (weight_NK * conditional_kl(z_posterior, components)).sum(-1) + w_kl_N
         uniform_K = log_q_NK.new_full((self.n_components,), -math.log(self.n_components))
@@ -202,13 +205,28 @@ class Gmvae(Model):
         return cluster_posterior(z_NM, self.components(self._posterior(self.w_encoder, x_ND).mean)), z_NM
 
     @torch.no_grad()
-    def sample(self, n_rows: int, component: int, generator: torch.Generator) -> Tensor:
-        """Generate rows of one component, w from its prior."""
+    def prior_sample(self, n_rows: int, component: int, generator: torch.Generator) -> Tensor:
+        """Return latents of one component, w from its prior."""
         device = self.components.mean.bias.device
         w_NW = torch.randn(n_rows, self.options.w_dim, generator=generator, device=device)
         components = self.components(w_NW)
         chosen = Gaussian(components.mean[:, component], components.log_var[:, component])
-        return self.likelihood.mean(self._decode(chosen.sample(1, generator)[0]))
+        return chosen.sample(1, generator)[0]
+
+    @torch.no_grad()
+    def posterior_sample(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return y drawn from p(y|z,w) and z from q(z|x); without a generator the most probable y and the mean of z."""
+        x_ND, generator = batch.x_ND, batch.generator
+        if batch.phase.stage == "pretrain":
+            return torch.zeros(len(x_ND), dtype=torch.long, device=x_ND.device), self.encoder.code(x_ND)
+        z_posterior, w_posterior = self._posterior(self.encoder, x_ND), self._posterior(self.w_encoder, x_ND)
+        z_NM, w_NW = z_posterior.sample(1, generator)[0], w_posterior.sample(1, generator)[0]
+        return draw_component(cluster_posterior(z_NM, self.components(w_NW)), generator), z_NM
+
+    @torch.no_grad()
+    def decode(self, z_NM: Tensor, component_N: Tensor, condition_NQ: Tensor | None = None) -> Tensor:
+        """Return the decoder's outputs, (N, P); the component and conditions make no difference."""
+        return self._decode(z_NM)
 
     def _posterior(self, encoder: MlpEncoder, x_ND: Tensor) -> Gaussian:
         """Return q(z|x) or q(w|x), (N, M) or (N, W)."""

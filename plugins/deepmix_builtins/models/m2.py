@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +21,16 @@ from torch.nn import functional
 
 from deepmix.contracts import Batch, Loss, Model
 from deepmix.errors import UsageError
-from deepmix.maths import Dims, Gaussian, at_least_float32, categorical_kl, component_kl
-from deepmix.models import INITIAL_LOG_VAR, MIN_SCALE, Likelihood
+from deepmix.maths import (
+    Dims,
+    Gaussian,
+    at_least_float32,
+    categorical_kl,
+    component_kl,
+    draw_component,
+    weighted_mean_and_spread,
+)
+from deepmix.models import INITIAL_LOG_VAR, MIN_SCALE, Composite, check_likelihood_name
 
 from ..networks.decoders import MlpDecoder
 from ..networks.encoders import MlpEncoder, MlpOptions
@@ -33,8 +41,11 @@ from ..networks.layers import check_hidden, mlp, trunk_widths
 class M2Options:
     """Options of M2."""
 
-    likelihood: Literal["auto", "bernoulli", "gaussian", "gaussian-learned"] = field(
-        default="auto", metadata={"help": "p(x|y,z); auto: bernoulli where the data lie in 0..1, else gaussian"}
+    likelihood: str = field(
+        default="auto",
+        metadata={
+            "help": "p(x|y,z), an installed likelihood; auto: bernoulli where the data lie in 0..1, else gaussian"
+        },
     )
     hidden: str = field(
         default="auto",
@@ -52,6 +63,7 @@ class M2Options:
     )
 
     def __post_init__(self) -> None:
+        check_likelihood_name(self.likelihood)
         check_hidden(self.hidden)
         if self.labelled < 0:
             raise UsageError(f"labelled must be at least 0, got {self.labelled}")
@@ -79,7 +91,7 @@ class M2(Model):
     Options = M2Options
     label_share: Tensor
 
-    def __init__(self, dims: Dims, likelihood: Likelihood, options: M2Options) -> None:
+    def __init__(self, dims: Dims, likelihood: Composite, options: M2Options) -> None:
         super().__init__()
         self.n_components, self.latent_dim = dims.n_components, dims.latent_dim
         self.likelihood, self.options = likelihood, options
@@ -108,7 +120,8 @@ class M2(Model):
     def pretraining_loss(self, batch: Batch) -> Loss:
         """Return the log-likelihood of the rows given their codes, without any class."""
         x_ND = batch.x_ND
-        log_likelihood_N = self.likelihood.log_prob(x_ND, self._decode(self._code(x_ND), self._classless(x_ND)))
+        outputs_NP = self._decode(self._code(x_ND), self._classless(x_ND))
+        log_likelihood_N = self.likelihood.log_prob(batch.target_NC, outputs_NP)
         return Loss(log_likelihood_N, log_likelihood_N.detach())
 
     @torch.no_grad()
@@ -116,13 +129,13 @@ class M2(Model):
         """Return the pretrained codes and the squared error of their decoding."""
         x_ND = batch.x_ND
         code_NM = at_least_float32(self._code(x_ND))
-        mean_ND = self.likelihood.mean(self._decode(code_NM, self._classless(x_ND)))
-        return code_NM, (x_ND - mean_ND).square().mean(-1)
+        outputs_NP = self._decode(code_NM, self._classless(x_ND))
+        return code_NM, self.likelihood.squared_error(batch.target_NC, outputs_NP)
 
     @torch.no_grad()
-    def place(self, code_NM: Tensor, squared_error_N: Tensor, label_N: Tensor) -> None:
+    def place(self, code_NM: Tensor, squared_error_N: Tensor, label_N: Tensor, weight_N: Tensor | None = None) -> None:
         """Rescale the codes to unit spread; classes are learned from the labels, not placed."""
-        shift_M, scale_M = code_NM.mean(0), code_NM.std(0).clamp_min(MIN_SCALE)
+        shift_M, scale_M = weighted_mean_and_spread(code_NM, weight_N, MIN_SCALE)
         self.encoder.place(shift_M, scale_M, INITIAL_LOG_VAR)
         zeros_K = shift_M.new_zeros(self.n_components)
         self.decoder.place(torch.cat([shift_M, zeros_K]), torch.cat([scale_M, zeros_K + 1.0]))
@@ -142,7 +155,7 @@ class M2(Model):
         log_q_NK = self._log_q(x_ND)
         weight_NK = known_or_inferred(log_q_NK, label_N if semi_supervised or phase.hold else None)
         posterior = self._posteriors(x_ND)
-        log_likelihood_NK = self._log_likelihood(x_ND, posterior.sample(1, batch.generator)[0])
+        log_likelihood_NK = self._log_likelihood(batch.target_NC, posterior.sample(1, batch.generator)[0])
         reconstruction_N = (weight_NK * log_likelihood_NK).sum(-1)
         kl_latent_N = (weight_NK * component_kl(posterior.mean, posterior.log_var, None, None)).sum(-1)
         uniform_K = log_q_NK.new_full((self.n_components,), -math.log(self.n_components))
@@ -171,12 +184,25 @@ class M2(Model):
         return log_q_NK, at_least_float32(mean_N1M[:, 0])
 
     @torch.no_grad()
-    def sample(self, n_rows: int, component: int, generator: torch.Generator) -> Tensor:
-        """Generate rows of one class."""
+    def prior_sample(self, n_rows: int, component: int, generator: torch.Generator) -> Tensor:
+        """Return latents from N(0, I), the prior of every class."""
         like = self.encoder.mean.bias
-        z_NM = torch.randn(n_rows, self.latent_dim, generator=generator, device=like.device, dtype=like.dtype)
-        class_N = torch.full((n_rows,), component, device=like.device)
-        return self.likelihood.mean(self._decode(z_NM, functional.one_hot(class_N, self.n_components).to(like.dtype)))
+        return torch.randn(n_rows, self.latent_dim, generator=generator, device=like.device, dtype=like.dtype)
+
+    @torch.no_grad()
+    def posterior_sample(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return y drawn from q(y|x) and z from q(z|x,y); without a generator the most probable y and the mean of z."""
+        x_ND = batch.x_ND
+        if batch.phase.stage == "pretrain":
+            return torch.zeros(len(x_ND), dtype=torch.long, device=x_ND.device), at_least_float32(self._code(x_ND))
+        component_N = draw_component(self._log_q(x_ND), batch.generator)
+        z_NKM = self._posteriors(x_ND).sample(1, batch.generator)[0]
+        return component_N, z_NKM[torch.arange(len(x_ND), device=x_ND.device), component_N]
+
+    @torch.no_grad()
+    def decode(self, z_NM: Tensor, component_N: Tensor, condition_NQ: Tensor | None = None) -> Tensor:
+        """Return the decoder's outputs for each row's class, (N, P); conditions make no difference."""
+        return self._decode(z_NM, functional.one_hot(component_N, self.n_components).to(z_NM.dtype))
 
     def _log_q(self, x_ND: Tensor) -> Tensor:
         return at_least_float32(self.classifier(x_ND)).log_softmax(-1)
@@ -190,12 +216,12 @@ class M2(Model):
         shape = (n_rows, n_classes, self.latent_dim)
         return Gaussian(*(at_least_float32(part).view(shape) for part in (posterior.mean, posterior.log_var)))
 
-    def _log_likelihood(self, x_ND: Tensor, z_NKM: Tensor) -> Tensor:
+    def _log_likelihood(self, target_NC: Tensor, z_NKM: Tensor) -> Tensor:
         """Return log p(x|y,z_y) for every class, (N, K)."""
         n_rows, n_classes = z_NKM.shape[:2]
         class_NKK = torch.eye(n_classes, dtype=z_NKM.dtype, device=z_NKM.device).expand(n_rows, -1, -1)
         outputs_RP = self._decode(z_NKM.flatten(0, 1), class_NKK.flatten(0, 1))
-        return self.likelihood.log_prob(x_ND.repeat_interleave(n_classes, 0), outputs_RP).view(n_rows, n_classes)
+        return self.likelihood.log_prob(target_NC.repeat_interleave(n_classes, 0), outputs_RP).view(n_rows, n_classes)
 
     def _classless(self, x_ND: Tensor) -> Tensor:
         return x_ND.new_zeros(len(x_ND), self.n_components)

@@ -16,11 +16,20 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from deepmix.contracts import Batch, Loss, Model, NoOptions
+from deepmix.errors import UsageError
 from deepmix.kernels import ops
-from deepmix.maths import Dims, Gaussian, MixtureParameters, Responsibilities, categorical_kl, cluster_moments
-from deepmix.models import Likelihood
+from deepmix.maths import (
+    Dims,
+    Gaussian,
+    MixtureParameters,
+    Responsibilities,
+    categorical_kl,
+    cluster_moments,
+    draw_component,
+)
+from deepmix.models import Composite
 
-from ..clustering.heads import fit_mixture
+from ..clustering.gaussians import fit_mixture
 
 FULL_COVARIANCE_COLUMNS = 128
 """Up to this many columns, covariances are full; an EM iteration costs rows x K x columns^2."""
@@ -43,15 +52,41 @@ def mixture_bound(log_prob_NK: Tensor, log_weight_K: Tensor, responsibilities: R
     return Loss.of_bound(reconstruction_N, kl_latent_N, kl_assignment_N, responsibilities.log_q_NK, objective_N=bound_N)
 
 
+class RowsThemselves:
+    """The observation model of latents that are rows already."""
+
+    def __init__(self, likelihood: Composite) -> None:
+        self._of_table = likelihood.masked
+
+    def mean(self, outputs_ND: Tensor) -> Tensor:
+        """Return the rows.
+
+        Raises:
+            UsageError: they are the features of a table, from which its rows can't be had.
+
+        """
+        if self._of_table:
+            raise UsageError(
+                "a mixture on the rows themselves can't generate or impute rows of a table; train a mixture of VAEs"
+            )
+        return outputs_ND
+
+    def sample(self, outputs_ND: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the rows; the same error."""
+        return self.mean(outputs_ND)
+
+
 class RowMixture(Model):
     """K Gaussians over the rows; subclasses fit them."""
 
     init: ClassVar[str] = "kmeans"
 
-    def __init__(self, dims: Dims, likelihood: Likelihood, options: object) -> None:
+    def __init__(self, dims: Dims, likelihood: Composite, options: object) -> None:
         super().__init__()
-        self.n_components, self.latent_dim = dims.n_components, dims.n_features
-        self.mean_KD = _fitted(torch.zeros(dims.n_components, dims.n_features))
+        self.n_components = dims.n_components
+        self.latent_dim = dims.n_features - dims.n_flags - dims.n_conditions
+        self.likelihood = RowsThemselves(likelihood)
+        self.mean_KD = _fitted(torch.zeros(dims.n_components, self.latent_dim))
         self.log_weight_K = _fitted(torch.full((dims.n_components,), -math.log(dims.n_components)))
 
     @abc.abstractmethod
@@ -65,18 +100,33 @@ class RowMixture(Model):
 
     def pretrained(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the rows as codes, with an error of 0."""
-        return batch.x_ND, batch.x_ND.new_zeros(len(batch.x_ND))
+        return self._features(batch), batch.x_ND.new_zeros(len(batch.x_ND))
 
     @torch.no_grad()
     def training_loss(self, batch: Batch) -> Loss:
         """Return log p(x), exactly; the phase and the initial labels are not used after `place`."""
-        log_prob_NK, responsibilities = self._log_prob(batch.x_ND)
+        log_prob_NK, responsibilities = self._log_prob(self._features(batch))
         return mixture_bound(log_prob_NK, self.log_weight_K, responsibilities)
 
     @torch.no_grad()
     def infer(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return log q(y|x) and the rows."""
-        return self._log_prob(batch.x_ND)[1].log_q_NK, batch.x_ND
+        rows_NF = self._features(batch)
+        return self._log_prob(rows_NF)[1].log_q_NK, rows_NF
+
+    def _features(self, batch: Batch) -> Tensor:
+        """Return the rows without the flags of missing values and the conditions, (N, F)."""
+        return batch.x_ND[:, : self.latent_dim]
+
+    @torch.no_grad()
+    def posterior_sample(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return y drawn from q(y|x), and the rows, which are their own latents."""
+        rows_NF = self._features(batch)
+        return draw_component(self._log_prob(rows_NF)[1].log_q_NK, batch.generator), rows_NF
+
+    def decode(self, z_NM: Tensor, component_N: Tensor, condition_NQ: Tensor | None = None) -> Tensor:
+        """Return the latents, which are rows already."""
+        return z_NM
 
 
 @dataclass(frozen=True)
@@ -95,18 +145,21 @@ class GaussianMixtureModel(RowMixture):
 
     Options = GmmOptions
 
-    def __init__(self, dims: Dims, likelihood: Likelihood, options: GmmOptions) -> None:
+    def __init__(self, dims: Dims, likelihood: Composite, options: GmmOptions) -> None:
         super().__init__(dims, likelihood, options)
-        wide = dims.n_features > FULL_COVARIANCE_COLUMNS
+        wide = self.latent_dim > FULL_COVARIANCE_COLUMNS
         self.full = options.covariance == "full" or (options.covariance == "auto" and not wide)
-        one = torch.eye(dims.n_features) if self.full else torch.ones(dims.n_features)
+        one = torch.eye(self.latent_dim) if self.full else torch.ones(self.latent_dim)
         self.precision_cholesky = _fitted(one.repeat(dims.n_components, *[1] * one.ndim))
 
     @torch.no_grad()
-    def place(self, code_NM: Tensor, squared_error_N: Tensor, label_N: Tensor) -> None:
+    def place(self, code_NM: Tensor, squared_error_N: Tensor, label_N: Tensor, weight_N: Tensor | None = None) -> None:
         """Run EM from the clusters' moments."""
         covariance: Literal["full", "diag"] = "full" if self.full else "diag"
-        fitted = fit_mixture(code_NM.double().cpu().numpy(), label_N.cpu().numpy(), self.n_components, covariance)
+        weights = None if weight_N is None else weight_N.double().cpu().numpy()
+        fitted = fit_mixture(
+            code_NM.double().cpu().numpy(), label_N.cpu().numpy(), self.n_components, covariance, weights
+        )
         self.mean_KD.copy_(torch.from_numpy(fitted.means_))
         self.precision_cholesky.copy_(torch.from_numpy(fitted.precisions_cholesky_))
         if self.full:  # scikit-learn's factor U is upper triangular, U U^T = precision; the kernels take the lower one
@@ -121,7 +174,7 @@ class GaussianMixtureModel(RowMixture):
         return ops.component_log_prob(x_ND, MixtureParameters(Gaussian(self.mean_KD, log_var_KD), self.log_weight_K))
 
     @torch.no_grad()
-    def sample(self, n_rows: int, component: int, generator: torch.Generator) -> Tensor:
+    def prior_sample(self, n_rows: int, component: int, generator: torch.Generator) -> Tensor:
         """Generate rows of one component (report, section 4.1)."""
         noise_ND = torch.randn(n_rows, self.latent_dim, generator=generator, device=self.mean_KD.device)
         scale = self.precision_cholesky[component]
@@ -138,16 +191,18 @@ class KMeansModel(RowMixture):
 
     Options = NoOptions
 
-    def __init__(self, dims: Dims, likelihood: Likelihood, options: NoOptions) -> None:
+    def __init__(self, dims: Dims, likelihood: Composite, options: NoOptions) -> None:
         super().__init__(dims, likelihood, options)
         self.log_var = _fitted(torch.zeros(()))
 
     @torch.no_grad()
-    def place(self, code_NM: Tensor, squared_error_N: Tensor, label_N: Tensor) -> None:
+    def place(self, code_NM: Tensor, squared_error_N: Tensor, label_N: Tensor, weight_N: Tensor | None = None) -> None:
         """Run Lloyd's iterations from the clusters' centres."""
         rows = code_NM.double().cpu()
-        centres_KD = cluster_moments(rows, label_N.cpu(), self.n_components)[0].mean
-        fitted = KMeans(self.n_components, init=centres_KD.numpy(), n_init=1).fit(rows.numpy())
+        weights = None if weight_N is None else weight_N.double().cpu()
+        centres_KD = cluster_moments(rows, label_N.cpu(), self.n_components, weights)[0].mean
+        kmeans = KMeans(self.n_components, init=centres_KD.numpy(), n_init=1)
+        fitted = kmeans.fit(rows.numpy(), sample_weight=None if weights is None else weights.numpy())
         self.mean_KD.copy_(torch.from_numpy(fitted.cluster_centers_))
         self.log_var.fill_(math.log(max(fitted.inertia_ / rows.numel(), MIN_VARIANCE)))
 
@@ -156,7 +211,7 @@ class KMeansModel(RowMixture):
         return ops.component_log_prob(x_ND, MixtureParameters(components, self.log_weight_K))
 
     @torch.no_grad()
-    def sample(self, n_rows: int, component: int, generator: torch.Generator) -> Tensor:
+    def prior_sample(self, n_rows: int, component: int, generator: torch.Generator) -> Tensor:
         """Generate rows around one centre."""
         noise_ND = torch.randn(n_rows, self.latent_dim, generator=generator, device=self.mean_KD.device)
         return self.mean_KD[component] + torch.exp(0.5 * self.log_var) * noise_ND

@@ -47,7 +47,7 @@ def test_memory_map_is_read_batch_by_batch_and_gives_the_same_rows(tmp_path):
     split = load_file(tmp_path / "x.npy", None, OPTIONS)
     assert isinstance(split.x, np.memmap)
     rows = Rows(split.x, split.train, CPU)
-    np.testing.assert_array_equal(torch.cat(list(rows.in_order(7))).numpy(), x[split.train])
+    np.testing.assert_array_equal(torch.cat([block.x_ND for block in rows.in_order(7)]).numpy(), x[split.train])
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -190,23 +190,21 @@ def test_truth_values_are_1_and_0(tmp_path):
     assert load_file(dummies, None, AS_SAVED).preparation.columns == ("False", "True")
 
 
-@pytest.mark.parametrize(
-    ("mark", "words"), [("", "is empty"), ("NA", "is 'NA'"), ("?", r"is '\?'"), ("n/a", "is 'n/a'")]
-)
-def test_marks_of_missing_values_are_not_text(tmp_path, mark, words):
+@pytest.mark.parametrize("mark", ["", "NA", "?", "n/a", "-", "#N/A"])
+def test_marks_of_missing_values_are_not_text(tmp_path, mark):
     path = write_csv(tmp_path / "rows.csv", "a,b,c", "1,2,3", f"4,{mark},6", "7,8,9")
-    message = f"line 3, column 'b' of 'rows.csv' {words}; fill in or remove missing values"
     for read in (lambda: load_file(path, None, OPTIONS), lambda: new_rows(path)):
-        with pytest.raises(UsageError, match=words) as caught:
+        with pytest.raises(UsageError, match=r"'rows.csv' has columns with missing values: 'b' \(row 2\); fill in or"):
             read()
-        assert str(caught.value) == message.replace("\\", "")
 
 
-def test_a_column_of_text_is_text_though_a_cell_is_missing(tmp_path):
-    path = write_csv(tmp_path / "rows.csv", "a,colour", "1,NA", "2,red", "3,1_000")
-    with pytest.raises(UsageError, match=r"not numbers: 'colour' \(line 3: 'red'\)"):
+def test_every_column_that_is_no_complete_column_of_numbers_is_listed(tmp_path):
+    path = write_csv(tmp_path / "rows.csv", "a,colour,b,c", "1,NA,2,x", "2,red,,y", "3,1_000,4,z")
+    with pytest.raises(UsageError) as caught:
         load_file(path, None, OPTIONS)
-    with pytest.raises(UsageError, match=r"not numbers: 'a' \(line 2: '1_000'\)"):
+    assert "not numbers: 'colour' (row 2: 'red'), 'c' (row 1: 'x') and" in str(caught.value)
+    assert "missing values: 'b' (row 2)" in str(caught.value)
+    with pytest.raises(UsageError, match=r"not numbers: 'a' \(row 1: '1_000'\)"):
         load_file(write_csv(tmp_path / "under.csv", "a,b", "1_000,2", "3,4"), None, OPTIONS)
 
 
@@ -332,10 +330,10 @@ WRONG_FILES = {
     "huge.npz": (npz(x=npy("'<f8'", "(100000000000000000000, 3)", b"\0" * 24)), DeepmixError, "it ends early"),
     "keys.npz": (npz(a=GOOD, b=GOOD), UsageError, "must hold its rows under the key 'x'; it has: a, b"),
     "format.npz": (npz(format=GOOD, data=GOOD), DeepmixError, "can't be read"),
-    "zeros.csv": (b"a,b\0,c\n1,2,3\n4,5,6\n", DeepmixError, "."),
+    "zeros.csv": (b"a,b\0,c\n1,2,3\n4,5,6\n", UsageError, "line 1 holds the character NUL"),
     "binary.csv.gz": (gzip.compress(b"a,b,c\n1,2,3\n4,5,6\n")[:-9], DeepmixError, "can't be read"),
     "latin.csv": ("ä,b,c\n1,2,3\n4,5,6\n".encode("latin-1"), DeepmixError, "save it as UTF-8"),
-    "ragged.csv": (b"a,b,c\n1,2,3\n4,5\n", UsageError, "line 3 of 'ragged.csv' has 2 cells and the first has 3"),
+    "ragged.csv": (b"a,b,c\n1,2,3\n4,5\n", UsageError, "'ragged.csv', line 3 has 2 cells and the first has 3"),
 }
 
 
@@ -344,8 +342,6 @@ def test_a_wrong_file_is_one_sentence(tmp_path, name):
     content, kind, words = WRONG_FILES[name]
     (tmp_path / name).write_bytes(content)
     for read in (lambda: load_file(tmp_path / name, None, OPTIONS), lambda: new_rows(tmp_path / name)):
-        if name == "zeros.csv" and read() is not None:  # a NUL in a name is harmless
-            continue
         with pytest.raises(kind, match=words) as caught:
             read()
         assert "\n" not in str(caught.value)

@@ -48,7 +48,7 @@ def finished(tmp_path_factory):
     lines = ["a,b,kind,c,d"]
     lines += [f"{a!r},{b!r},{'xyz'[i % 3]},{c!r},{d!r}" for i, (a, b, c, d) in enumerate(groups().tolist())]
     (folder / "rows.csv").write_text("\n".join(lines))
-    settings = {"epochs": "3", "pretrain_epochs": "3", "latent_dim": "2", "batch_size": "16"}
+    settings = {"epochs": "3", "pretrain_epochs": "3", "latent_dim": "2", "batch_size": "16", "scale": "standard"}
     config = ExperimentConfig(
         init="kmeans", heads=HEADS, dataset=str(folder / "rows.csv"), label_column="kind", settings=settings
     )
@@ -87,7 +87,7 @@ def test_columns_are_matched_by_name(finished):
     ("x", "columns", "message"),
     [
         (groups()[:, :3], None, r"3 column\(s\) and the run was trained on 4"),
-        (groups(), ["a", "b", "c", "e"], "lack 'd' and have the unknown 'e'"),
+        (groups(), ["a", "b", "c", "e"], "lack 'd'; give them"),
         (groups()[:, [0, 0, 1, 2, 3]], ["a", "a", "b", "c", "d"], "repeat 'a'"),
         (np.where(np.arange(360).reshape(90, 4) == 41, np.nan, 1.0), None, "row 11, column 'b' is nan"),
         (np.array([["a"] * 4]), None, "must be numbers"),
@@ -108,9 +108,7 @@ def test_rows_scaled_otherwise_than_bytes_are_refused(tmp_path):
     run = LoadedRun(memory)
     assert np.array_equal(run.prepare(x.astype(np.float64)), run.prepare(x))
     assert run.prepare(x).max() <= 1.0
-    with pytest.raises(
-        UsageError, match=r"column 1 reaches from 0 to 600 and the run was trained on values in 0..255;"
-    ):
+    with pytest.raises(UsageError, match=r"column 1 ranges from 0 to 600 and the run was trained on values in 0..255;"):
         run.prepare(np.array([[0, 0, 0, 0], [600, 0, 0, 0]]))
 
 

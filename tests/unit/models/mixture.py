@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 import torch
+from deepmix_builtins.likelihoods.bernoulli import BernoulliLikelihood
+from deepmix_builtins.likelihoods.gaussian import GaussianLikelihood, LearnedGaussianLikelihood
 from deepmix_builtins.mixture.posteriors import (
     EStepOptions,
     JointPosterior,
@@ -22,7 +24,7 @@ from torch.nn import functional
 
 from deepmix.contracts import NoOptions
 from deepmix.maths import Dims
-from deepmix.models import Likelihood, MixtureOptions, MixtureVAE
+from deepmix.models import MixtureOptions, MixtureVAE, array_likelihood
 
 N, D, K, M, L = 9, 6, 4, 2, 2
 
@@ -73,11 +75,16 @@ class Case:
         return ",".join(chosen) or "default"
 
 
+LIKELIHOODS = {
+    "bernoulli": BernoulliLikelihood,
+    "gaussian": GaussianLikelihood,
+    "gaussian-learned": LearnedGaussianLikelihood,
+}
 ESTIMATORS = {5: JointPosterior, 10: PriorPosterior, 15: RatioPosterior, 16: PriorPosterior}
 
 
 def build(case: Case, seed: int = 0) -> MixtureVAE:
-    likelihood = Likelihood(case.likelihood, D)
+    likelihood = array_likelihood(LIKELIHOODS[case.likelihood], case.likelihood, D)
     dims = Dims(D, likelihood.n_outputs, K, case.n_heads, M)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -124,10 +131,11 @@ class Plain:
 
 
 def log_density(model: MixtureVAE, outputs: Tensor, x: Tensor) -> Tensor:
-    if model.likelihood.name == "bernoulli":
+    (block,) = model.likelihood.blocks
+    if isinstance(block, BernoulliLikelihood):
         return (x * functional.logsigmoid(outputs) + (1.0 - x) * functional.logsigmoid(-outputs)).sum(-1)
-    if model.likelihood.name == "gaussian":
-        return Normal(outputs, torch.exp(0.5 * model.likelihood.log_var)).log_prob(x).sum(-1)
+    if isinstance(block, GaussianLikelihood):
+        return Normal(outputs, torch.exp(0.5 * block.log_var)).log_prob(x).sum(-1)
     return Normal(outputs[:, :D], torch.exp(0.5 * outputs[:, D:])).log_prob(x).sum(-1)
 
 

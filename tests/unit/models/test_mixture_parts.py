@@ -78,7 +78,7 @@ def test_place_takes_the_residual_variance_and_the_moments_of_the_rescaled_codes
     added = model.likelihood.noise_error(decode, (code - code.mean(0)) / code.std(0), INITIAL_LOG_VAR)
     assert added > 1e-4
     expected = 0.2 + added if noise else 0.2
-    assert math.exp(float(model.likelihood.log_var)) == pytest.approx(expected, rel=1e-12)
+    assert math.exp(float(model.likelihood.blocks[0].log_var)) == pytest.approx(expected, rel=1e-12)
     moments, weight = cluster_moments((code - code.mean(0)) / code.std(0), labels, K)
     prior = model.prior()
     torch.testing.assert_close(prior.components.mean, moments.mean, **CLOSE)

@@ -307,8 +307,8 @@ def as_format_1(cell):
     data = {**config["resolved"]["data"], "image_shape": config["data"]["image_shape"], **facts}
     training = {**config["resolved"]["training"], "epochs": 0, "pretrain_epochs": 0}  # a model without gradients
     paths = {"initializer": "KMeansInitializer", "data": "Gaussians", "head.posterior": "PosteriorHead"}
-    assert {role for role in config["parts"] if role != "model"} == set(paths)
-    requested = [field.name for field in dataclasses.fields(runs.Requested)]
+    assert {role for role in config["parts"] if role != "model"} == {*paths, "likelihood.gaussian"}
+    requested = [field.name for field in dataclasses.fields(runs.Requested) if field.name in config]
     old = {key: config[key] for key in (*requested, "environment")}
     old["resolved"] = {
         **config["resolved"],
@@ -403,3 +403,13 @@ def test_right_rows_are_those_of_the_matched_cluster():
     labels, clusters = np.array([0, 0, 0, 1, 1, 2]), np.array([5, 5, 7, 7, 7, 9])
     assert _is_right(labels, clusters).tolist() == [True, True, False, True, True, True]
     assert _is_right(np.array([0, 0, 0]), np.array([0, 0, 1])).tolist() == [True, True, False]
+
+
+def test_scores_of_all_rows_leave_unknown_labels_out_and_count_weights(tmp_path):
+    folder = runs.RunFolder.create(tmp_path / "run", overwrite=False)
+    rows = [(1, "train", 0, 1.0, "a"), (2, "train", 0, 1.0, "a"), (3, "test", 1, 1.0, "b"), (4, "test", 1, 2.0, "a")]
+    unlabelled = [(5, "test", 0, 9.0, ""), (6, "train", 1, 9.0, "")]
+    folder.write_table(runs.ASSIGNMENTS, ["row", "split", "posterior", "weight", "label"], [*rows, *unlabelled])
+    assert measure("acc", "posterior", "all", folder.path, None) == pytest.approx(100.0 * 3 / 5)
+    folder.write_table(runs.ASSIGNMENTS, ["row", "split", "posterior", "label"], [(*row[:3], row[4]) for row in rows])
+    assert measure("acc", "posterior", "all", folder.path, None) == pytest.approx(75.0)

@@ -37,7 +37,7 @@ def test_hooks_on_the_model_see_both_stages():
     def hook(model: torch.nn.Module, arguments: tuple[Batch], loss: Loss) -> None:
         batch = arguments[0]
         assert batch.row_N is not None
-        assert torch.equal(batch.x_ND, trainer.rows.batch(batch.row_N))
+        assert torch.equal(batch.x_ND, trainer.rows.batch(batch.row_N).x_ND)
         calls.append((batch.phase.stage, len(batch.x_ND), batch.label_N is not None))
 
     trainer.model.register_forward_hook(hook)

@@ -1,0 +1,116 @@
+"""Gaussian mixtures by EM on rows that may have weights, from a random start or from clusters.
+
+With weights w_n, EM maximises sum_n w_n log p(x_n), the likelihood of a table in which row n stands w_n times. So the
+M-step multiplies each row's responsibilities by its weight, and the mean log-likelihood is a weighted mean; the E-step
+does not change.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.mixture import GaussianMixture
+
+from deepmix.maths import Array
+
+MAX_ITERATIONS = 1000
+"""Limit on EM iterations; scikit-learn's 100 are often too few for full covariances."""
+
+
+RELATIVE_REGULARIZATION = 1e-3
+"""Added to a GMM's covariances, relative to the latents' mean variance, so that none is singular."""
+
+
+class WeightedGaussianMixture(GaussianMixture):  # type: ignore[misc]  # scikit-learn is untyped
+    """scikit-learn's Gaussian mixture for rows that may have weights; without weights it is the same bit for bit."""
+
+    _weight_N: Array | None = None
+    """The weights of the rows that are being fitted, scaled to a mean of 1; they are kept during a fit only."""
+
+    def fit_rows(self, rows_NM: Array, weight_N: Array | None) -> Self:
+        """Fit the mixture to rows, (N, M), with their weights, (N,), and return it."""
+        self.fit_labels(rows_NM, weight_N)
+        return self
+
+    def fit_labels(self, rows_NM: Array, weight_N: Array | None) -> Array:
+        """Fit the mixture to rows, (N, M), with their weights, (N,), and return each row's most probable Gaussian."""
+        self._weight_N = None if weight_N is None else weight_N / weight_N.mean()
+        try:
+            return np.asarray(self.fit_predict(rows_NM))
+        finally:
+            self._weight_N = None
+
+    # The methods below replace scikit-learn's; their further arguments differ from version to version.
+
+    def _initialize_parameters(self, X: Array, random_state: Any, **further: Any) -> None:
+        """Start from k-means, which sees the weights too."""
+        if self._weight_N is None or self.means_init is not None:
+            super()._initialize_parameters(X, random_state, **further)
+            return
+        kmeans = KMeans(self.n_components, n_init=1, random_state=random_state).fit(X, sample_weight=self._weight_N)
+        self._initialize(X, self._weight_N[:, None] * np.eye(self.n_components)[kmeans.labels_])
+
+    def _e_step(self, X: Array, **further: Any) -> tuple[Any, Array]:
+        """Return the weighted mean log-likelihood and the log responsibilities."""
+        if self._weight_N is None:
+            return super()._e_step(X, **further)
+        log_prob_N, log_resp_NK = self._estimate_log_prob_resp(X, **further)
+        return np.average(log_prob_N, weights=self._weight_N), log_resp_NK
+
+    def _m_step(self, X: Array, log_resp: Array, **further: Any) -> None:
+        """Estimate the parameters from the responsibilities times the weights."""
+        if self._weight_N is not None:
+            log_resp = log_resp + np.log(self._weight_N)[:, None]
+        super()._m_step(X, log_resp, **further)
+
+
+def regularization(z_NM: Array, weight_N: Array | None) -> float:
+    """Return what is added to the covariances of a mixture on these rows."""
+    return RELATIVE_REGULARIZATION * float(_variance(z_NM, weight_N).mean()) + float(np.finfo(np.float64).eps)
+
+
+def fit_mixture(
+    z_NM: Array,
+    labels_N: Array,
+    n_clusters: int,
+    covariance: Literal["full", "diag"],
+    weight_N: Array | None = None,
+) -> GaussianMixture:
+    """Run EM from the moments of a clustering (report, section 2.3); an empty cluster starts as wide as the data."""
+    added = regularization(z_NM, weight_N)
+    means, precisions, counts = [], [], []
+    for k in range(n_clusters):
+        in_cluster_N = labels_N == k
+        own = None if weight_N is None else weight_N[in_cluster_N]
+        count = float(np.count_nonzero(in_cluster_N) if own is None else own.sum())
+        rows, weights = z_NM[in_cluster_N], own
+        if len(rows) < 2 and count <= 1.0:
+            rows, weights = z_NM, weight_N
+        if covariance == "full":
+            widened = np.atleast_2d(np.cov(rows.T, bias=True, aweights=weights)) + added * np.eye(z_NM.shape[1])
+            precisions.append(np.linalg.inv(widened))
+        else:
+            precisions.append(1.0 / (_variance(rows, weights) + added))
+        means.append(np.average(rows, axis=0, weights=weights))
+        counts.append(count + 1.0)
+    mixture = WeightedGaussianMixture(
+        n_clusters,
+        covariance_type=covariance,
+        max_iter=MAX_ITERATIONS,
+        reg_covar=added,
+        means_init=np.stack(means),
+        precisions_init=np.stack(precisions),
+        weights_init=np.array(counts) / sum(counts),
+        random_state=0,  # scikit-learn draws a start even when all of it is passed in
+    )
+    return mixture.fit_rows(z_NM, weight_N)
+
+
+def _variance(rows_NM: Array, weight_N: Array | None) -> Array:
+    """Return the variance of each column, (M,)."""
+    if weight_N is None:
+        return np.asarray(rows_NM.var(axis=0))
+    squares_NM = np.square(rows_NM - np.average(rows_NM, axis=0, weights=weight_N))
+    return np.asarray(np.average(squares_NM, axis=0, weights=weight_N))

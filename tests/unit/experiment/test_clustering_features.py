@@ -1,0 +1,24 @@
+"""What an initial clustering takes where there are conditions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from deepmix.data import Split
+from deepmix.experiment.clustering_features import without_conditions
+
+
+def test_what_is_linear_in_the_conditions_is_taken_away():
+    random = np.random.default_rng(0)
+    own_NF, shift_QF = random.normal(size=(50, 3)), np.array([[5.0, -3.0, 0.0], [1.0, 2.0, -4.0]])
+    condition_NQ = np.eye(2)[np.arange(50) % 2]
+    own_NF -= condition_NQ @ np.stack([own_NF[q::2].mean(axis=0) for q in range(2)])  # unrelated to the conditions
+    x_NF = own_NF + condition_NQ @ shift_QF
+    train, test = np.arange(40), np.arange(40, 50)
+    split = Split(x_NF, train, test, None, "columns", "", conditions=condition_NQ)
+    actual_NF = without_conditions(x_NF[train], split)
+    assert actual_NF.dtype == np.float32
+    means_QF = np.stack([own_NF[:40][q::2].mean(axis=0) for q in range(2)])
+    np.testing.assert_allclose(actual_NF, own_NF[:40] - condition_NQ[:40] @ means_QF, atol=1e-5)
+    without = Split(x_NF, train, test, None, "columns", "")
+    np.testing.assert_array_equal(without_conditions(x_NF[train], without), x_NF[train].astype(np.float32))
