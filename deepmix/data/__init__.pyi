@@ -10,7 +10,6 @@ from .arrange_table import (
     has_gaps as has_gaps,
     numbered_frame as numbered_frame,
     rows_of_cells as rows_of_cells,
-    with_cells as with_cells,
 )
 from .batches import Rows as Rows, RowTensors as RowTensors
 from .checks import (

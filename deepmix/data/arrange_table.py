@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -151,11 +150,6 @@ def _gaps(schema: TableSchema, n_conditions: int) -> InputGaps:
     return InputGaps(
         np.concatenate([emptied, np.zeros_like(raised), after], axis=1), np.concatenate([before, raised, after], axis=1)
     )
-
-
-def with_cells(schema: TableSchema, rows: RowSet, cells: Array) -> RowSet:
-    """Return rows whose features are those of other cells, such as imputed ones; flags stay."""
-    return dataclasses.replace(rows, x=schema.features(cells))
 
 
 def rows_of_cells(schema: TableSchema, cells: Array, n_flags: int, n_conditions: int) -> RowSet:

@@ -90,7 +90,6 @@ def _require_numbers(frame: pd.DataFrame, label: LabelColumn, table_name: str, f
         problems.append(f"columns with missing values: {', '.join(gaps)}")
         cures.append("fill in or remove missing values")
     if label.training:
-        leave = f"leave {option('scale')} and {option('image_shape')} out, so that deepmix takes the table as it is"
-        cures.append(f"name labels with {option('label_column')}" if texts else "")
+        leave = f"train on the table as it is, without {option('scale')} and {option('image_shape')}"
         cures.append(leave)
     raise UsageError(f"{table_name} has {' and '.join(problems)}; {', or '.join(filter(None, cures))}")

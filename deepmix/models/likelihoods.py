@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from deepmix.contracts import Likelihood
-from deepmix.data import CellBlock
 
 NOISE_ROWS = 4096
 """Number of evenly spaced rows on which the effect of noise is measured."""
@@ -129,11 +128,6 @@ class Composite(nn.Module):
         """Yield each block with its cells and its outputs."""
         parts = zip(self._output_parts(outputs_RP), _split(x_RC, self._cell_counts()), strict=True)
         return ((block, x, outputs) for (block, outputs), x in parts)
-
-
-def array_likelihood(plugin_class: type[Likelihood], name: str, n_features: int) -> Composite:
-    """Return the likelihood of the rows of an array, all of whose columns have the distribution called `name`."""
-    return Composite([plugin_class(CellBlock(name, n_features))])
 
 
 def _split(values: Tensor, counts: list[int]) -> Sequence[Tensor]:

@@ -26,7 +26,7 @@ Method = Callable[[], "Array | None"]
 """Returns labels, (N,); None where the method finds fewer than K clusters."""
 
 KMEANS_STARTS, MIXTURE_STARTS, EM_ITERATIONS = 10, 5, 200
-"""Five starts of a mixture find what ten do on all but one of the suite's tables."""
+"""Starts of k-means and of a mixture, whose starts cost more, and the limit on EM iterations per start."""
 
 SPECTRAL_NEIGHBOURS = (5, 10, 20)
 
@@ -36,8 +36,9 @@ GAUSSIANS_PER_CLUSTER, MOST_GAUSSIANS, ROWS_PER_GAUSSIAN = (2, 4), 60, 5
 SMALLEST_FRACTION = 0.1
 """Smallest cluster of robust single linkage, as a fraction of N / K."""
 
-TREES = {1: (0.3, 0.5), 5: (0.3, 0.5), 10: ()}
-"""Gini thresholds of Genie, 0.3 is its authors' advice, by the neighbour that smooths the distance."""
+TREES: dict[int, tuple[float, ...]] = {1: (0.3, 0.5), 5: (0.3, 0.5), 10: ()}
+"""Genie's Gini thresholds by the neighbour that smooths the distance. Genie's authors advise 0.3; 0.5 allows small
+clusters. Smoothing by the tenth neighbour is for robust single linkage only."""
 
 
 def cheap_methods(rows_ND: Array, n_clusters: int, seed: int, weight_N: Array | None) -> dict[str, Method]:

@@ -23,8 +23,9 @@ from torch.distributions import Normal, kl_divergence
 from torch.nn import functional
 
 from deepmix.contracts import NoOptions
+from deepmix.data import CellBlock
 from deepmix.maths import Dims
-from deepmix.models import MixtureOptions, MixtureVAE, array_likelihood
+from deepmix.models import Composite, MixtureOptions, MixtureVAE
 
 N, D, K, M, L = 9, 6, 4, 2, 2
 
@@ -84,7 +85,7 @@ ESTIMATORS = {5: JointPosterior, 10: PriorPosterior, 15: RatioPosterior, 16: Pri
 
 
 def build(case: Case, seed: int = 0) -> MixtureVAE:
-    likelihood = array_likelihood(LIKELIHOODS[case.likelihood], case.likelihood, D)
+    likelihood = Composite([LIKELIHOODS[case.likelihood](CellBlock(case.likelihood, D))])
     dims = Dims(D, likelihood.n_outputs, K, case.n_heads, M)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

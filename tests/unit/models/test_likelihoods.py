@@ -23,7 +23,7 @@ from torch.nn import functional
 from deepmix.data import CellBlock
 from deepmix.errors import UsageError
 from deepmix.maths import gaussian_log_prob
-from deepmix.models import Composite, MixtureOptions, array_likelihood
+from deepmix.models import Composite, MixtureOptions
 
 R, D = 5, 3
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}  # float64: sums of a few terms
@@ -35,7 +35,7 @@ ARRAY_CLASSES = {
 
 
 def of_array(name: str, n_features: int = D) -> Composite:
-    return array_likelihood(ARRAY_CLASSES[name], name, n_features)
+    return Composite([ARRAY_CLASSES[name](CellBlock(name, n_features))])
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
