@@ -91,5 +91,6 @@ def _require_numbers(frame: pd.DataFrame, label: LabelColumn, table_name: str, f
         cures.append("fill in or remove missing values")
     if label.training:
         leave = f"train on the table as it is, without {option('scale')} and {option('image_shape')}"
+        cures.append(f"name labels with {option('label_column')}" if texts else "")
         cures.append(leave)
     raise UsageError(f"{table_name} has {' and '.join(problems)}; {', or '.join(filter(None, cures))}")
