@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
-import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401  (makes the next line possible)
+from sklearn.impute import IterativeImputer
 
-from deepmix.contracts import Batch, Model, Phase
-from deepmix.data import Rows, Split
+from deepmix.data import Split
 from deepmix.maths import Array
-from deepmix.models import Composite
-from deepmix.training import EVALUATION_ROWS
+
+REGRESSORS = 20
+"""Columns that a missing feature is predicted from at most, drawn by their correlation with it."""
+
+FITTED_ROWS = 5000
+"""Rows that these regressions are fitted to at most."""
 
 
-def clustering_features(model: Model, rows: Rows, split: Split) -> Any:
+def clustering_features(split: Split, seed: int) -> Any:
     """Return the training rows' features, (N, F), for an initial clustering.
 
-    Missing cells are filled from the pretrained autoencoder, where there is one: at 0, the average, distances to
-    incomplete rows would be too small. The part that the conditions explain is taken away.
-
-    Args:
-        model: the model after pretraining, before `place`.
-        rows: the training rows on the model's device.
-        split: the data set.
-
+    Features of missing values are predicted from the row's others by chained ridge regressions: at 0, the average,
+    distances to incomplete rows would be too small. The part that the conditions explain is taken away.
     """
     features = split.x[split.train]
-    decodes = isinstance(model.likelihood, Composite)  # mixtures on the rows themselves reconstruct nothing
-    if split.cells is not None and decodes and np.isnan(split.cells[split.train]).any():
-        assert split.schema is not None
+    if split.schema is not None and split.cells is not None:
         cells = split.cells[split.train]
-        features = split.schema.features(np.where(np.isnan(cells), _reconstructed(model, rows), cells))
+        missing_CN = dict(zip(split.schema.cell_columns, np.isnan(cells).T, strict=True))
+        missing_NF = np.stack([missing_CN[name] for name in split.schema.feature_columns], axis=1)
+        if missing_NF.any():
+            features = _predicted(features, missing_NF, seed)
     return without_conditions(features, split)
+
+
+def _predicted(features_NF: Array, missing_NF: Array, seed: int) -> Array:
+    holed = np.where(missing_NF, np.nan, features_NF)
+    imputer = IterativeImputer(n_nearest_features=REGRESSORS, random_state=seed, keep_empty_features=True)
+    fitted = np.random.default_rng(seed).permutation(len(holed))[:FITTED_ROWS]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the last few digits of a first guess do not matter
+        return np.asarray(imputer.fit(holed[fitted]).transform(holed))
 
 
 def without_conditions(values: Any, split: Split) -> Any:
@@ -41,14 +51,3 @@ def without_conditions(values: Any, split: Split) -> Any:
         conditions = np.column_stack([split.conditions[split.train], np.ones(len(values))])
         values = values - conditions @ np.linalg.lstsq(conditions, values, rcond=None)[0]
     return values.astype(np.float32, copy=False)
-
-
-@torch.no_grad()
-def _reconstructed(model: Model, rows: Rows) -> Array:
-    """Return the autoencoder's expected cells of all rows, (N, C)."""
-    parts = []
-    for tensors in rows.in_order(EVALUATION_ROWS):
-        batch = Batch.of(tensors, phase=Phase("pretrain"))
-        component_N, code_NM = model.posterior_sample(batch)
-        parts.append(model.likelihood.mean(model.decode(code_NM, component_N, batch.condition_NQ)).cpu().numpy())
-    return np.concatenate(parts)

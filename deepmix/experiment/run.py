@@ -106,7 +106,7 @@ def run_experiment(
         if supervision:
             assert split.labels is not None
             return revealed_labels(split.labels[split.train], split.scored(split.train), supervision, config.seed)
-        features = clustering_features(model, rows["train"], split)
+        features = clustering_features(split, config.seed)
         with noted(reporter):
             code_NM = without_conditions(code_NM, split)
             training_rows = TrainingRows(features, code_NM, split.weights_of(split.train))

@@ -1,11 +1,12 @@
-"""What an initial clustering takes where there are conditions."""
+"""What an initial clustering takes where there are conditions or missing values."""
 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
-from deepmix.data import Split
-from deepmix.experiment.clustering_features import without_conditions
+from deepmix.data import Split, SplitOptions, TableOptions, arrange_table
+from deepmix.experiment.clustering_features import clustering_features, without_conditions
 
 
 def test_what_is_linear_in_the_conditions_is_taken_away():
@@ -22,3 +23,20 @@ def test_what_is_linear_in_the_conditions_is_taken_away():
     np.testing.assert_allclose(actual_NF, own_NF[:40] - condition_NQ[:40] @ means_QF, atol=1e-5)
     without = Split(x_NF, train, test, None, "columns", "")
     np.testing.assert_array_equal(without_conditions(x_NF[train], without), x_NF[train].astype(np.float32))
+
+
+def test_missing_values_are_predicted_from_the_other_columns():
+    random = np.random.default_rng(0)
+    first = random.normal(size=300)
+    frame = pd.DataFrame({"a": first, "b": 2.0 * first + 0.01 * random.normal(size=300), "c": random.normal(size=300)})
+    complete_NF = clustering_features(arrange(frame), 0)
+    holed = frame.copy()
+    holed.loc[:59, "b"] = np.nan
+    filled_NF = clustering_features(arrange(holed), 0)
+    # `b` is twice `a`, so that its features are alike; the scale differs by chance, as 60 rows fewer set it
+    np.testing.assert_allclose(filled_NF[:60, 1], complete_NF[:60, 1], atol=0.15)
+    np.testing.assert_array_equal(filled_NF[:, 0], complete_NF[:, 0])
+
+
+def arrange(frame: pd.DataFrame) -> Split:
+    return arrange_table(frame, SplitOptions(), TableOptions(), n_train=250)
