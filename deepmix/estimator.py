@@ -83,7 +83,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         posterior: estimator of q(y|x).
         encoder: the encoder's name.
         decoder: the decoder's name.
-        init: the initial clustering: 'graph', 'gmm', 'kmeans', ...
+        init: the initial clustering: 'auto', 'graph', 'gmm', 'kmeans', ...
         latent_dim: M, the number of latent dimensions; None takes 10, or the number of columns if that is smaller.
         assignment: 'soft' or 'hard'.
         beta: weight of the KL terms.

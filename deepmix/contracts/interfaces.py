@@ -129,7 +129,7 @@ class Model(nn.Module, abc.ABC):
     """
 
     Options: ClassVar[type] = NoOptions
-    init: ClassVar[str] = "graph"
+    init: ClassVar[str] = "auto"
     """Name of the initial clustering that the model starts from unless another is requested."""
     single_component: ClassVar[bool] = False
     """Whether the model has one component whatever the number of clusters."""

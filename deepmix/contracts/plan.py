@@ -25,7 +25,7 @@ class ModelPlan:
     """Returns the observation model that the options name, or 'auto'."""
     n_labelled: Callable[[Any], int]
     """Returns the number of training rows whose labels the model learns from, given its options."""
-    init: str = "graph"
+    init: str = "auto"
     """Name of the initial clustering that the model starts from unless another is requested."""
     part_names: Mapping[str, str] = field(default_factory=dict)
     """Names of the plugins that fill the roles encoder, decoder, prior and posterior; empty where the model

@@ -30,11 +30,6 @@ from deepmix.experiment.size_options import SizeOptions
 from deepmix.models import ObjectiveOptions, Recipe
 from deepmix.training import TrainingOptions
 
-TABLE_INIT = "auto"
-"""Initial clustering of tables, for models that start from `graph` otherwise: on the four real tables compared it was
-within 0.01 of `graph` in adjusted Rand index, or far better (`benchmarks/results/auto.md`)."""
-
-
 LIKELIHOOD = "likelihood."
 """What the part name of a likelihood begins with; its plugin's name follows."""
 
@@ -139,27 +134,6 @@ def _checked(loaded: Any, contract: type) -> Any:
         name = getattr(loaded, "__qualname__", repr(loaded))
         raise DeepmixError(f"plugin {name} is not a subclass of deepmix.contracts.{contract.__name__}; fix the plugin")
     return loaded
-
-
-def with_table_defaults(parts: Parts, requested_init: str | None) -> Parts:
-    """Return the parts for a table: its initial clustering is TABLE_INIT where nothing was said about one.
-
-    Args:
-        parts: the parts of a configuration.
-        requested_init: the name of the initial clustering that was asked for, or None.
-
-    """
-    is_default = parts.options["initializer"] == _default_options(parts.classes["initializer"])
-    if requested_init is not None or parts.plan.init != Model.init or not is_default:
-        return parts
-    plugin = registry.find("initializers", TABLE_INIT)
-    loaded = _checked(plugin.load(), Initializer)
-    return replace(
-        parts,
-        classes={**parts.classes, "initializer": loaded},
-        options={**parts.options, "initializer": _default_options(loaded)},
-        plugins={**parts.plugins, "initializer": plugin},
-    )
 
 
 def likelihood_class(name: str) -> type[Likelihood]:

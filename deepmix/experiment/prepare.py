@@ -15,7 +15,7 @@ from deepmix.experiment.assembly import check_heads, check_images, model_likelih
 from deepmix.experiment.config import IN_MEMORY, ExperimentConfig
 from deepmix.experiment.dataset import load_data, rows_in_memory
 from deepmix.experiment.guards import try_model
-from deepmix.experiment.parts import Parts, n_labelled, resolve, with_likelihoods, with_table_defaults
+from deepmix.experiment.parts import Parts, n_labelled, resolve, with_likelihoods
 from deepmix.experiment.selection import is_registered
 from deepmix.maths import Array
 from deepmix.training import choose_device
@@ -65,7 +65,6 @@ def prepare_experiment(
         config = dataclasses.replace(config, dataset=str(Path(config.dataset).resolve()))
     if config.data_dir is not None:
         config = dataclasses.replace(config, data_dir=str(Path(config.data_dir).resolve()))
-    is_new = parts is None
     parts = resolve(config) if parts is None else parts
     device = choose_device(config.device)
     check_heads(config, parts)
@@ -74,8 +73,6 @@ def prepare_experiment(
     else:
         labels = labels if n_labelled(parts) else None
         split = rows_in_memory(x, columns, labels, weights, config.table, parts.options["data"])
-    if split.schema is not None and is_new:
-        parts = with_table_defaults(parts, config.init)
     split = with_known_labels(split, n_labelled(parts), parts.options["size"].components)
     name = model_likelihood(parts, split)
     parts = with_likelihoods(

@@ -25,7 +25,7 @@ class Recipe:
     """One latent shared by all components (VAE, VaDE), or one encoder head per component."""
     encoder: str = "mlp"
     decoder: str = "mlp"
-    init: str = "graph"
+    init: str = "auto"
     """Name of the initial clustering that the model starts from unless another is requested."""
     options: MixtureOptions = field(default_factory=MixtureOptions)
     objective: ObjectiveOptions = field(default_factory=ObjectiveOptions)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 import numpy as np
+from scipy import sparse
 from sklearn.neighbors import KNeighborsClassifier
 
 from deepmix.contracts import Initializer, TrainingRows
@@ -19,8 +20,12 @@ from deepmix.errors import UsageError
 from deepmix.maths import Array
 
 from .criteria import agreement_matrix, score_partitions, total_score
-from .graph import CARRYING_NEIGHBOURS, narrow
+from .graph import CARRYING_NEIGHBOURS, GraphInitializer, GraphOptions
 from .portfolio import cheap_methods, kmeans, layout_methods, run_methods
+
+WIDE = 50
+"""Above this many columns the clusters are those of `graph`. Among so many columns distances hardly differ, and most of
+the methods here see no gaps; on images the layouts of `graph` are better (`benchmarks/results/auto.md`)."""
 
 FEW_COLUMNS = 3
 """Up to this many columns a layout in two dimensions shows nothing that the rows don't."""
@@ -83,7 +88,10 @@ class AutoInitializer(Initializer):
     def initial_labels(self, rows: TrainingRows, n_components: int, seed: int) -> Array:
         """Return the labels of the best partition; rows beyond `max_rows` take their neighbours' label."""
         self.choice = None
-        features = np.asarray(narrow(rows.x_ND, seed), dtype=np.float64)
+        if rows.x_ND.shape[1] > WIDE:
+            return GraphInitializer(GraphOptions()).initial_labels(rows, n_components, seed)
+        x_ND = rows.x_ND.toarray() if sparse.issparse(rows.x_ND) else rows.x_ND
+        features = np.asarray(x_ND, dtype=np.float64)
         n_rows, max_rows = len(features), max(self.options.max_rows, 2 * n_components)
         chosen = np.arange(n_rows)
         if n_rows > max_rows:

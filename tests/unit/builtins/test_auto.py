@@ -12,7 +12,7 @@ from deepmix_builtins.clustering.criteria import (
     score_partitions,
     total_score,
 )
-from deepmix_builtins.clustering.graph import neighbour_graph
+from deepmix_builtins.clustering.graph import GraphInitializer, GraphOptions, neighbour_graph
 from deepmix_builtins.clustering.merged_gaussians import merged_gaussians
 from deepmix_builtins.clustering.spanning_trees import genie, robust_single_linkage, spanning_tree
 from scipy import sparse
@@ -255,3 +255,16 @@ def test_agreement_is_the_adjusted_rand_index():
 def test_total_sums_values_on_a_common_scale():
     criteria = {"cut": np.array([1.0, 2.0, 4.0]), "gap": np.array([-100.0, 5.0, 5.0])}
     assert total_score(criteria).tolist() == [-1.0 / 2 - 1.0, 0.0, 1.0]
+
+
+def test_wide_rows_get_the_clusters_of_graph():
+    random = np.random.default_rng(0)
+    label_N = np.arange(90) % 3
+    x = (3.0 * np.eye(60)[label_N] + random.normal(size=(90, 60))).astype(np.float32)
+    labels, choice = initial(x, 3)
+    rows = TrainingRows(x, x, None)
+    np.testing.assert_array_equal(labels, GraphInitializer(GraphOptions()).initial_labels(rows, 3, 0))
+    assert choice is None
+    narrow_labels, narrow_choice = initial(x[:, :50], 3)
+    assert narrow_choice is not None
+    assert len(narrow_labels) == 90
