@@ -74,6 +74,11 @@ class TableSchema:
         return tuple(column.name for column in self.modelled for _ in range(column.n_features))
 
     @cached_property
+    def cell_of_feature(self) -> tuple[int, ...]:
+        """For each of the F features, the number of the first cell of its column, which is missing where it is."""
+        return tuple(self._cell_slices[name].start for name in self.feature_columns)
+
+    @cached_property
     def _cell_slices(self) -> dict[str, slice]:
         """The cells of each modelled column."""
         ends = np.cumsum([column.n_cells for column in self._in_cells_order]).tolist()

@@ -5,6 +5,7 @@ from .assembly import (
     build_model as build_model,
     check_heads as check_heads,
     make_head as make_head,
+    table_layout as table_layout,
 )
 from .config import (
     MAX_SEED as MAX_SEED,

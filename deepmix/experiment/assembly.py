@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from deepmix.contracts import ClusteringHead, Model, source_of
-from deepmix.data import CellBlock, Split, channels_first_cure, is_channels_first
+from deepmix.data import CellBlock, Split, TableSchema, channels_first_cure, is_channels_first
 from deepmix.errors import DeepmixError, UsageError, option
 from deepmix.experiment.clusterer import HeadPlugin
 from deepmix.experiment.config import ExperimentConfig
@@ -132,6 +132,7 @@ class RowLayout:
     image_shape: tuple[int, int, int] | None = None
     n_flags: int = 0
     n_conditions: int = 0
+    cell_of_feature: tuple[int, ...] | None = None
 
 
 def layout_of(parts: Parts, split: Split) -> RowLayout:
@@ -140,7 +141,19 @@ def layout_of(parts: Parts, split: Split) -> RowLayout:
     if split.schema is None:
         return array_layout(n_features, model_likelihood(parts, split), split.image_shape)
     n_flags = 0 if split.flags is None else split.flags.shape[1]
-    return RowLayout(n_features, split.schema.blocks, True, None, n_flags, split.rows.n_conditions)
+    return table_layout(n_features, split.schema, n_flags, split.rows.n_conditions)
+
+
+def table_layout(n_features: int, schema: TableSchema, n_flags: int, n_conditions: int) -> RowLayout:
+    """Return the layout of a table's rows."""
+    return RowLayout(
+        n_features,
+        schema.blocks,
+        is_table=True,
+        n_flags=n_flags,
+        n_conditions=n_conditions,
+        cell_of_feature=schema.cell_of_feature,
+    )
 
 
 def array_layout(n_features: int, likelihood: str, image_shape: tuple[int, int, int] | None) -> RowLayout:
@@ -197,6 +210,7 @@ def assemble(
             layout.image_shape,
             layout.n_conditions,
             layout.n_flags,
+            layout.cell_of_feature,
         )
         sizes = dict.fromkeys(parts.plan.part_names, dims)
         if "decoder" in sizes:  # it takes z and the conditions

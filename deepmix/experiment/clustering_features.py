@@ -28,9 +28,7 @@ def clustering_features(split: Split, seed: int) -> Any:
     """
     features = split.x[split.train]
     if split.schema is not None and split.cells is not None:
-        cells = split.cells[split.train]
-        missing_CN = dict(zip(split.schema.cell_columns, np.isnan(cells).T, strict=True))
-        missing_NF = np.stack([missing_CN[name] for name in split.schema.feature_columns], axis=1)
+        missing_NF = np.isnan(split.cells[split.train])[:, split.schema.cell_of_feature]
         if missing_NF.any():
             features = _predicted(features, missing_NF, seed)
     return without_conditions(features, split)

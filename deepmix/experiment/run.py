@@ -108,6 +108,8 @@ def run_experiment(
             return revealed_labels(split.labels[split.train], split.scored(split.train), supervision, config.seed)
         features = clustering_features(split, config.seed)
         with noted(reporter):
+            if np.isnan(code_NM).any():  # rows with missing values, which are their own codes
+                code_NM = np.where(np.isnan(code_NM), features, code_NM)
             code_NM = without_conditions(code_NM, split)
             training_rows = TrainingRows(features, code_NM, split.weights_of(split.train))
             labels = initializer.initial_labels(training_rows, n_model, config.seed)

@@ -34,6 +34,7 @@ from deepmix.experiment import (
     config_of,
     make_head,
     read_parts,
+    table_layout,
 )
 from deepmix.inference.imputation import Imputation, impute_frame
 from deepmix.inference.new_rows import prepare_array
@@ -126,13 +127,7 @@ class LoadedRun:
     def _layout(self, header: runs.InferenceHeader) -> RowLayout:
         if self.schema is None:
             return array_layout(header.n_features, header.likelihood, header.image_shape)
-        return RowLayout(
-            header.n_features,
-            self.schema.blocks,
-            is_table=True,
-            n_flags=header.n_flags,
-            n_conditions=header.n_conditions,
-        )
+        return table_layout(header.n_features, self.schema, header.n_flags, header.n_conditions)
 
     def _restored(self, name: str, arrays: Mapping[str, Array]) -> ClusteringHead:
         head = make_head(name, self.parts)

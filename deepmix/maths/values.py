@@ -43,6 +43,8 @@ class Dims:
     """Q, how many of the last inputs are conditions, which the decoder takes too."""
     n_flags: int = 0
     """How many of the inputs before them say which values are missing."""
+    cell_of_feature: tuple[int, ...] | None = None
+    """For a table, the number of a cell that is missing, NaN, where each feature's value is missing."""
 
 
 @dataclass(frozen=True)

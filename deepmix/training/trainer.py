@@ -22,7 +22,7 @@ from deepmix.runs import CHECKPOINT, NEIGHBOURS, CheckpointMeta, EpochRecord, Ru
 from deepmix.training.diagnosis import components_in_use, diverged
 from deepmix.training.passes import EVALUATION_ROWS, autocast, weighted
 from deepmix.training.reporter import Reporter
-from deepmix.training.schedule import TrainingOptions, epoch_seed, planned_epochs
+from deepmix.training.schedule import TrainingOptions, epoch_seed, learns_by_gradient, planned_epochs
 
 CHECKPOINT_SECONDS = 5.0
 """A checkpoint is written at the end of a stage, and after an epoch if the last one is at least this old."""
@@ -195,7 +195,8 @@ class Trainer:
             parts = [self.model.pretrained(Batch.of(rows)) for rows in self.rows.in_order(EVALUATION_ROWS)]
         code_NM = torch.cat([code for code, _ in parts]).float()
         squared_error_N = torch.cat([error for _, error in parts]).float()
-        if not (code_NM.isfinite().all() and squared_error_N.isfinite().all()):
+        codes_may_have_gaps = not learns_by_gradient(self.model)  # rows with missing values, which are their own codes
+        if not ((codes_may_have_gaps or code_NM.isfinite().all()) and squared_error_N.isfinite().all()):
             raise diverged("at the end of pretraining")
         labels = torch.from_numpy(initial_labels(code_NM.cpu().numpy()))
         self.labels_N = labels.to(self.rows.device, torch.long)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.stats import multivariate_normal
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 
+from deepmix import DeepMixture
 from deepmix.contracts import Batch, registry
 from deepmix.metrics import clustering_accuracy
 from tests.losses import loss_of
@@ -118,3 +120,29 @@ def test_both_start_from_the_same_random_rows(train, tmp_path):
     accuracy = {name: results["heads"]["posterior"]["test"]["acc"] for name, results in by_name.items()}
     assert accuracy["gmm"] >= 0.95
     assert accuracy["kmeans"] <= 0.7
+
+
+@pytest.mark.parametrize("name", ["gmm", "kmeans"])
+def test_missing_values_of_a_table_are_left_out(name):
+    random = np.random.default_rng(0)
+    group_N = np.arange(120) % 2
+    frame = pd.DataFrame(random.normal(size=(120, 3)) + 6.0 * group_N[:, None], columns=["a", "b", "c"])
+    holed = frame.mask(random.random(frame.shape) < 0.3)
+    holed["a"] = holed["a"].where(holed.notna().any(axis=1), frame["a"])  # no row is empty
+    mixture = DeepMixture(2, model=name).fit(holed)
+    assert clustering_accuracy(group_N, mixture.labels_) >= 0.99
+    # a row's bound has the terms of its own values only, so that those of a complete row's three columns add up
+    parts = pd.DataFrame(np.full((4, 3), np.nan), columns=frame.columns)
+    parts.iloc[0] = frame.iloc[0]
+    for column in range(3):
+        parts.iloc[column + 1, column] = frame.iloc[0, column]
+    if name == "kmeans":
+        bounds = mixture.score_samples(parts)
+        q = mixture.predict_proba(parts)
+        k = int(q[0].argmax())
+        log_joint = bounds + np.log(q[:, k]) - np.log(0.5)
+        assert log_joint[0] == pytest.approx(log_joint[1:].sum(), abs=1e-3)
+    latents = mixture.transform(holed)
+    assert np.isfinite(latents).all()
+    known = holed.notna().to_numpy()
+    np.testing.assert_array_equal(latents[known], mixture.transform(frame)[known])
