@@ -71,8 +71,8 @@ def tables(suite: Path | None, folder: Path) -> Iterator[DataSet]:
 
 
 def _known_labels(table: Table) -> Any:
-    """Return the labels, -1 where a row is noise, which `deepmix train` then does not score."""
-    return np.where(table.scored_N, table.label_N, -1)
+    """Return the labels as numbers, NaN where a row is noise, which `deepmix train` then does not score."""
+    return np.where(table.scored_N, table.label_N.astype(np.float64), np.nan)
 
 
 def score(data: DataSet, n_seeds: int, options: Sequence[str], folder: Path) -> list[Score]:

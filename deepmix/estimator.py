@@ -75,7 +75,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
     clusters. A parameter that is None takes the model's own choice.
 
     Args:
-        n_components: K, the number of clusters.
+        n_components: K, the number of clusters; 'auto', or a range such as (2, 20), chooses it from the rows.
         model: a model's name; `deepmix plugins` lists them.
         prior: p(z|y), 'mixture' or 'standard'; None takes the model's own (mixture for mvae-emv2).
         head: what turns latents and q(y|x) into clusters: 'posterior', 'gmm', 'kmeans', ...; with several, `labels_`
@@ -96,10 +96,12 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         scale: 'auto', 'none', 'standard' or 'bytes'; see `deepmix.data.SplitOptions`.
         test_fraction: fraction of the rows held out of training; these rows still get clusters.
         settings: any other option by `key` or `part.key`, as `--set` takes it.
+        baselines: whether `fit` also runs k-means and other plain methods, for comparison; see `metrics_`.
         device: 'cpu', 'cuda' or 'auto'.
         random_state: an int, a RandomState or None.
 
     Attributes:
+        n_components_: K, as requested or chosen.
         labels_: (N,) cluster of each row, including those held out of training.
         cluster_sizes_: (n_components,) number of rows in each cluster.
         metrics_: the contents of a run's metrics.json.
@@ -111,7 +113,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
 
     def __init__(
         self,
-        n_components: int = 10,
+        n_components: int | str | tuple[int, int] = 10,
         *,
         model: str = "mvae-emv2",
         prior: str | None = None,
@@ -131,6 +133,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         scale: str | None = None,
         test_fraction: float | None = None,
         settings: Mapping[str, Any] | None = None,
+        baselines: bool = False,
         device: str = "auto",
         random_state: int | np.random.RandomState | None = 0,
     ) -> None:
@@ -139,7 +142,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         self.latent_dim, self.assignment, self.beta = latent_dim, assignment, beta
         self.epochs, self.pretrain_epochs, self.batch_size, self.lr = epochs, pretrain_epochs, batch_size, lr
         self.columns, self.scale, self.test_fraction = columns, scale, test_fraction
-        self.settings, self.device, self.random_state = settings, device, random_state
+        self.settings, self.baselines, self.device, self.random_state = settings, baselines, device, random_state
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Train on rows and cluster them.
@@ -227,6 +230,8 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
     def sample(self, n_samples: int = 1, component: int | None = None, minimum_posterior: float = 0.0) -> Any:
         """Generate rows in the units of the training rows; rows of a table are drawn, others are means of p(x|z).
 
+        z is drawn from the latents of each component's training rows; `run_.sample` can draw it from p(z|y).
+
         Args:
             n_samples: number of rows.
             component: the component that generates them; None draws components by their fraction of the training rows.
@@ -279,7 +284,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         if self.settings is not None and not isinstance(self.settings, Mapping):
             raise UsageError(f"settings must be a mapping of options, got {self.settings!r}")
         settings = {str(key): str(value) for key, value in (self.settings or {}).items()}
-        settings["components"] = str(self.n_components)
+        settings["components"] = _components_text(self.n_components)
         settings |= {name: str(getattr(self, name)) for name in OPTION_OWNERS if getattr(self, name) is not None}
         return ExperimentConfig(
             model=self.model,
@@ -290,6 +295,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
             heads=tuple(heads),
             seed=_seed(self.random_state),
             table=_table_options(self.columns),
+            baselines=bool(self.baselines),
             device=self.device,
             settings=settings,
             init=self.init,
@@ -298,6 +304,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
     def _take(self, run: LoadedRun) -> None:
         """Set the fitted attributes from a finished run."""
         self.run_ = run
+        self.n_components_ = run.n_components
         self.metrics_ = run.metrics.to_json()
         self.labels_ = run.assignments()[run.config.heads[0]]
         self.cluster_sizes_ = np.bincount(self.labels_, minlength=run.n_components)
@@ -395,8 +402,16 @@ def _parameters(config: ExperimentConfig, parts: Parts, n_components: int) -> di
         "head": head,
         "settings": settings or None,
         "columns": config.table,
+        "baselines": bool(config.baselines),
         "random_state": config.seed,
     }
+
+
+def _components_text(n_components: Any) -> str:
+    """Return a number of clusters, 'auto' or a range as `--components` takes it."""
+    if isinstance(n_components, tuple | list) and len(n_components) == 2:
+        return f"{n_components[0]}:{n_components[1]}"
+    return str(n_components)
 
 
 def _seed(random_state: Any) -> int:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # importing these would import torch, and --help must not wai
     import numpy as np
     import pandas as pd
 
-    from deepmix.inference import LoadedRun
+    from deepmix.inference import ConsensusRun, LoadedRun
     from deepmix.maths import Array, Inference
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -65,7 +65,12 @@ class Block:
 
 
 def inferences(
-    run: LoadedRun, data: Path, label_column: str | None, id_column: str | None = None, *, flag_strange: bool = False
+    run: LoadedRun | ConsensusRun,
+    data: Path,
+    label_column: str | None,
+    id_column: str | None = None,
+    *,
+    flag_strange: bool = False,
 ) -> Iterator[Block]:
     """Yield the model's inference on the rows of a file, block by block; a file without rows yields one empty block.
 
@@ -102,7 +107,7 @@ def inferences(
 
 
 def _frames(
-    run: LoadedRun,
+    run: LoadedRun | ConsensusRun,
     stack: contextlib.ExitStack,
     name: Path,
     text: IO[str] | None,
@@ -125,7 +130,12 @@ def _frames(
 
 
 def _table_inferences(
-    run: LoadedRun, frames: Iterator[pd.DataFrame], name: Path, id_column: str | None, *, flag_strange: bool
+    run: LoadedRun | ConsensusRun,
+    frames: Iterator[pd.DataFrame],
+    name: Path,
+    id_column: str | None,
+    *,
+    flag_strange: bool,
 ) -> Iterator[Block]:
     """Yield the inference of a table's rows; notes on its columns go to standard error, once."""
     assert run.schema is not None

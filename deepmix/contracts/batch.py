@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from deepmix.data import RowTensors
 from deepmix.maths import Latents
@@ -50,6 +51,10 @@ class Batch:
     """Covariates that the decoder takes beside z, (N, Q); the encoder's input has them already."""
     weight_N: Tensor | None = None
     """Weights of the rows, (N,), with mean 1 over the training rows; None: all rows count alike."""
+    anchor_NK: Tensor | None = None
+    """Soft initial labels, which the anchor takes: each cluster's weight, (N, K); None: it takes `label_N`."""
+    hidden_N: Tensor | None = None
+    """Whether values of a row are hidden from the encoder in this update, (N,); None: nothing is hidden."""
 
     @classmethod
     def of(cls, rows: RowTensors, **others: Any) -> Batch:
@@ -71,6 +76,14 @@ class Batch:
         if self.label_N is None:
             raise ValueError(f"{purpose} needs the initial labels: set label_N of the batch")
         return self.label_N
+
+    def anchor_cost(self, log_q_NK: Tensor) -> Tensor:
+        """Return the cross-entropy from the initial labels to q(y|x), soft or not, times the anchor's weight, (N,)."""
+        if self.anchor_NK is None:
+            cross_entropy_N = functional.nll_loss(log_q_NK, self.labels_for("anchor"), reduction="none")
+        else:
+            cross_entropy_N = -(self.anchor_NK * log_q_NK).sum(-1)
+        return self.phase.anchor * cross_entropy_N
 
 
 @dataclass(frozen=True)

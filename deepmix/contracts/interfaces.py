@@ -141,6 +141,8 @@ class Model(nn.Module, abc.ABC):
     """M, the number of latent dimensions."""
     takes_conditions: ClassVar[bool] = False
     """Whether the model uses `condition_NQ`."""
+    generates_from_rows: bool = False
+    """Whether a cluster is generated from the latents of its training rows, not at z drawn from p(z|y)."""
     likelihood: Any
     """The `deepmix.models.Composite` that the model was built with: the observation model p(x|z)."""
 

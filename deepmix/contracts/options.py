@@ -60,16 +60,22 @@ def build_options(defaults: Mapping[str, Any], settings: Mapping[str, str]) -> d
 
 
 def convert(key: str, value: str, hint: Any) -> Any:
-    """Turn a string into the annotated type: int, float, bool, str, a Literal, or one of these with `| None`."""
+    """Turn a string into the annotated type: int, float, bool, str, a Literal, or one of these with `| None`.
+
+    A class with a method `from_text` in a union takes the strings for which it does not return None.
+    """
     if typing.get_origin(hint) is typing.Literal:
         choices = typing.get_args(hint)
         if value not in choices:
             raise unknown_choice(key, value, choices)
         return value
-    if _is_union(hint):
-        if value.lower() in ("none", "auto"):
-            return None
-        hint = next(part for part in typing.get_args(hint) if part is not type(None))
+    kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)] if _is_union(hint) else [hint]
+    for kind in kinds:
+        if hasattr(kind, "from_text") and (read := kind.from_text(value)) is not None:
+            return read
+    if _is_union(hint) and value.lower() in ("none", "auto"):
+        return None
+    hint = kinds[0]
     if hint is bool:
         if value.lower() not in ("true", "false"):
             raise UsageError(f"{key} must be true or false, got '{value}'")
@@ -77,7 +83,7 @@ def convert(key: str, value: str, hint: Any) -> Any:
     try:
         return hint(value)
     except ValueError as error:
-        raise UsageError(f"{key} must be {type_name(hint)}, got '{value}'") from error
+        raise UsageError(f"{key} must be {' or '.join(map(type_name, kinds))}, got '{value}'") from error
 
 
 def _is_union(hint: Any) -> bool:
@@ -91,7 +97,7 @@ def type_name(hint: Any) -> str:
     if _is_union(hint):
         return " or ".join(type_name(part) for part in typing.get_args(hint))
     names = {int: "a whole number", float: "a number", bool: "true|false", str: "text", type(None): "auto"}
-    return names[hint] if hint in names else str(getattr(hint, "__name__", hint))
+    return names[hint] if hint in names else str(getattr(hint, "TYPE_NAME", getattr(hint, "__name__", hint)))
 
 
 def describe(options: Any) -> list[OptionRow]:
@@ -101,7 +107,11 @@ def describe(options: Any) -> list[OptionRow]:
         (
             field.name,
             type_name(hints[field.name]),
-            "auto" if getattr(options, field.name) is None else str(getattr(options, field.name)),
+            str(
+                field.metadata.get("none", "auto")
+                if getattr(options, field.name) is None
+                else getattr(options, field.name)
+            ),
             str(field.metadata.get("help", "")),
         )
         for field in dataclasses.fields(options)

@@ -15,6 +15,9 @@ from torch import Tensor
 from deepmix.data.row_set import RowSet
 from deepmix.maths import Array
 
+DENSE_VALUES = 50_000_000
+"""Sparse rows with at most so many values, zeros included, are made dense to search for neighbours."""
+
 
 @dataclass(frozen=True)
 class RowTensors:
@@ -108,6 +111,8 @@ class Rows:
     def nearest(self, n_neighbours: int) -> Tensor:
         """Return the numbers of each row's nearest other rows, (N, n_neighbours) or fewer where rows are few, int64."""
         rows = self._rows.x[self._numbers]
+        if sparse.issparse(rows) and rows.shape[0] * rows.shape[1] <= DENSE_VALUES:
+            rows = rows.toarray()  # the search is faster, and ties are broken as for dense rows
         number = min(n_neighbours, self.n_rows - 1)
         neighbours = NearestNeighbors(n_neighbors=number).fit(rows).kneighbors(return_distance=False)
         return torch.from_numpy(neighbours).to(self.device, torch.long)

@@ -7,6 +7,8 @@ from .assembly import (
     make_head as make_head,
     table_layout as table_layout,
 )
+from .cautions import BETTER_BASELINE as BETTER_BASELINE, worse_than_start as worse_than_start
+from .cluster_generators import fit_cluster_latents as fit_cluster_latents
 from .config import (
     MAX_SEED as MAX_SEED,
     SHORTHANDS as SHORTHANDS,

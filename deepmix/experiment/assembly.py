@@ -21,16 +21,18 @@ LATENT_DIM = 10
 """M for data with at least this many columns (VaDE, section 4.2)."""
 
 
-def n_clusters(parts: Parts, split: Split) -> int:
+def n_clusters(requested: int | None, split: Split) -> int:
     """Return K: the requested number of clusters, or else the number of classes.
 
     Raises:
         UsageError: neither number is known, or there are fewer training rows than clusters.
 
     """
-    requested: int | None = parts.options["size"].components
     if requested is None and split.labels is None:
-        raise UsageError(f"the number of clusters is unknown, as there are no labels; give {option('components', 'K')}")
+        raise UsageError(
+            f"the number of clusters is unknown, as there are no labels; give {option('components', 'K')}, or "
+            f"{option('components', 'auto')} to choose it from the rows"
+        )
     number = requested
     if number is None:
         labels = np.asarray(split.labels)

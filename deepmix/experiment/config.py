@@ -22,6 +22,16 @@ MAX_SEED = 2**32 - 1
 """The largest seed that NumPy and scikit-learn accept."""
 
 
+KINDS: Mapping[str, Any] = {
+    "heads": (list, tuple),
+    "seed": int,
+    "table": (Mapping, TableOptions),
+    "proba": bool,
+    "baselines": bool,
+}
+"""The types of a configuration's values in a file; of all others, str."""
+
+
 @dataclass(frozen=True)
 class ExperimentConfig:
     """The configuration of a run; `None` stands for the model's own part."""
@@ -45,6 +55,8 @@ class ExperimentConfig:
     """What the user says about a table's columns; None: nothing."""
     proba: bool | None = None
     """Whether assignments.csv holds every component's probability; None: it does not."""
+    baselines: bool | None = None
+    """Whether plain methods are run beside the model, for comparison; None: they are."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= MAX_SEED:
@@ -85,9 +97,7 @@ def config_from_mapping(values: Mapping[str, Any], source: str) -> ExperimentCon
         fields["heads"] = [fields["heads"]]
     optional = {f.name for f in dataclasses.fields(ExperimentConfig) if f.default is None}
     for key, value in fields.items():
-        expected: Any = {"heads": (list, tuple), "seed": int, "table": (Mapping, TableOptions), "proba": bool}.get(
-            key, str
-        )
+        expected: Any = KINDS.get(key, str)
         if not isinstance(value, expected) and not (value is None and key in optional):
             raise UsageError(f"{source}: '{key}' has a value of the wrong kind: {value!r}")
     if "heads" in fields:

@@ -48,6 +48,7 @@ def describe(experiment: Experiment, model: Model, *, report: bool = True) -> Ru
         ),
         n_parameters=count_parameters(model),
         environment=_environment(experiment),
+        component_choice=experiment.choice,
     )
 
 

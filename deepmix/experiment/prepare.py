@@ -12,12 +12,15 @@ import torch
 from deepmix.data import Split, with_known_labels
 from deepmix.errors import UsageError, option
 from deepmix.experiment.assembly import check_heads, check_images, model_likelihood, n_clusters
+from deepmix.experiment.component_count import choose_components
+from deepmix.experiment.component_range import ComponentRange
 from deepmix.experiment.config import IN_MEMORY, ExperimentConfig
 from deepmix.experiment.dataset import load_data, rows_in_memory
 from deepmix.experiment.guards import try_model
 from deepmix.experiment.parts import Parts, n_labelled, resolve, with_likelihoods
 from deepmix.experiment.selection import is_registered
 from deepmix.maths import Array
+from deepmix.runs import ComponentChoice
 from deepmix.training import choose_device
 
 
@@ -30,6 +33,8 @@ class Experiment:
     split: Split
     n_components: int
     device: torch.device
+    choice: ComponentChoice | None = None
+    """How K was chosen from the rows; None where it was not, or by the run that is resumed."""
 
 
 def prepare_experiment(
@@ -73,13 +78,23 @@ def prepare_experiment(
     else:
         labels = labels if n_labelled(parts) else None
         split = rows_in_memory(x, columns, labels, weights, config.table, parts.options["data"])
-    split = with_known_labels(split, n_labelled(parts), parts.options["size"].components)
+    requested: int | ComponentRange | None = parts.options["size"].components
+    if isinstance(requested, ComponentRange) and n_labelled(parts):
+        raise UsageError(
+            f"a model that learns from labels can't choose the number of clusters; give {option('components', 'K')}, "
+            "or leave it out to have one cluster per class"
+        )
+    split = with_known_labels(split, n_labelled(parts), requested if isinstance(requested, int) else None)
     name = model_likelihood(parts, split)
     parts = with_likelihoods(
         parts, [name] if split.schema is None else [block.likelihood for block in split.schema.blocks]
     )
     check_images(parts, split)
-    n_components = n_clusters(parts, split)
+    choice = None
+    if isinstance(requested, ComponentRange):
+        choice = choose_components(split, requested, config.seed)
+        requested = choice.n_components
+    n_components = n_clusters(requested, split)
     for head in config.heads:
         if parts.classes[f"head.{head}"].refits and len(split.test) <= n_components:
             raise UsageError(
@@ -87,4 +102,4 @@ def prepare_experiment(
                 f"use {option('head', 'gmm')}, which is fitted to the training rows"
             )
     try_model(config, parts, split, n_components)
-    return Experiment(config, parts, split, n_components, device)
+    return Experiment(config, parts, split, n_components, device, choice)

@@ -128,6 +128,7 @@ def write_assignments(
     inferences: Mapping[str, Inference],
     *,
     proba: bool = False,
+    stability: Mapping[str, Array] | None = None,
 ) -> None:
     """Write each row's cluster from every head, its probability, outlier score and label, in the data's order.
 
@@ -137,6 +138,7 @@ def write_assignments(
         clusters: clusters by head and side.
         inferences: the model's inference by side.
         proba: whether all K probabilities are written too, as p0, p1, ...
+        stability: the rows' stability by side, if it was measured.
 
     """
     order = np.argsort(np.concatenate([split.train, split.test]))
@@ -153,6 +155,8 @@ def write_assignments(
     table["probability"] = np.round(both(lambda one: np.exp(one.log_q_NK.max(axis=1))), DECIMALS)
     quantiles = metrics.bound_quantiles(bounds_of(inferences["train"]))
     table["outlier"] = np.round(metrics.outlier_scores(both(bounds_of), quantiles), DECIMALS)
+    if stability is not None:
+        table["stability"] = np.round(np.concatenate([stability["train"], stability["test"]])[order], DECIMALS)
     if split.weights is not None:
         table["weight"] = split.weights
     if split.labels is not None:

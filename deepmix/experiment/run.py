@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +15,15 @@ from deepmix.contracts import Initializer, Model, TrainingRows
 from deepmix.data import Rows, Split, fingerprint, revealed_labels
 from deepmix.errors import UsageError, option
 from deepmix.experiment.assembly import build_model, make_head, model_likelihood
+from deepmix.experiment.baselines import compare_baselines
+from deepmix.experiment.cautions import overconfident, warnings_on_baselines, worse_than_start
+from deepmix.experiment.cluster_generators import fit_cluster_latents
 from deepmix.experiment.clustering_features import clustering_features, without_conditions
+from deepmix.experiment.component_notes import choice_note, warnings_on_groups
 from deepmix.experiment.describe import describe
 from deepmix.experiment.far_rows import warnings_on_far_rows
 from deepmix.experiment.guards import checked_clusters
+from deepmix.experiment.initial_choice import choice_record
 from deepmix.experiment.parts import n_labelled
 from deepmix.experiment.prepare import Experiment
 from deepmix.experiment.results import (
@@ -27,8 +33,9 @@ from deepmix.experiment.results import (
     neighbour_errors,
     write_assignments,
 )
+from deepmix.experiment.stability import RowStability, measure_stability
 from deepmix.maths import Array, Inference
-from deepmix.runs import EpochRecord, Metrics, ModelHeader, RunConfig
+from deepmix.runs import Baselines, EpochRecord, Metrics, ModelHeader, RunConfig
 from deepmix.training import Reporter, Trainer, TrainingOptions, diagnose, evaluate_rows, learns_by_gradient
 
 Watch = Callable[[Model, str, EpochRecord], None]
@@ -91,6 +98,10 @@ def run_experiment(
         f"{split.preprocessing}; {likelihood}, {n_components} clusters"
     )
 
+    choice = folder.read(RunConfig).component_choice  # a run that is resumed does not choose again
+    if choice is not None:
+        reporter.note(choice_note(choice))
+
     rows = {"train": Rows(split.rows, split.train, device), "test": Rows(split.rows, split.test, device)}
     progress = reporter if watch is None else _Watched(reporter, model, watch)
     trainer = Trainer(model, rows["train"], training, parts.options["objective"], config.seed, folder, progress)
@@ -100,7 +111,10 @@ def run_experiment(
     initializer: Initializer = parts.classes["initializer"](parts.options["initializer"])
     n_model, supervision = model.n_components, n_labelled(parts)
 
+    table_features: Any = None  # of a table, whose missing features take seconds to predict
+
     def initial_labels(code_NM: Array) -> Array:
+        nonlocal table_features
         if n_model == 1:
             return np.zeros(len(code_NM), dtype=np.int64)
         if supervision:
@@ -113,6 +127,9 @@ def run_experiment(
             code_NM = without_conditions(code_NM, split)
             training_rows = TrainingRows(features, code_NM, split.weights_of(split.train))
             labels = initializer.initial_labels(training_rows, n_model, config.seed)
+        table_features = None if split.schema is None else features
+        if (choice := choice_record(initializer, split)) is not None:
+            runs.keep_choice(folder, choice)
         return checked_clusters(labels, len(code_NM), n_model, f"initializer {type(initializer).__qualname__}")
 
     trainer.run(initial_labels)
@@ -135,32 +152,76 @@ def run_experiment(
             }
             for name, head in heads.items()
         }
-    runs.keep_inference(folder, split, model_likelihood(parts, split), heads, inferences["train"])
+    latents = None
+    if model.generates_from_rows:
+        latents = fit_cluster_latents(model, split, inferences["train"], device, training.precision).arrays()
+    runs.keep_inference(folder, split, model_likelihood(parts, split), heads, inferences["train"], latents)
     baseline, n_revealed = None, None
     if supervision:
         n_revealed = int((trainer.labels_N >= 0).sum())
         reporter.note(f"{n_revealed} training rows' labels were used in training; judge the model by the test rows")
     elif n_model > 1:
         baseline = initial_baseline(split, trainer.labels_N.cpu().numpy())
-    learned_latents = learns_by_gradient(model)
+    seconds = trainer.seconds
+    own = {name: sides["train"] for name, sides in clusters.items()}
+    if baseline is not None:
+        own[runs.INITIAL] = trainer.labels_N.cpu().numpy()
+    reporter.start("comparisons", 0)
+    baselines, stability = _comparisons(experiment, own, table_features, inferences["train"].latent_NM)
+    record = None if stability is None else stability.record
+    learned_latents, first = learns_by_gradient(model), config.heads[0]
+    heads_figures = measure_heads(split, clusters, inferences, n_components, config.seed)
     results = Metrics(
-        heads=measure_heads(split, clusters, inferences, n_components, config.seed),
+        heads=heads_figures,
         elbo={side: terms["elbo"] for side, terms in bounds.items()},
         elbo_parts=bounds,
         initial_labels=baseline,
         knn_error=None if split.labels is None else neighbour_errors(split, inferences),
         warnings=[
             *split.warnings,
+            *([] if supervision else warnings_on_groups(split, n_components, choice, config.seed)),
             *warnings_on_far_rows(split, inferences),
             *diagnose(inferences["train"], learned_latents=learned_latents),
+            *worse_than_start(heads_figures[first], baseline, int(split.scored(split.test).sum())),
+            *warnings_on_baselines(baselines, first, n_components),
+            *overconfident(inferences["train"], record),
         ],
         n_parameters=count_parameters(model),
-        seconds=trainer.seconds,
+        seconds=seconds,
         labelled_rows=n_revealed,
+        initial_choice=runs.read_choice(folder),
+        baselines=baselines,
+        stability=record,
     )
-    write_assignments(folder, split, clusters, inferences, proba=bool(config.proba))
+    row_stability = None if stability is None else stability.of_all(split)
+    write_assignments(folder, split, clusters, inferences, proba=bool(config.proba), stability=row_stability)
     folder.write(results)
     return RunResults(results, model, inferences, clusters)
+
+
+def _comparisons(
+    experiment: Experiment, clusters: Mapping[str, Array], features: Any, latent_NM: Array
+) -> tuple[Baselines | None, RowStability | None]:
+    """Return plain methods beside the run, unless they are left out, and the stability of its first head's clusters.
+
+    Args:
+        experiment: the experiment.
+        clusters: clusters of the training rows, (N,), by head, and those of the initial clustering.
+        features: what an initial clustering takes of these rows; None computes it.
+        latent_NM: the latents of these rows.
+
+    """
+    config, split, n_components = experiment.config, experiment.split, experiment.n_components
+    if n_components < 2:
+        return None, None
+    if features is None:
+        features = clustering_features(split, config.seed)
+    first_N = clusters[config.heads[0]]
+    n_clusters = max(n_components, int(first_N.max()) + 1)
+    stability = measure_stability(features, latent_NM, first_N, n_clusters, config.seed)
+    if config.baselines is False:
+        return None, stability
+    return compare_baselines(split, features, clusters, n_components, config.seed), stability
 
 
 class _Watched:

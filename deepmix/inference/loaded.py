@@ -42,6 +42,7 @@ from deepmix.inference.own_data import read_own_data
 from deepmix.inference.sampling import MAX_TRIALS, MIN_DRAW, TableSampler, component_counts
 from deepmix.maths import Array, Inference
 from deepmix.metrics import outlier_scores
+from deepmix.models import ClusterLatents, generate_means
 from deepmix.training import choose_device, evaluate_rows, infer_rows
 
 NO_CLUSTER = -1
@@ -60,6 +61,11 @@ def open_run(path: Path | str, device: str = "auto") -> LoadedRun:
     if (path / runs.SUMMARY).is_file() and not (path / runs.CONFIG).is_file():
         seeds = sorted(entry.name for entry in path.glob("seed-*"))
         raise UsageError(f"'{path}' holds the runs of several seeds; choose one of: {', '.join(seeds) or 'none'}")
+    if (path / runs.CONSENSUS).is_file():
+        raise UsageError(
+            f"'{path}' holds the consensus of several seeds, which has clusters but no model; `deepmix predict` takes "
+            f"it, other commands take one of the runs, such as '{path.resolve().parent / 'seed-0'}'"
+        )
     return LoadedRun(runs.RunFolder.open(path), device)
 
 
@@ -103,6 +109,7 @@ class LoadedRun:
             self.weight_K: Array = arrays["weights"]
             self.bounds: Array | None = arrays.get("bounds")
             self.conditions: Array | None = arrays.get("conditions")
+            self.latents = ClusterLatents.from_arrays(arrays)
             self.model: Model = assemble(self.parts, self._layout(header), self.n_components, self.config.seed)
             self.model.load_state_dict(weights)
             self.heads = {name: self._restored(name, arrays) for name in header.heads}
@@ -291,11 +298,10 @@ class LoadedRun:
             return None
         return outlier_scores(inference.bound_N, self.bounds)
 
-    @property
-    def _sampler(self) -> TableSampler:
+    def _sampler(self, latents: ClusterLatents | None) -> TableSampler:
         assert self.schema is not None
         conditions = None if self.conditions is None else torch.from_numpy(self.conditions).to(self.device)
-        return TableSampler(self.model, self.schema, conditions)
+        return TableSampler(self.model, latents, self.schema, conditions)
 
     def evaluate(self, prepared: Any) -> tuple[Inference, dict[str, float]]:
         """Return the inference, and the mean ELBO and its parts in nats per row."""
@@ -311,8 +317,9 @@ class LoadedRun:
         seed: int = 0,
         minimum_posterior: float = 0.0,
         means: bool = False,
+        from_prior: bool = False,
     ) -> Any:
-        """Generate rows in the units of the data, at z drawn from p(z|y).
+        """Generate rows in the units of the data, at z drawn from the latents of each component's training rows.
 
         Rows of arrays are the means of p(x|z); rows of tables are drawn from it, unless `means` is true.
 
@@ -323,6 +330,7 @@ class LoadedRun:
             minimum_posterior: rows for which the component's q(y|x) is smaller are drawn again; VaDE shows samples of
                 at least 0.999.
             means: whether a table's rows are the means, and the most probable levels, of p(x|z).
+            from_prior: whether z is drawn from p(z|y), as it is for models and runs without such latents.
 
         Returns:
             (n_rows, D) float32, sorted by component; of a run on a table, a DataFrame of its modelled columns.
@@ -337,7 +345,7 @@ class LoadedRun:
         generator = torch.Generator(self.device).manual_seed(seed)
         samples = []
         for k in np.flatnonzero(counts_K).tolist():
-            x, largest = self.draw(counts_K[k], k, generator, minimum_posterior, means=means)
+            x, largest = self.draw(counts_K[k], k, generator, minimum_posterior, means=means, from_prior=from_prior)
             if len(x) < counts_K[k]:
                 raise UsageError(
                     f"component {k} gave {len(x)} of {counts_K[k]} rows with q(y|x) of at least {minimum_posterior:g} "
@@ -376,6 +384,7 @@ class LoadedRun:
         minimum_posterior: float = 0.0,
         *,
         means: bool = False,
+        from_prior: bool = False,
     ) -> tuple[Array, float]:
         """Generate rows of one component until there are enough, in at most a hundred trials.
 
@@ -385,21 +394,23 @@ class LoadedRun:
             generator: random generator that z is drawn with.
             minimum_posterior: rows for which the component's q(y|x) is smaller are left out.
             means: as for `sample`.
+            from_prior: as for `sample`.
 
         Returns:
             At most (n_rows, D) prepared rows, or a table's cells; and the largest q(y|x) among all trials, 0 without a
             minimum.
 
         """
+        latents = None if from_prior else self.latents
         samples: list[Array] = []
         missing, largest = n_rows, 0.0
         for _ in range(MAX_TRIALS):
             number = max(missing, MIN_DRAW)
             prepared: Any
             if self.schema is None:
-                x = prepared = self.model.sample(number, component, generator).cpu().numpy()
+                x = prepared = generate_means(self.model, latents, number, component, generator).cpu().numpy()
             else:
-                x = self._sampler.cells(number, component, generator, means=means)
+                x = self._sampler(latents).cells(number, component, generator, means=means)
                 prepared = rows_of_cells(self.schema, x, self.n_flags, self.n_conditions)
             if minimum_posterior > 0.0:
                 q_N = np.exp(self.infer(prepared).log_q_NK[:, component])

@@ -11,6 +11,7 @@ from deepmix.contracts import Model
 from deepmix.data import TableSchema
 from deepmix.errors import UsageError
 from deepmix.maths import Array
+from deepmix.models import ClusterLatents, draw_latents
 
 MAX_TRIALS, MIN_DRAW = 100, 64
 """Number of batches, and least rows of each, that are drawn before giving up on a minimum posterior."""
@@ -45,14 +46,16 @@ class TableSampler:
     """A generator of a table's cells from a model."""
 
     model: Model
+    latents: ClusterLatents | None
+    """The latents of each component's training rows, which z is drawn from; None: z is drawn from p(z|y)."""
     schema: TableSchema
     condition_SQ: torch.Tensor | None
     """Conditions of training rows, which generated rows draw from."""
 
     @torch.no_grad()
     def cells(self, n_rows: int, component: int, generator: torch.Generator, *, means: bool = False) -> Array:
-        """Return cells of one component, (n_rows, C): drawn from p(x|z), or its means, at z drawn from p(z|y)."""
-        z_NM = self.model.prior_sample(n_rows, component, generator)
+        """Return cells of one component, (n_rows, C): drawn from p(x|z), or its means."""
+        z_NM = draw_latents(self.model, self.latents, n_rows, component, generator)
         condition_NQ = None
         if self.condition_SQ is not None:
             chosen = torch.randint(len(self.condition_SQ), (n_rows,), generator=generator, device=z_NM.device)

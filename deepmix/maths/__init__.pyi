@@ -14,6 +14,7 @@ from .mixture import (
     cluster_moments as cluster_moments,
     draw_component as draw_component,
     drop_negligible as drop_negligible,
+    neighbour_votes as neighbour_votes,
     weighted_mean_and_spread as weighted_mean_and_spread,
 )
 from .values import (

@@ -81,3 +81,9 @@ def cluster_moments(
     variance_KM = (second_KM - mean_KM.square()).clamp_min(MIN_COMPONENT_VARIANCE)
     weight_K = (count_K1.squeeze(-1) + 1.0) / (len(z_NM) + n_components)
     return Gaussian(mean_KM, variance_KM.log()), weight_K
+
+
+def neighbour_votes(label_N: Tensor, neighbours_NJ: Tensor, n_components: int) -> Tensor:
+    """Return each row's soft label, (N, K): half is its own label, half are the votes of its J neighbours."""
+    one_hot_NK = functional.one_hot(label_N, n_components).float()
+    return 0.5 * one_hot_NK + 0.5 * one_hot_NK[neighbours_NJ].mean(1)

@@ -1,3 +1,4 @@
+from .cohesion import cohesion as cohesion, neighbour_links as neighbour_links
 from .declarations import (
     ACCURACY as ACCURACY,
     METRICS as METRICS,

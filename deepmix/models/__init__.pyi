@@ -1,6 +1,12 @@
+from .cluster_latents import (
+    ClusterLatents as ClusterLatents,
+    draw_latents as draw_latents,
+    generate_means as generate_means,
+    rows_to_fit as rows_to_fit,
+)
 from .likelihood_choice import check_likelihood_name as check_likelihood_name
 from .likelihoods import Composite as Composite
 from .mixture_options import MixtureOptions as MixtureOptions
 from .mixture_vae import INITIAL_LOG_VAR as INITIAL_LOG_VAR, MIN_SCALE as MIN_SCALE, MixtureVAE as MixtureVAE
-from .objective import ObjectiveOptions as ObjectiveOptions
+from .objective import MOST_VOTING_ROWS as MOST_VOTING_ROWS, ObjectiveOptions as ObjectiveOptions
 from .recipe import Recipe as Recipe

@@ -71,6 +71,7 @@ class MixtureVAE(Model):
         self.posterior, self.likelihood, self.options = posterior, likelihood, options
         self.terms = nn.ModuleDict(terms or {})
         self.n_neighbours = options.graph_neighbours if options.graph_weight > 0.0 else 0
+        self.generates_from_rows = self.n_components > 1
 
     def pretraining_loss(self, batch: Batch) -> Loss:
         """Return the log-likelihood of the rows given their codes."""
@@ -142,8 +143,7 @@ class MixtureVAE(Model):
         kl_assignment_N = categorical_kl(weight_NK, latents.prior.log_weight_K)
         costs: dict[str, Tensor] = {}
         if phase.anchor > 0.0:
-            cross_entropy_N = functional.nll_loss(log_q_NK, batch.labels_for("anchor"), reduction="none")
-            costs["anchor"] = phase.anchor * cross_entropy_N
+            costs["anchor"] = batch.anchor_cost(log_q_NK)
         if batch.neighbours is not None:
             neighbour_latents = self._latents(batch.neighbours.x_ND, batch.generator)
             log_neighbour_NK = self._e_step(batch.neighbours, neighbour_latents).log_q_NK

@@ -19,6 +19,15 @@ RAMP_FRACTION = 0.5
 """Fraction of training (or of a cycle) during which the weight moves; it then stays at the end value."""
 
 
+MOST_VOTING_ROWS = 20_000
+"""Largest number of training rows whose neighbours are searched for: the search takes time with its square, and the
+more rows there are, the less they gain from it."""
+
+
+MOST_GROWTH = 100.0
+"""Factor by which the anchor would grow if too many rows left their initial clusters in every epoch."""
+
+
 @dataclass(frozen=True)
 class ObjectiveOptions:
     """Weights of the KL terms and of the initial labels."""
@@ -36,11 +45,26 @@ class ObjectiveOptions:
         },
     )
     anchor: float = field(
-        default=1.0,
+        default=3.0,
         metadata={
-            "help": "weight of the cross-entropy from the initial labels to q(y|x); at 0 they are ignored (and EM-V2 "
-            "becomes diffuse), at 10 they determine q(y|x); 1 keeps q(y|x) confident and gives the highest ELBO, which "
-            "needs no labels to measure"
+            "help": "weight of the cross-entropy from the initial labels to q(y|x), which grows while more rows than "
+            "`may_leave` leave their initial cluster; at 0 the labels are ignored (and EM-V2 becomes diffuse)"
+        },
+    )
+    anchor_neighbours: int = field(
+        default=5,
+        metadata={
+            "help": "nearest training rows whose initial labels make up half of a row's label in the anchor; 0: its "
+            f"own initial label alone, as for more than {MOST_VOTING_ROWS:,} rows",
+            "before": 0,
+        },
+    )
+    may_leave: float = field(
+        default=0.02,
+        metadata={
+            "help": "fraction of the training rows that may leave their initial cluster; in each epoch in which more "
+            "do, after `hold`, the anchor grows; 1: it never grows",
+            "before": 1.0,
         },
     )
 
@@ -48,12 +72,31 @@ class ObjectiveOptions:
         for name in ("beta", "beta_start", "anchor"):
             if not 0.0 <= getattr(self, name) < math.inf:
                 raise UsageError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
-        if not 0.0 <= self.hold <= 1.0:
-            raise UsageError(f"hold must be between 0 and 1, got {self.hold}")
+        if self.anchor_neighbours < 0:
+            raise UsageError(f"anchor_neighbours must be at least 0, got {self.anchor_neighbours}")
+        for name in ("hold", "may_leave"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise UsageError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
 
     def beta_at(self, epoch: int, n_epochs: int) -> float:
         """Return the weight of the KL terms in an epoch, counted from 0."""
         return scheduled_weight(self.beta_schedule, self.beta_start, self.beta, epoch, n_epochs)
+
+    def anchor_growth(self, fraction_left: float, epoch: int, n_epochs: int) -> float:
+        """Return the factor by which the anchor grows after an epoch, counted from 0.
+
+        The anchor is the multiplier of a constraint: the bound is maximised as long as few rows leave their initial
+        clusters (as in Rezende & Viola 2018, where a multiplier grows while a constraint is not met).
+
+        Args:
+            fraction_left: fraction of the rows, in this epoch, whose most probable component is not their initial one.
+            epoch: the epoch.
+            n_epochs: total number of epochs.
+
+        """
+        if epoch < self.hold * n_epochs or fraction_left <= self.may_leave:
+            return 1.0
+        return float(MOST_GROWTH ** (1.0 / n_epochs))
 
 
 def scheduled_weight(name: ScheduleName, start: float, end: float, epoch: int, n_epochs: int) -> float:

@@ -20,7 +20,7 @@ Entry = tuple[str, str]
 
 
 def cluster_table(material: Material) -> bytes:
-    """Return clusters.csv: each cluster's name, size, certainty, and for each column its figures, as CSV in UTF-8.
+    """Return clusters.csv: each cluster's name, size, certainty, stability, and each column's figures, as CSV in UTF-8.
 
     A number or a date has its mean and standard deviation, or its median and quartiles where it is skewed; levels have
     their shares; a column with missing cells has their share. Cells without a value are empty.
@@ -41,6 +41,9 @@ def cluster_table(material: Material) -> bytes:
         if material.is_mixture:
             certainty = float(material.confidence_N[inside_N].mean()) if profile.n_rows else np.nan
             line.append(("certainty", _figure(certainty)))
+        if material.metrics.stability is not None:
+            stability = material.cluster_stability(profile.cluster)
+            line.append(("stability", "" if stability is None else _figure(stability)))
         if material.label_N is not None:
             line.append(("stands for", material.meaning.get(profile.cluster, "")))
         line.append(("what sets it apart", sentence(profile)))

@@ -15,6 +15,7 @@ from deepmix.report.html.markup import Child, Markup, details, element, figure, 
 from deepmix.report.html.page import Section
 from deepmix.report.html.plots import Group
 from deepmix.report.material import Material
+from deepmix.runs import Stability
 
 MOST_LABELS = 60
 """Number of labels that are listed; the others are counted together."""
@@ -37,6 +38,11 @@ CERTAINTIES = (
 """Steps of q(y|x) on the map: least value, name, colour and marker; later ones are drawn on top."""
 
 
+UNSTABLE, STABLE = 0.6, 0.85
+"""Mean Jaccard indices below which a cluster should not be trusted and above which it is highly stable (Hennig 2008,
+Dissolution point and isolation robustness)."""
+
+
 CALIBRATED_GAP = 0.02
 """Difference between mean certainty and accuracy below which neither is called too large."""
 
@@ -56,6 +62,8 @@ def sizes(material: Material) -> Section:
     if material.names is not None:
         header.insert(1, "name")
     header += ["certainty"] if material.is_mixture else []
+    stability = material.metrics.stability
+    header += ["stability"] if stability is not None else []
     header += ["stands for", "rows so labelled"] if material.label_N is not None else []
     rows = []
     for k in shown:
@@ -66,6 +74,8 @@ def sizes(material: Material) -> Section:
             row.insert(1, material.names[k])
         if material.is_mixture:
             row.append(fixed(float(material.confidence_N[inside].mean()), 2) if inside.any() else "-")
+        if stability is not None:
+            row.append(fixed(material.cluster_stability(k), 2))
         if material.label_N is not None:
             name = material.meaning.get(k)
             row.append("-" if name is None else plots.short(name, CELL_LENGTH))
@@ -81,6 +91,12 @@ def sizes(material: Material) -> Section:
     terms = (
         "Certainty is the mean of the largest q(y|x) of the cluster's rows, 1 at best. " if material.is_mixture else ""
     )
+    if stability is not None:
+        terms += (
+            f"Stability is the mean Jaccard index of the cluster with the most similar one that {stability.method} "
+            f"finds in samples of the rows (Hennig 2007): below {UNSTABLE:g} the cluster should not be trusted, above "
+            f"{STABLE:g} it is stable. {stability_remark(stability)}"
+        )
     if material.label_N is not None:
         terms += (
             "A cluster stands for the label it is matched to, one to one, on the training rows; a cluster left "
@@ -94,6 +110,18 @@ def sizes(material: Material) -> Section:
     explained = paragraph(terms, class_="quiet") if terms else None
     beside = element("div", drawn, element("div", listed, explained, link), class_="beside")
     return Section("Clusters", join([material.left_out(len(shown)), beside]))
+
+
+def stability_remark(stability: Stability) -> str:
+    """Return a sentence, with a space behind it, on how far the method stands in for the run; or nothing."""
+    if stability.space == "latents":
+        return (
+            "No plain method finds such clusters in the features, so the latents were sampled; training arranged them, "
+            "so the stability is an upper bound. "
+        )
+    return (
+        f"Of all rows, the method finds the run's clusters to an adjusted Rand index of {stability.resemblance:.2f}. "
+    )
 
 
 def caption(title: str, text: str) -> Markup:

@@ -56,6 +56,8 @@ class Material:
     """log q(y|x) of the model's own components."""
     generate: Callable[[int], Array] | None = None
     """Draws SHOWN rows of a component, (SHOWN, D), where rows are images."""
+    generates_from_rows: bool = False
+    """Whether it decodes latents like those of the component's training rows, not latents drawn from p(z|y)."""
     undo: Callable[[Array], Array] = np.asarray
     """Converts rows of x back to the units of the data."""
     columns: Sequence[str] | None = None
@@ -205,6 +207,12 @@ class Material:
     def row_name(self, row: int) -> str:
         """Return a row's name or, if it has none, its number as in assignments.csv."""
         return str(row + 1) if self.row_names is None else str(self.row_names[row])
+
+    def cluster_stability(self, cluster: int) -> float | None:
+        """Return a cluster's stability under resampling; None if it was not measured."""
+        stability = self.metrics.stability
+        known = () if stability is None else stability.clusters
+        return known[cluster] if cluster < len(known) else None
 
     @cached_property
     def shown(self) -> list[int]:

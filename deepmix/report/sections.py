@@ -48,7 +48,7 @@ def lead(material: Material) -> Markup:
         element("strong", material.config.requested.model),
         f" sorted the {rows.total:,} rows of ",
         element("strong", material.data),
-        f"{_columns(material)} into {material.n_clusters} clusters. It learned from "
+        f"{_columns(material)} into {cluster_count(material)}. It learned from "
         f"{rows.train:,} of them; the other {rows.test:,} were held out, to see how it does on new rows.",
     )
     accuracy, silhouette = (material.test.get(metric.name) for metric in (ACCURACY, SILHOUETTE))
@@ -69,12 +69,22 @@ def lead(material: Material) -> Markup:
         entries.append(
             ("Mean certainty", fixed(float(material.confidence_N.mean()), 2), "largest q(y|x) of a row; 1 at best")
         )
+    stability = metrics.stability
+    if stability is not None:
+        entries.append(
+            ("Stability", percent(stability.agreement), f"of the rows stay where {stability.method} clusters samples")
+        )
     if material.frame is not None:
         n_missing, n_cells = int(material.frame.isna().to_numpy().sum()), material.frame.size
         note = f"{percent(n_missing / max(n_cells, 1))} of {n_cells:,}; left out of the likelihood, not filled in"
         entries.append(("Missing cells", f"{n_missing:,}", note if n_missing else "every cell has a value"))
     entries.append(("ELBO", number(metrics.elbo["test"], 4), "nats per held-out row"))
-    return join([opening, paragraph(words.outcome(material)), facts(entries)])
+    return join([opening, paragraph(words.rival(material), words.outcome(material)), facts(entries)])
+
+
+def cluster_count(material: Material) -> str:
+    """Return the number of clusters in words."""
+    return "1 cluster" if material.n_clusters == 1 else f"{material.n_clusters} clusters"
 
 
 def _columns(material: Material) -> str:
@@ -87,7 +97,7 @@ def _columns(material: Material) -> str:
 
 def cautions(material: Material) -> Section:
     """Return the section with the run's warnings in plain words."""
-    return caution_section([*words.worse_than_start(material), *material.metrics.warnings])
+    return caution_section(list(dict.fromkeys([*words.worse_than_start(material), *material.metrics.warnings])))
 
 
 def caution_section(warnings: Sequence[str]) -> Section:
@@ -107,8 +117,8 @@ def caution_section(warnings: Sequence[str]) -> Section:
     if not parts:
         parts.append(
             paragraph(
-                "Nothing stood out. deepmix looks for empty clusters, a model that is unsure of most rows, latent "
-                "dimensions that carry nothing, and constant columns."
+                "Nothing stood out. deepmix looks for empty clusters, a model that is unsure of most rows or too sure "
+                "of them, a plain method that does better, latent dimensions that carry nothing, and constant columns."
             )
         )
     return Section("What to watch out for", join(parts))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,8 +19,8 @@ from deepmix.report.clusters import caption, shade
 from deepmix.report.html import plots
 from deepmix.report.html.markup import Child, Markup, element, figure, fixed, join, number, paragraph, percent, table
 from deepmix.report.html.page import Section, page
-from deepmix.report.material import data_name
-from deepmix.runs import EpochRecord, Metrics, RunConfig
+from deepmix.report.material import MOST_CLUSTERS, data_name
+from deepmix.runs import Baseline, Consensus, EpochRecord, Metrics, RunConfig, Scores
 
 STABLE_AGREEMENT = 0.9
 """Fraction of rows on which two seeds must agree on average: below it more than one row in ten changes by chance."""
@@ -36,6 +36,11 @@ class SeedRun:
     cluster_N: Array
     """Clusters of all rows by the first head."""
 
+    @property
+    def methods(self) -> Mapping[str, Baseline]:
+        """The plain methods beside the run; none where they were left out."""
+        return {} if self.metrics.baselines is None else self.metrics.baselines.methods
+
 
 @dataclass(frozen=True)
 class SeedMaterial:
@@ -44,6 +49,10 @@ class SeedMaterial:
     config: RunConfig
     """Configuration of the first seed's run."""
     runs: Sequence[SeedRun]
+    consensus: Consensus | None = None
+    """The consensus of the seeds, where it was made."""
+    consensus_scores: Scores | None = None
+    """Its metrics on the held-out rows; None without labels."""
 
     @property
     def head(self) -> str:
@@ -129,7 +138,10 @@ def collect(path: Path) -> SeedMaterial:
     for seed, folder in folders.items():
         cells = folder.read_table(runs.ASSIGNMENTS)[config.requested.heads[0]]
         seed_runs.append(SeedRun(seed, folder.read(Metrics), folder.read_epochs(), np.array(cells, dtype=np.int64)))
-    return SeedMaterial(config, seed_runs)
+    consensus = runs.RunFolder(path / runs.CONSENSUS_FOLDER)
+    if not consensus.has(runs.CONSENSUS):
+        return SeedMaterial(config, seed_runs)
+    return SeedMaterial(config, seed_runs, consensus.read(runs.Consensus), runs.read_consensus_scores(consensus))
 
 
 def render(material: SeedMaterial) -> str:
@@ -139,6 +151,7 @@ def render(material: SeedMaterial) -> str:
         _cautions(material),
         _results(material),
         _agreement(material),
+        _consensus(material),
         curves.training({f"seed {run.seed}": run.epochs for run in material.runs}, is_mixture=material.is_mixture),
         _runs(material),
         _again(material),
@@ -212,6 +225,10 @@ def _results(material: SeedMaterial) -> Section:
     ]
     if any(material.baseline_values(one) for one in known):
         rows.append(["initial clustering alone", *(_mean(material.baseline_values(one)) for one in known)])
+    for name in dict.fromkeys(name for run in material.runs for name in run.methods):
+        scores = [run.methods[name].side("test") for run in material.runs if name in run.methods]
+        values = [[value for one in scores if (value := one.get(metric.name)) is not None] for metric in known]
+        rows += [[name, *(_mean(figures) for figures in values)]] if any(values) else []
     header = ["clusters by", *(one.title for one in known)]
     listed = table("Held-out rows, mean ± standard deviation over seeds", header, rows)
     every = [
@@ -260,6 +277,33 @@ def _agreement(material: SeedMaterial) -> Section | None:
     )
     title = f"Rows on which two seeds agree, head '{material.head}'"
     return Section("Agreement of the seeds", join([text, table(title, ["run", *names], rows, class_="confusion")]))
+
+
+def _consensus(material: SeedMaterial) -> Section | None:
+    """Return the section on the consensus of the seeds."""
+    consensus = material.consensus
+    if consensus is None:
+        return None
+    folder = runs.CONSENSUS_FOLDER
+    text = (
+        f"The clusters of every seed are matched to those of seed {consensus.central}, which agrees best with the "
+        "others, and each row is in the cluster that most seeds vote for. Its certainty is the fraction of the seeds "
+        f"that do: {consensus.mean_certainty:.2f} on average. {folder}/{runs.ASSIGNMENTS} has each row's cluster and "
+        f"certainty, and `deepmix predict` takes the folder {folder} for new rows."
+    )
+    scores = material.consensus_scores or {}
+    known = [METRICS[name] for name in material.runs[0].metrics.score_names() if scores.get(name) is not None]
+    parts: list[Markup] = [paragraph(text)]
+    if known:
+        rows: list[list[Child]] = [
+            ["consensus", *(fixed(scores[one.name]) for one in known)],
+            [f"one seed, head {material.head}", *(_mean(material.values(material.head, one)) for one in known)],
+        ]
+        parts.append(table("Held-out rows", ["clusters by", *(one.title for one in known)], rows))
+    figures = list(enumerate(zip(consensus.sizes, consensus.certainty, strict=True)))[:MOST_CLUSTERS]
+    clusters: list[list[Child]] = [[str(k), f"{size:,}", fixed(certainty, 2)] for k, (size, certainty) in figures]
+    parts.append(table("Clusters of the consensus", ["cluster", "rows", "certainty"], clusters))
+    return Section("Consensus of the seeds", join(parts))
 
 
 def _runs(material: SeedMaterial) -> Section:

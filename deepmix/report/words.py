@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from deepmix import experiment
 from deepmix.errors import plain, spell_stored
 from deepmix.metrics import ACCURACY, SILHOUETTE
 from deepmix.report.html.markup import fixed, percent
@@ -20,6 +21,11 @@ ADVICE = {
         "The model is unsure of most rows",
         "Many rows belong to several clusters about equally, so take the cluster of a single row with care.",
     ),
+    "no groups": (
+        "These rows show no groups",
+        "Clusters of such rows are like regions drawn on a map: rows on both sides of a border are much alike, and "
+        "another seed may draw the borders elsewhere. Groups that overlap, or have few rows, may have been missed.",
+    ),
     "posterior collapse": (
         "Part of the latent space is unused",
         "Those dimensions carry nothing about the data within a cluster; what the model generates will vary little.",
@@ -29,6 +35,16 @@ ADVICE = {
         "Another seed gives other clusters, so a single run says as much about chance as about the data. Fewer "
         "clusters, more pretraining or another initial clustering (init) may make them stable.",
     ),
+    "better baseline": (
+        "A plain method may be better",
+        "On the training rows it separates the clusters better by the one criterion that compares all methods. The "
+        "criterion can be wrong, so look at both clusterings; the table of plain methods has the figures.",
+    ),
+    "overconfident": (
+        "The model is surer than its clusters are stable",
+        "Probabilities near 1 do not mean that the clusters are right: other rows of the same kind would give other "
+        "clusters. Take the stability of a row, in assignments.csv, as its certainty.",
+    ),
     "worse than the start": (
         "Training made it worse",
         "The initial clustering alone is the better clustering of these rows. A larger anchor keeps the model "
@@ -36,10 +52,6 @@ ADVICE = {
     ),
 }
 """Headings and meanings of the warnings of `training.diagnose` and of reports, by the words before their colon."""
-
-
-WORTH_A_WARNING = 0.01
-"""Fraction of the held-out rows that training may lose against its start before the report warns."""
 
 
 def advice(warning: str) -> tuple[str, str, str | None]:
@@ -94,13 +106,16 @@ def rows_gained(material: Material) -> int | None:
 
 
 def worse_than_start(material: Material) -> list[str]:
-    """Return the warning that training lost accuracy against the initial clustering, if it lost more than a little."""
-    gained, n_test = rows_gained(material), n_scored(material)
-    if gained is None or -gained <= WORTH_A_WARNING * n_test:
-        return []
-    return [
-        f"worse than the start: {-gained:,} fewer of {n_test:,} held-out rows are right than in the initial clustering"
-    ]
+    """Return the warning that training lost accuracy against the initial clustering, as newer runs record it."""
+    figures = material.metrics.heads[material.head]
+    return experiment.worse_than_start(figures, material.metrics.initial_labels, n_scored(material))
+
+
+def rival(material: Material) -> str:
+    """Return a sentence on the plain method that seems better than the run; empty if none does."""
+    kind = f"{experiment.BETTER_BASELINE}: "
+    texts = [text.removeprefix(kind) for text in material.metrics.warnings if text.startswith(kind)]
+    return "".join(f"{text[:1].upper()}{text[1:]}. " for text in texts)
 
 
 def separation(silhouette: float) -> str:
@@ -124,6 +139,7 @@ def command(requested: Requested, seeds: int | None = None) -> str:
     for key, value in requested.settings.items():
         words += ["--set", f"{key}={value}"]
     words += ["--seeds", str(seeds)] if seeds is not None else ["--seed", str(requested.seed)]
+    words += ["--no-baselines"] if requested.baselines is False else []
     if requested.device != "auto":
         words += ["--device", requested.device]
     lines = [words[0] + " " + words[1]]

@@ -15,7 +15,18 @@ from deepmix.contracts import Model
 from deepmix.data import Split, write_atomically
 from deepmix.maths import Array, Inference
 from deepmix.metrics import bound_quantiles, outlier_scores
-from deepmix.report import clusters as clusters_part, curves, looks, sections, strange_rows, table_cards, used_columns
+from deepmix.models import ClusterLatents, generate_means
+from deepmix.report import (
+    clusters as clusters_part,
+    curves,
+    how_many,
+    looks,
+    rivals,
+    sections,
+    strange_rows,
+    table_cards,
+    used_columns,
+)
 from deepmix.report.analysis import label_text
 from deepmix.report.cluster_table import cluster_table
 from deepmix.report.html.page import page
@@ -84,6 +95,7 @@ def collect(
 
     config = folder.read(runs.RunConfig)
     shape = image_shape(split, from_file="data" not in config.parts)
+    latents = cluster_latents(folder)
     return Material(
         folder=str(folder.path),
         config=config,
@@ -95,7 +107,8 @@ def collect(
         cluster_N=joined(clusters),
         latent_NM=joined({side: inference.latent_NM for side, inference in inferences.items()}),
         log_q_NK=joined({side: inference.log_q_NK for side, inference in inferences.items()}),
-        generate=None if shape is None else _Generator(model, config.requested.seed),
+        generate=None if shape is None else _Generator(model, latents, config.requested.seed),
+        generates_from_rows=latents is not None,
         undo=split.preparation.undo,
         columns=split.preparation.columns,
         image_shape=shape,
@@ -107,6 +120,12 @@ def collect(
         row_names=split.row_names,
         outlier_N=_outlier_scores(inferences, order),
     )
+
+
+def cluster_latents(folder: runs.RunStore) -> ClusterLatents | None:
+    """Return the latents of each component's rows that a run stored; None where it generates from p(z|y)."""
+    tensors, _ = folder.read_weights(runs.InferenceHeader)
+    return ClusterLatents.from_arrays({name: tensor.numpy() for name, tensor in tensors.items()})
 
 
 def _outlier_scores(inferences: Mapping[str, Inference], order: Array) -> Array | None:
@@ -122,6 +141,8 @@ def render(material: Material) -> str:
     parts = (
         sections.cautions(material),
         sections.results(material),
+        how_many.how_many(material),
+        rivals.plain_methods(material),
         clusters_part.sizes(material),
         looks.looks(material) if material.profiles is None else table_cards.table_looks(material),
         clusters_part.latent_map(material),
@@ -129,10 +150,11 @@ def render(material: Material) -> str:
         clusters_part.certainty(material),
         strange_rows.strange_rows(material),
         used_columns.used_columns(material),
+        rivals.initial_choice(material),
         curves.training({"this run": material.epochs}, is_mixture=material.is_mixture),
         sections.again(material),
     )
-    title = f"{material.data}: {material.n_clusters} clusters by {material.config.requested.model}"
+    title = f"{material.data}: {sections.cluster_count(material)} by {material.config.requested.model}"
     return page(title, sections.lead(material), [part for part in parts if part is not None])
 
 
@@ -155,10 +177,10 @@ def image_shape(split: Split, *, from_file: bool) -> tuple[int, ...] | None:
 class _Generator:
     """A function that draws a few rows of a component, the same ones each time."""
 
-    def __init__(self, model: Model, seed: int) -> None:
-        self._model, self._seed = model, seed
+    def __init__(self, model: Model, latents: ClusterLatents | None, seed: int) -> None:
+        self._model, self._latents, self._seed = model, latents, seed
 
     def __call__(self, component: int) -> Array:
         device = next(self._model.parameters()).device
         generator = torch.Generator(device).manual_seed(self._seed)
-        return np.asarray(self._model.sample(SHOWN, component, generator).cpu())
+        return np.asarray(generate_means(self._model, self._latents, SHOWN, component, generator).cpu())

@@ -152,7 +152,7 @@ def _generated(
     blocks, short_components = [], []
     for component in components:
         rows = np.full((n_rows, run.n_features), np.nan, dtype=np.float32)
-        x, _ = run.draw(n_rows, component, generator, least)
+        x, _ = run.draw(n_rows, component, generator, least, from_prior=True)
         rows[: len(x)] = x
         if len(x) < n_rows:
             short_components.append(f"{component} ({len(x)})")

@@ -159,6 +159,7 @@ def job_of(
         data_dir=data_dir,
         device=device,
         settings=settings,
+        baselines=False,
     )
     return Job(config, protocol, spec.trace)
 

@@ -1,11 +1,25 @@
+from .comparisons import (
+    INITIAL as INITIAL,
+    Baseline as Baseline,
+    Baselines as Baselines,
+    Candidate as Candidate,
+    InitialChoice as InitialChoice,
+    Scores as Scores,
+    Stability as Stability,
+)
+from .component_choice import ComponentChoice as ComponentChoice, RunnerUp as RunnerUp
+from .consensus_record import Consensus as Consensus, read_consensus_scores as read_consensus_scores
 from .conversion import BEFORE as BEFORE, MisfitError as MisfitError, from_plain as from_plain, to_plain as to_plain
 from .folder import RunFolder as RunFolder
-from .kept import keep_inference as keep_inference
+from .kept import keep_choice as keep_choice, keep_inference as keep_inference, read_choice as read_choice
 from .names import (
     ASSIGNMENTS as ASSIGNMENTS,
     CHECKPOINT as CHECKPOINT,
+    CHOICE as CHOICE,
     CLUSTERS as CLUSTERS,
     CONFIG as CONFIG,
+    CONSENSUS as CONSENSUS,
+    CONSENSUS_FOLDER as CONSENSUS_FOLDER,
     EPOCHS as EPOCHS,
     INFERENCE as INFERENCE,
     METRICS as METRICS,
@@ -32,7 +46,6 @@ from .records import (
     Requested as Requested,
     RowCounts as RowCounts,
     RunConfig as RunConfig,
-    Scores as Scores,
     Summary as Summary,
     check_format as check_format,
     damaged as damaged,

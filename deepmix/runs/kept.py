@@ -9,9 +9,12 @@ import torch
 
 from deepmix.contracts import ClusteringHead
 from deepmix.data import Split
-from deepmix.maths import Inference
+from deepmix.maths import Array, Inference
 from deepmix.metrics import bound_quantiles
-from deepmix.runs.records import InferenceHeader
+from deepmix.runs.comparisons import InitialChoice
+from deepmix.runs.conversion import MisfitError, from_plain, to_plain
+from deepmix.runs.names import CHOICE
+from deepmix.runs.records import InferenceHeader, damaged
 from deepmix.runs.store import RunStore
 
 KEPT_CONDITIONS = 1000
@@ -24,6 +27,7 @@ def keep_inference(
     likelihood: str,
     heads: Mapping[str, ClusteringHead],
     training: Inference,
+    further: Mapping[str, Array] | None = None,
 ) -> None:
     """Write inference.safetensors: all that is needed to use a run later, beside the model's weights.
 
@@ -33,6 +37,7 @@ def keep_inference(
         likelihood: the observation model in use.
         heads: fitted, by name; a head whose state can't be stored is left out.
         training: the model's inference on the training rows.
+        further: arrays that the caller reads again by these names.
 
     """
     preparation = split.preparation
@@ -45,6 +50,7 @@ def keep_inference(
     arrays |= {
         f"preparation.{name}": value for name in ("mean", "spread") if (value := getattr(preparation, name)) is not None
     }
+    arrays |= further or {}
     states = {name: state for name, head in heads.items() if (state := head.state()) is not None}
     for name, state in states.items():
         arrays |= {f"head.{name}/{key}": value for key, value in state.items()}
@@ -61,3 +67,23 @@ def keep_inference(
         n_conditions=split.rows.n_conditions,
     )
     store.write_weights(header, {name: torch.from_numpy(np.array(a)) for name, a in arrays.items()})
+
+
+def keep_choice(store: RunStore, choice: InitialChoice) -> None:
+    """Write what the initial clustering compared beside the checkpoint."""
+    store.write_json(str(CHOICE), to_plain(choice))
+
+
+def read_choice(store: RunStore) -> InitialChoice | None:
+    """Return what the initial clustering of a run compared; None if the run has no such file.
+
+    Raises:
+        DeepmixError: the file is damaged.
+
+    """
+    if not store.has(str(CHOICE)):
+        return None
+    try:
+        return from_plain(InitialChoice, store.read_json(str(CHOICE)))
+    except MisfitError as error:
+        raise damaged(str(store.path / CHOICE), error) from error

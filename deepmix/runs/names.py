@@ -22,13 +22,30 @@ NEIGHBOURS = CHECKPOINT.with_name("neighbours.safetensors")
 """The graph a run is trained with, if it has one; beside the state, because resuming needs it."""
 
 
+CHOICE = CHECKPOINT.with_name("choice.json")
+"""What the initial clustering compared, for a run that is resumed after it."""
+
+
 SUMMARY, REPORT = "summary.json", "report.html"
 
 
 EXPORTS = ("model.onnx", "model.pt2")
 
 
-RUN_FILES = (CONFIG, EPOCHS, METRICS, MODEL, INFERENCE, ASSIGNMENTS, CLUSTERS, REPORT, *EXPORTS, CHECKPOINT, NEIGHBOURS)
+RUN_FILES = (
+    CONFIG,
+    EPOCHS,
+    METRICS,
+    MODEL,
+    INFERENCE,
+    ASSIGNMENTS,
+    CLUSTERS,
+    REPORT,
+    *EXPORTS,
+    CHECKPOINT,
+    NEIGHBOURS,
+    CHOICE,
+)
 """What deepmix writes in a run folder, the record that makes it one first; any other file there is the user's."""
 
 
@@ -38,3 +55,10 @@ SEEDS_FILES = (SUMMARY, REPORT)
 
 SEED_FOLDER = r"seed-\d+"
 """What the run folders in a folder of seeds are called, as a regular expression."""
+
+
+CONSENSUS, CONSENSUS_FOLDER = "consensus.json", "consensus"
+
+
+CONSENSUS_FILES = (CONSENSUS, ASSIGNMENTS, METRICS)
+"""What deepmix writes in the folder `consensus` of a folder of seeds, the record that makes it one first."""

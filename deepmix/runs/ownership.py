@@ -14,7 +14,19 @@ from typing import Any
 from deepmix.data import PART
 from deepmix.errors import DeepmixError, UsageError, option
 from deepmix.runs.json_files import read_json
-from deepmix.runs.names import CHECKPOINT, CONFIG, NEIGHBOURS, RUN_FILES, SEED_FOLDER, SEEDS_FILES, SUMMARY
+from deepmix.runs.names import (
+    CHECKPOINT,
+    CHOICE,
+    CONFIG,
+    CONSENSUS,
+    CONSENSUS_FILES,
+    CONSENSUS_FOLDER,
+    NEIGHBOURS,
+    RUN_FILES,
+    SEED_FOLDER,
+    SEEDS_FILES,
+    SUMMARY,
+)
 
 
 def check_replaceable(path: Path) -> Path:
@@ -56,7 +68,7 @@ def delete_leftovers(folder: Path) -> None:
 
 def delete_checkpoint(folder: Path) -> None:
     """Delete a run's checkpoint, and its folder unless it holds a file that deepmix did not write."""
-    for file in _existing(folder, CHECKPOINT, NEIGHBOURS):
+    for file in _existing(folder, CHECKPOINT, NEIGHBOURS, CHOICE):
         file.unlink()
     with contextlib.suppress(OSError):
         (folder / CHECKPOINT.parent).rmdir()
@@ -157,7 +169,7 @@ def _own_folders(folder: Path) -> list[Path]:
     if _is_record(folder / CONFIG, _is_run_record):
         own += [folder / CHECKPOINT.parent] if _is_folder(folder / CHECKPOINT.parent) else []
     elif _is_record(folder / SUMMARY, _is_seeds_record):
-        for run in _seed_folders(folder):
+        for run in (*_seed_folders(folder), *_consensus_folders(folder)):
             own += _own_folders(run)
     return own
 
@@ -170,6 +182,8 @@ def _own_files(folder: Path) -> Iterator[Path]:
         yield from _existing(folder, *SEEDS_FILES)
         for run in _seed_folders(folder):
             yield from _own_files(run)
+        for consensus in _consensus_folders(folder):
+            yield from _existing(consensus, *CONSENSUS_FILES)
     else:
         for name in (CONFIG, SUMMARY):
             if _is_unfinished_record(folder / (name + PART)):
@@ -185,6 +199,15 @@ def _existing(folder: Path, *names: str | Path) -> Iterator[Path]:
 
 def _seed_folders(folder: Path) -> list[Path]:
     return [entry for entry in sorted(folder.iterdir()) if re.fullmatch(SEED_FOLDER, entry.name) and _is_folder(entry)]
+
+
+def _consensus_folders(folder: Path) -> list[Path]:
+    """Return the consensus in a folder of seeds, if there is one, even if a kill has left it without its record."""
+    consensus = folder / CONSENSUS_FOLDER
+    if not _is_folder(consensus):
+        return []
+    unfinished = {entry.name for entry in consensus.iterdir()} <= {CONSENSUS + PART}
+    return [consensus] if unfinished or _is_record(consensus / CONSENSUS, _is_consensus_record) else []
 
 
 def _is_folder(path: Path) -> bool:
@@ -207,6 +230,10 @@ def _is_run_record(config: dict[str, Any]) -> bool:
 def _is_seeds_record(summary: dict[str, Any]) -> bool:
     config = summary.get("config")
     return isinstance(summary.get("seeds"), list) and isinstance(config, dict) and {"model", "dataset"} <= config.keys()
+
+
+def _is_consensus_record(consensus: dict[str, Any]) -> bool:
+    return isinstance(consensus.get("seeds"), list) and isinstance(consensus.get("clusters"), dict)
 
 
 def _is_unfinished_record(path: Path) -> bool:

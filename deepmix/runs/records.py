@@ -17,6 +17,8 @@ from deepmix.data import TableOptions, TableSchema
 from deepmix.errors import DeepmixError, option
 from deepmix.metrics import METRICS as DECLARED, Spread, spread
 from deepmix.runs import names, upgrade
+from deepmix.runs.comparisons import Baselines, InitialChoice, Scores, Stability
+from deepmix.runs.component_choice import ComponentChoice
 from deepmix.runs.conversion import KEY, MisfitError, from_plain, to_plain, value_from_plain
 
 FORMAT = 2
@@ -120,6 +122,7 @@ class Requested:
     settings: Mapping[str, str]
     table: TableOptions | None = None
     proba: bool | None = None
+    baselines: bool | None = None
 
 
 REQUESTED_KEYS = tuple(f.name for f in dataclasses.fields(Requested))
@@ -198,6 +201,8 @@ class RunConfig(Record):
     data: DataRecord
     n_parameters: int
     environment: Environment
+    component_choice: ComponentChoice | None = None
+    """How K was chosen from the rows; None where it was requested, or the number of classes."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as a JSON object, the requested configuration first."""
@@ -235,10 +240,6 @@ ADDED_KEYS = ("format", *(f.name for f in dataclasses.fields(RunConfig) if f.nam
 def is_config(values: Mapping[str, Any]) -> bool:
     """Whether a table is the config.json of a run, of any format, and not a configuration written by hand."""
     return "resolved" in values and "environment" in values
-
-
-Scores = Mapping[str, float | None]
-"""Metrics by name; None where a clustering has no such figure."""
 
 
 @dataclass(frozen=True)
@@ -315,6 +316,12 @@ class Metrics(Record):
     """Error of k nearest training latents on the held-out rows, by k; None without labels."""
     labelled_rows: int | None = None
     """Training rows whose labels the model learned from, where it did."""
+    initial_choice: InitialChoice | None = None
+    """What the initial clustering compared; None where it compares nothing."""
+    baselines: Baselines | None = None
+    """Plain methods beside the run; None where they were left out."""
+    stability: Stability | None = None
+    """How stable the first head's clusters are; None where there was nothing to refit."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as a JSON object."""
@@ -378,6 +385,10 @@ class EpochRecord(Record):
     """Mean of the largest q(y|x)."""
     clusters_in_use: int | None = None
     beta: float | None = None
+    anchor: float | None = None
+    """Weight of the cross-entropy from the initial labels; None where the objective does not have it."""
+    fraction_left: float | None = None
+    """Fraction of the rows, of which no value was hidden, whose most probable component was not their initial one."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as a JSON object, without the format, which config.json has."""
@@ -471,6 +482,8 @@ class CheckpointMeta(Record):
     stale_epochs: int
     """Epochs since then."""
     seconds: float
+    anchor_factor: float = 1.0
+    """Factor by which the anchor has grown."""
 
 
 @dataclass(frozen=True)

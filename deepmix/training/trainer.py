@@ -16,8 +16,8 @@ from torch import Tensor
 from deepmix.contracts import Batch, Loss, Model, Phase, Stage
 from deepmix.data import Rows
 from deepmix.errors import DeepmixError, option
-from deepmix.maths import Array
-from deepmix.models import ObjectiveOptions
+from deepmix.maths import Array, neighbour_votes
+from deepmix.models import MOST_VOTING_ROWS, ObjectiveOptions
 from deepmix.runs import CHECKPOINT, NEIGHBOURS, CheckpointMeta, EpochRecord, RunStore
 from deepmix.training.diagnosis import components_in_use, diverged
 from deepmix.training.passes import EVALUATION_ROWS, autocast, weighted
@@ -49,7 +49,9 @@ class Trainer:
         self.started, self.earlier_seconds = time.perf_counter(), 0.0
         self.saved = self.started
         self.best_objective, self.stale_epochs = -math.inf, 0
+        self.anchor_factor = 1.0
         self.labels_N: Tensor | None = None
+        self.anchor_NK: Tensor | None = None
         self.neighbours_NJ: Tensor | None = None
         self.optimizer = self._new_optimizer()
 
@@ -72,6 +74,7 @@ class Trainer:
             self._run_stage()
             self._place(initial_labels)
         self._prepare_neighbours()
+        self._prepare_anchor()
         self._run_stage()
 
     def _prepare_neighbours(self) -> None:
@@ -84,6 +87,18 @@ class Trainer:
         self.reporter.start("neighbour graph", 0)
         self.neighbours_NJ = self.rows.nearest(self.model.n_neighbours)
         self.folder.write_tensors(NEIGHBOURS, {"neighbours": self.neighbours_NJ}, {})
+
+    def _prepare_anchor(self) -> None:
+        """Let each row's neighbours vote for its label in the anchor, unless they are too many or labels are unknown.
+
+        Single rows that an initial clustering puts on the wrong side, and borders that wind between rows, cost the
+        encoder much and are of no use for new rows.
+        """
+        labels_N, number = self.labels_N, self.objective.anchor_neighbours
+        if labels_N is None or self.objective.anchor == 0.0 or number == 0 or self.model.n_components == 1:
+            return
+        if 1 < self.rows.n_rows <= MOST_VOTING_ROWS and int(labels_N.min()) >= 0:
+            self.anchor_NK = neighbour_votes(labels_N, self.rows.nearest(number), self.model.n_components)
 
     def _run_stage(self) -> None:
         n_epochs = planned_epochs(self.model, self.options, self.stage, self.rows.n_rows)
@@ -101,6 +116,7 @@ class Trainer:
             if self.stage == "train":
                 assert row.objective is not None
                 self._watch_objective(row.objective, n_epochs)
+                self._watch_leavers(row, n_epochs)
             self.folder.append_epoch(row)
             if time.perf_counter() - self.saved > CHECKPOINT_SECONDS:
                 self.save()
@@ -114,14 +130,22 @@ class Trainer:
         self.stale_epochs = 0 if objective > self.best_objective else self.stale_epochs + 1
         self.best_objective = max(objective, self.best_objective)
 
+    def _watch_leavers(self, row: EpochRecord, n_epochs: int) -> None:
+        """Let the anchor grow if too many rows left their initial clusters in an epoch."""
+        growth = 1.0
+        if row.fraction_left is not None:
+            growth = self.objective.anchor_growth(row.fraction_left, row.epoch - 1, n_epochs)
+        if growth > 1.0:
+            self.anchor_factor *= growth
+            self.best_objective, self.stale_epochs = -math.inf, 0
+
     def _phase(self, epoch: int, n_epochs: int) -> Phase:
         """Return the stage and the weights of the objective in an epoch, counted from 0."""
         if self.stage == "pretrain":
             return Phase("pretrain")
         objective = self.objective
-        return Phase(
-            "train", objective.beta_at(epoch, n_epochs), objective.anchor, hold=epoch < objective.hold * n_epochs
-        )
+        anchor = objective.anchor * self.anchor_factor
+        return Phase("train", objective.beta_at(epoch, n_epochs), anchor, hold=epoch < objective.hold * n_epochs)
 
     def _run_epoch(self, n_epochs: int) -> EpochRecord:
         started = time.perf_counter()
@@ -139,11 +163,12 @@ class Trainer:
             with autocast(device, self.options.precision):
                 loss: Loss = self.model(batch)
             (-weighted(loss.objective_N, batch.weight_N).mean()).backward()
-            for name, value in self._sums(loss, batch.weight_N).items():
+            for name, value in self._sums(loss, batch).items():
                 sums[name] = sums[name] + value if name in sums else value
             self.optimizer.step()
         counts_K = sums.pop("counts", None)
         means = {name: float(value) / self.rows.n_rows for name, value in sums.items()}
+        left, whole = means.pop("left", None), means.pop("whole", 0.0)
         return EpochRecord(
             stage=self.stage,
             epoch=self.epoch + 1,
@@ -153,6 +178,8 @@ class Trainer:
             confidence=means.pop("confidence", None),
             clusters_in_use=None if counts_K is None else components_in_use(counts_K),
             beta=None if counts_K is None else phase.beta,
+            anchor=None if left is None else phase.anchor,
+            fraction_left=None if left is None or whole == 0.0 else left / whole,
             terms=means,
             lr=lr,
             seconds=time.perf_counter() - started,
@@ -166,18 +193,22 @@ class Trainer:
             pick_N = torch.randint(n_neighbours, row_N.shape, generator=generator, device=row_N.device)
             neighbours = Batch.of(self.rows.batch(self.neighbours_NJ[row_N, pick_N]))
         label_N = None if self.labels_N is None else self.labels_N[row_N]
-        rows = self.rows.hide(self.rows.batch(row_N), self.options.hide, generator)
+        whole = self.rows.batch(row_N)
+        rows = self.rows.hide(whole, self.options.hide, generator)
         return Batch.of(
             rows,
             generator=generator,
             phase=phase,
             row_N=row_N,
             label_N=label_N,
+            anchor_NK=None if self.anchor_NK is None else self.anchor_NK[row_N],
+            hidden_N=None if rows is whole else (rows.x_ND != whole.x_ND).any(-1),
             neighbours=neighbours,
         )
 
-    def _sums(self, loss: Loss, weight_N: Tensor | None) -> dict[str, Tensor]:
+    def _sums(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
         """Return the weighted sum over a batch of each logged quantity."""
+        weight_N = batch.weight_N
         values = {"objective": loss.objective_N.detach(), "elbo": loss.elbo_N, **loss.terms}
         if loss.dropped_N is not None:
             values["dropped_mass"] = loss.dropped_N
@@ -185,6 +216,10 @@ class Trainer:
         if loss.log_q_NK is not None:
             log_max_N, map_N = loss.log_q_NK.max(-1)
             values["confidence"] = log_max_N.exp()
+            if "anchor" in loss.terms and batch.phase.anchor > 0.0:
+                whole_N = torch.ones_like(map_N) if batch.hidden_N is None else 1 - batch.hidden_N.long()
+                values["whole"] = whole_N.float()
+                values["left"] = (whole_N * map_N.ne(batch.labels_for("anchor"))).float()
             counts["counts"] = torch.bincount(map_N, weight_N, minlength=self.model.n_components)
         return {name: weighted(value_N, weight_N).sum() for name, value_N in values.items()} | counts
 
@@ -221,6 +256,7 @@ class Trainer:
             best=None if self.best_objective == -math.inf else self.best_objective,
             stale_epochs=self.stale_epochs,
             seconds=self.seconds,
+            anchor_factor=self.anchor_factor,
         )
         self.folder.write_weights(meta, tensors)
         self.saved = time.perf_counter()
@@ -252,4 +288,5 @@ class Trainer:
         self.best_objective = -math.inf if meta.best is None else meta.best
         self.n_lines, self.stale_epochs = meta.n_lines, meta.stale_epochs
         self.earlier_seconds = meta.seconds
+        self.anchor_factor = meta.anchor_factor
         self.folder.keep_epochs(self.n_lines)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from deepmix.inference import open_run
-from tests.cli.conftest import COLUMNS, refuses, train
+from tests.cli.conftest import COLUMNS, TINY, refuses, train
 
 
 def table(text: str) -> dict[str, np.ndarray]:
@@ -250,6 +250,26 @@ def test_sample(deepmix, place, array_run, tmp_path):
     refuses(deepmix("sample", place / "run", "--minimum-posterior", 0.999999), 2, "ask for a smaller minimum")
     refuses(deepmix("sample", array_run, "--npz", "two.npz"), 2, "exists")
     refuses(deepmix("sample", place / "run", "--npz", "new.npz"), 2, "was trained on a table", "use --csv")
+
+
+def test_clusters_are_generated_from_their_rows_or_the_prior(deepmix, place):
+    words = ("train", "--dataset", place / "rows.npy", "--prior", "standard", "--components", 3, "--out", "run", *TINY)
+    assert deepmix(*words).returncode == 0
+    result = deepmix("sample", "run", "-n", 5)
+    assert "latents of each component's training rows" in result.stderr
+    output = table(result.stdout)
+    rows = np.stack([output[f"x{i + 1}"] for i in range(6)], axis=1)
+    first, second = (rows[output["component"] == k] for k in (0, 1))
+    assert not np.allclose(first, second)
+    kept = json.loads(deepmix("sample", "run", "--npz", "rows.npz", "--json").stdout)
+    assert kept["z_from"] == "aggregate posterior"
+    from_prior = deepmix("sample", "run", "-n", 5, "--from-prior")
+    assert "training rows" not in from_prior.stderr
+    output = table(from_prior.stdout)
+    rows = np.stack([output[f"x{i + 1}"] for i in range(6)], axis=1)
+    assert np.allclose(*(rows[output["component"] == k] for k in (0, 1)))
+    summary = json.loads(deepmix("sample", "run", "--from-prior", "--npz", "others.npz", "--json").stdout)
+    assert summary["z_from"] == "prior"
 
 
 def test_sampled_columns_keep_their_names(deepmix, tmp_path):

@@ -45,7 +45,7 @@ def test_a_new_metric_is_everywhere(deepmix, blobs, tmp_path, declared):
     result = deepmix("train", "--dataset", blobs, "--label-column", "kind", "--seeds", 2, "--out", "run", *WITH_REPORT)
     assert result.returncode == 0, result.stderr
     header = next(line.split() for line in result.stdout.splitlines() if line.split()[:1] == ["head"])
-    assert header == ["head", "acc", "nmi", "ari", "v_measure", "silhouette", "fmi", "largest"]
+    assert header == ["head", "acc", "nmi", "ari", "v_measure", "silhouette", "fmi", "largest", "cohesion", "seconds"]
 
     table = RunFolder(tmp_path / "run" / "seed-0").read_table("assignments.csv")
     test = np.array(table["split"]) == "test"

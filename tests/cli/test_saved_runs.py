@@ -42,7 +42,7 @@ def other_value(name: str, hint: Any, default: Any) -> Any:
     if typing.get_origin(hint) is typing.Literal:
         return next(choice for choice in typing.get_args(hint) if choice != default)
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        (hint,) = (kind for kind in typing.get_args(hint) if kind is not type(None))
+        hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
     if hint is bool:
         return not default
     if hint is str:
@@ -149,15 +149,21 @@ def test_the_parts_of_format_1_are_known_by_name(saved):
     assert list(last.terms) == ["reconstruction", "kl_latent", "kl_assignment"]
 
 
+OLD_ANCHOR = ("--set", "anchor=1", "--set", "may_leave=1", "--set", "anchor_neighbours=0")
+"""The defaults of format 1, which have changed since."""
+
+
 def test_config_of_format_1_repeats_the_run(deepmix, saved):
-    result = deepmix("train", "--config", "images/config.json", "--out", "again", "--quiet", "--no-report")
+    result = deepmix("train", "--config", "images/config.json", "--out", "again", *OLD_ANCHOR, "--quiet", "--no-report")
     assert result.returncode == 0, result.stderr
     header, *lines = (saved / "again" / "assignments.csv").read_text().splitlines()
-    place = header.split(",").index("outlier")  # which format 1 did not have
-    without = [",".join(cell for i, cell in enumerate(line.split(",")) if i != place) for line in (header, *lines)]
+    names = header.split(",")
+    places = [names.index(name) for name in ("outlier", "stability")]  # which format 1 did not have
+    without = [",".join(cell for i, cell in enumerate(line.split(",")) if i not in places) for line in (header, *lines)]
     assert without == (saved / "images" / "assignments.csv").read_text().splitlines()
     (again, first) = ((saved / name / "config.json").read_text() for name in ("again", "images"))
-    assert json.loads(again)["settings"] == json.loads(first)["settings"]
+    old_anchor = {"anchor": "1", "may_leave": "1", "anchor_neighbours": "0"}
+    assert json.loads(again)["settings"] == {**json.loads(first)["settings"], **old_anchor}
 
 
 @pytest.mark.parametrize(

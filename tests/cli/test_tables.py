@@ -58,6 +58,7 @@ def test_training_finds_the_groups_and_names_every_row(home, own):
         "posterior",
         "probability",
         "outlier",
+        "stability",
         "weight",
         "label",
         "p0",

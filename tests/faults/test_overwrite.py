@@ -56,7 +56,9 @@ def test_a_folder_of_seeds_is_overwritten_by_a_run_and_back(deepmix, run):
     for options in (("--seeds", 2), (), ("--seeds", 2)):
         process = deepmix("train", "--out", "run", "--overwrite", *options, *QUICK)
         assert process.returncode == 0, process.stderr
-        expected = {"summary.json", "seed-0", "seed-1"} if options else {path.name for path in run.iterdir()}
+        expected = (
+            {"summary.json", "seed-0", "seed-1", "consensus"} if options else {path.name for path in run.iterdir()}
+        )
         assert {path.name for path in run.iterdir()} == expected
         assert (run / "config.json").is_file() == (not options)
     assert list(run.parent.iterdir()) == [run]
@@ -104,3 +106,25 @@ def test_what_a_kill_inside_a_later_write_leaves(deepmix, tmp_path):
     (folder / "seed-0" / "metrics.json.part").write_text("{")
     assert deepmix("train", "--out", "runs", "--overwrite", *QUICK).returncode == 0
     assert not (folder / "seed-0").exists()
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "consensus.json"])
+def test_files_in_a_consensus_that_deepmix_did_not_write_are_refused(deepmix, tmp_path, name):
+    assert deepmix("train", "--out", "seeds", "--seeds", 2, *QUICK).returncode == 0
+    (tmp_path / "seeds" / "consensus" / name).write_text("{}")
+    before = contents(tmp_path)
+    stranger = "consensus/notes.txt" if name == "notes.txt" else "consensus/assignments.csv"
+    process = deepmix("train", "--out", "seeds", "--overwrite", *QUICK)
+    refuses(process, 2, f"deepmix did not write '{stranger}' in it")
+    assert contents(tmp_path) == before
+
+
+def test_a_consensus_that_was_never_finished_is_overwritten(deepmix, tmp_path):
+    assert deepmix("train", "--out", "seeds", "--seeds", 2, *QUICK).returncode == 0
+    consensus = tmp_path / "seeds" / "consensus"
+    for path in consensus.iterdir():
+        path.unlink()
+    (consensus / "consensus.json.part").write_text("{")
+    process = deepmix("train", "--out", "seeds", "--overwrite", *QUICK)
+    assert process.returncode == 0, process.stderr
+    assert not consensus.exists()

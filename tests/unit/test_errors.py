@@ -66,4 +66,4 @@ def test_every_flag_is_one_of_a_command():
         if command is not None
     }
     assert set().union(*flags.values()) >= FLAGS
-    assert flags["train"] - {"no_report", "quiet"} <= FLAGS
+    assert flags["train"] - {"no_report", "no_baselines", "quiet"} <= FLAGS

@@ -41,18 +41,19 @@ def predict(
 ) -> None:
     """Give each row of DATA its cluster.
 
-    RUN is a finished run's folder. DATA is a file with the columns the run was trained on (matched by name if both
-    have names; further columns are left out), or - for CSV on standard input. Writes each row's number and name, its
-    cluster (-1: it fits none), its largest q(y|x), the entropy of q(y|x) in nats, and its outlier score: the fraction
-    of the training rows that the model finds more probable. Rows are read in blocks, so any number of them fits in
-    memory.
+    RUN is a finished run's folder, or the folder `consensus` of several seeds, whose models then vote. DATA is a file
+    with the columns the run was trained on (matched by name if both have names; further columns are left out), or -
+    for CSV on standard input. Writes each row's number and name, its cluster (-1: it fits none), its largest q(y|x),
+    the entropy of q(y|x) in nats, and its outlier score: the fraction of the training rows that the model finds more
+    probable. Of a consensus, q(y|x) is the fraction of the seeds that vote for the cluster. Rows are read in blocks, so
+    any number of them fits in memory.
     """
     import numpy as np
 
-    from deepmix.inference import open_run
+    from deepmix.inference import open_clusters
 
     check_out(out, KINDS, overwrite=overwrite)
-    run = open_run(folder, device)
+    run = open_clusters(folder, device)
     run.head(head)
     sizes, n_outliers = np.zeros(run.n_components, dtype=np.int64), 0
 

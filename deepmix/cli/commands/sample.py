@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     "--csv", "csv_out", type=click.Path(path_type=Path), help="Write the rows as a table; -: standard output."
 )
 @click.option("--means", is_flag=True, help="For a table: write means and most probable levels, not drawn values.")
+@click.option("--from-prior", is_flag=True, help="Draw z from p(z|y), as the papers do.")
 @click.option("--minimum-posterior", type=float, default=0.0, help="Least q(y|x) of a row; VaDE uses 0.999.")
 @click.option("--shape", help="Height x width of images, such as 28x28, if the run does not know it.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
@@ -42,6 +43,7 @@ def sample(
     npz: Path | None,
     csv_out: Path | None,
     means: bool,
+    from_prior: bool,
     minimum_posterior: float,
     shape: str | None,
     seed: int,
@@ -49,7 +51,10 @@ def sample(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Generate rows of a run's components at z drawn from p(z|y), in the units of the data.
+    """Generate rows of a run's components, in the units of the data.
+
+    z is drawn from a Gaussian mixture fitted to the latents of the component's training rows, its aggregate posterior;
+    with --from-prior, and for models without such latents, from p(z|y).
 
     Rows of an array are the means of p(x|z); rows of a table are drawn from it and look like the table. Without --png,
     --npz and --csv they go to standard output as CSV. A grid of several components has one line for each.
@@ -67,8 +72,14 @@ def sample(
         raise UsageError("the run was trained on a table, whose rows are neither images nor an array; use --csv")
     image_shape = _image_shape(run, shape) if png is not None else ()
     chosen = components or tuple(range(run.model.n_components))
-    drawn = [run.sample(n_rows, k, seed=seed, minimum_posterior=minimum_posterior, means=means) for k in chosen]
+    drawn = [
+        run.sample(n_rows, k, seed=seed, minimum_posterior=minimum_posterior, means=means, from_prior=from_prior)
+        for k in chosen
+    ]
     component = np.repeat(chosen, n_rows)
+    z_from = "prior" if from_prior or run.latents is None else "aggregate posterior"
+    if z_from != "prior" and not as_json:
+        click.echo("z is drawn from the latents of each component's training rows (the aggregate posterior)", err=True)
     if run.schema is not None:
         import pandas as pd
 
@@ -77,7 +88,7 @@ def sample(
         rows = rows.astype({name: np.float32 for name in unrounded if rows[name].dtype.kind == "f"})  # as precise
         table = _with_names({"component": component}, frame_table(rows))
         write_tables(csv_out or STANDARD_OUTPUT, [table], as_json=as_json and csv_out is None)
-        _report(len(component), chosen, seed, csv_out, as_json=as_json)
+        _report(_summary(len(component), chosen, seed, z_from), csv_out, as_json=as_json)
         return
     x_ND = np.concatenate(drawn)
     if npz is not None:
@@ -94,7 +105,7 @@ def sample(
         table = _with_names({"component": component}, zip(map(str, names), x_ND.T, strict=True))
         write_tables(csv_out or STANDARD_OUTPUT, [table], as_json=as_json and csv_out is None)
     if files and as_json:
-        click.echo(json.dumps({"rows": len(x_ND), "components": chosen, "seed": seed, "out": files}))
+        click.echo(json.dumps({**_summary(len(x_ND), chosen, seed, z_from), "out": files}))
     elif files:
         click.echo(f"{n_rows} rows of each of {len(chosen)} component(s): {', '.join(files)}", err=True)
 
@@ -108,12 +119,17 @@ def _with_names(table: dict[str, Any], columns: Mapping[str, Any] | Iterable[tup
     return table
 
 
-def _report(n_rows: int, chosen: tuple[int, ...], seed: int, out: Path | None, *, as_json: bool) -> None:
+def _summary(n_rows: int, chosen: tuple[int, ...], seed: int, z_from: str) -> dict[str, Any]:
+    """Return what was generated, and from where, for --json."""
+    return {"rows": n_rows, "components": chosen, "seed": seed, "z_from": z_from}
+
+
+def _report(summary: dict[str, Any], out: Path | None, *, as_json: bool) -> None:
     """Report on a table that was written to a file."""
     if out is None:
         return
-    summary = {"rows": n_rows, "components": chosen, "seed": seed, "out": [str(out)]}
-    report(summary, f"{n_rows} rows of {len(chosen)} component(s): {out}", out, as_json=as_json)
+    text = f"{summary['rows']} rows of {len(summary['components'])} component(s): {out}"
+    report({**summary, "out": [str(out)]}, text, out, as_json=as_json)
 
 
 def _image_shape(run: LoadedRun, shape_text: str | None) -> tuple[int, ...]:

@@ -78,8 +78,20 @@ class TrainCommand(click.Command):
 @click.option("--label-column", help="Column (or key) of a file that holds labels; for scoring only.")
 @table_flags
 @click.option("--proba", is_flag=True, default=None, help="Write every component's probability to assignments.csv.")
+@click.option(
+    "--no-baselines",
+    "baselines",
+    is_flag=True,
+    flag_value=False,
+    default=None,
+    help="Leave out k-means and the other plain methods that are run for comparison.",
+)
 @click.option("--data-dir", help="Folder of prepared data sets.  [default: DEEPMIX_DATA of the environment]")
-@click.option("--components", type=int, help="K, the number of clusters; needed where there are no labels.")
+@click.option(
+    "--components",
+    metavar="K|auto|LOW:HIGH",
+    help="Number of clusters; auto or a range such as 2:20: chosen from the rows.  [default: classes of the labels]",
+)
 @click.option("--latent-dim", type=int, help="M, the latent dimensions.  [default: 10, or as many as columns]")
 @click.option("--assignment", type=click.Choice(["soft", "hard"]), help="How q(y|x) weighs the components.")
 @click.option("--beta", type=float, help="Weight of the KL terms.")
@@ -141,7 +153,7 @@ def train(
     prepared = experiment.prepare_experiment(config)  # before a folder is created or replaced
     if prepared.split.schema is not None and not quiet:
         _show_schema(prepared.split.schema)
-    if prepared.n_components < 2:
+    if prepared.n_components < 2 and prepared.choice is None:
         raise UsageError("components must be at least 2, got 1: one cluster would hold every row")
     out = out or runs.fresh_path(Path("runs"), f"{Path(config.dataset).name.split('.')[0]}-{config.model}")
     if seeds is None:
@@ -197,6 +209,7 @@ def _run_seeds(
     prepared: Experiment, folder: runs.RunFolder, seeds: Sequence[int], quiet: bool, *, report: bool
 ) -> None:
     """Do or finish one run per seed, and write their summary."""
+    from deepmix.inference import write_consensus
     from deepmix.report import forgiven, write_seeds
 
     results = {}
@@ -212,10 +225,14 @@ def _run_seeds(
                 one, runs.RunFolder.create(path, overwrite=True), quiet, report=report, whole=folder.path
             )
     folder.write(runs.summarize(results, experiment.requested_of(prepared.config), report=report))
+    consensus = write_consensus(folder)
     if report:
         with forgiven(lambda text: click.echo(text, err=True), folder.path):
             write_seeds(folder.path)
     _show(folder.path, results)
+    if consensus is not None:
+        path = folder.path / runs.CONSENSUS_FOLDER
+        click.echo(f"Consensus of the seeds, mean certainty {consensus.mean_certainty:.2f}: {path}")
 
 
 def _resume(out: Path, quiet: bool, moved: str | None, *, report: bool) -> None:
@@ -264,35 +281,15 @@ def _read_config(path: str) -> dict[str, Any]:
 
 def _show(out: Path, results: Mapping[int, runs.Metrics]) -> None:
     """Print the table of results and the folder's path."""
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+
+    from deepmix.cli.results_table import results_table
 
     first = next(iter(results.values()))
-    names = [name for name in first.score_names() if metrics.METRICS[name].is_brief]
-    console = Console(width=None if sys.stdout.isatty() else UNWRAPPED)
-    table = Table(box=box.SIMPLE_HEAD, title="test rows", title_justify="left")
-    table.add_column("head")
-    for name in names:
-        table.add_column(name, justify="right")
-    for head in first.heads:
-        table.add_row(Text(head), *(_cell([one.score(head, name) for one in results.values()]) for name in names))
-    baselines = [one.baseline for one in results.values() if one.baseline is not None]
-    if baselines:
-        table.add_row("(initial labels)", *(_cell([scores.get(name) for scores in baselines]) for name in names))
-    console.print(table)
+    Console(width=None if sys.stdout.isatty() else UNWRAPPED).print(results_table(list(results.values())))
     elbo = metrics.spread([one.elbo["test"] for one in results.values()]).mean
     seconds = sum(one.seconds for one in results.values())
     click.echo(f"ELBO {elbo:.2f} nats per row, {first.n_parameters:,} parameters, {seconds:.1f} s")
     for text in dict.fromkeys(text for one in results.values() for text in one.warnings):
         click.echo(f"Warning: {spell_stored(text, flag)}")
     click.echo(f"Run folder: {out}")
-
-
-def _cell(values: Sequence[float | None]) -> str:
-    """Return a value, or the mean ± standard deviation over seeds."""
-    figures = metrics.spread(values)
-    if figures.mean is None:
-        return "-"
-    return f"{figures.mean:.4f}" if figures.std is None else f"{figures.mean:.4f} ± {figures.std:.4f}"

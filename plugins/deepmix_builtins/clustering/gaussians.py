@@ -28,6 +28,8 @@ class WeightedGaussianMixture(GaussianMixture):  # type: ignore[misc]  # scikit-
 
     _weight_N: Array | None = None
     """The weights of the rows that are being fitted, scaled to a mean of 1; they are kept during a fit only."""
+    _log_prior_NK: Array | None = None
+    """The logarithm of each row's own weights of the Gaussians; None: all rows share the mixture's weights."""
 
     def fit_rows(self, rows_NM: Array, weight_N: Array | None) -> Self:
         """Fit the mixture to rows, (N, M), with their weights, (N,), and return it."""
@@ -41,6 +43,14 @@ class WeightedGaussianMixture(GaussianMixture):  # type: ignore[misc]  # scikit-
             return np.asarray(self.fit_predict(rows_NM))
         finally:
             self._weight_N = None
+
+    def fit_under(self, log_prior_NK: Array, rows_NM: Array, weight_N: Array | None) -> Self:
+        """Fit the Gaussians to rows whose weights of the Gaussians are fixed, row by row, and return the mixture."""
+        self._log_prior_NK = log_prior_NK
+        try:
+            return self.fit_rows(rows_NM, weight_N)
+        finally:
+            self._log_prior_NK = None
 
     # The methods below replace scikit-learn's; their further arguments differ from version to version.
 
@@ -58,6 +68,12 @@ class WeightedGaussianMixture(GaussianMixture):  # type: ignore[misc]  # scikit-
             return super()._e_step(X, **further)
         log_prob_N, log_resp_NK = self._estimate_log_prob_resp(X, **further)
         return np.average(log_prob_N, weights=self._weight_N), log_resp_NK
+
+    def _estimate_log_weights(self, **further: Any) -> Array:
+        """Return the log weights of the Gaussians, (K,), or (N, K) where each row has its own."""
+        return (
+            np.asarray(super()._estimate_log_weights(**further)) if self._log_prior_NK is None else self._log_prior_NK
+        )
 
     def _m_step(self, X: Array, log_resp: Array, **further: Any) -> None:
         """Estimate the parameters from the responsibilities times the weights."""
@@ -77,8 +93,12 @@ def fit_mixture(
     n_clusters: int,
     covariance: Literal["full", "diag"],
     weight_N: Array | None = None,
+    log_prior_NK: Array | None = None,
 ) -> GaussianMixture:
-    """Run EM from the moments of a clustering (report, section 2.3); an empty cluster starts as wide as the data."""
+    """Run EM from the moments of a clustering (report, section 2.3); an empty cluster starts as wide as the data.
+
+    With `log_prior_NK`, each row has its own, fixed weights of the Gaussians.
+    """
     added = regularization(z_NM, weight_N)
     means, precisions, counts = [], [], []
     for k in range(n_clusters):
@@ -105,6 +125,8 @@ def fit_mixture(
         weights_init=np.array(counts) / sum(counts),
         random_state=0,  # scikit-learn draws a start even when all of it is passed in
     )
+    if log_prior_NK is not None:
+        return mixture.fit_under(log_prior_NK, z_NM, weight_N)
     return mixture.fit_rows(z_NM, weight_N)
 
 

@@ -75,21 +75,47 @@ class _MixtureHead(ClusteringHead):
 
 
 @final
-class GmmHead(_MixtureHead):
-    """Gaussian mixture on the MAP component's latents, started from the MAP assignment."""
+class GmmHead(ClusteringHead):
+    """Gaussian mixture on the MAP component's latents, whose weights are q(y|x): one Gaussian per component.
 
-    def __init__(self, options: NoOptions) -> None:
-        pass
+    The latents of a row depend on q(y|x) already, and where the components share a prior, their latents overlap. A
+    mixture with the same weights for all rows then moves away from the model's clusters, to whatever Gaussians fit the
+    latents best. With q(y|x) as a row's weights, the mixture decides only where q(y|x) is unsure.
+    """
+
+    mixture: GaussianMixture
+
+    def __init__(self, options: NoOptions, *, by_row: bool = True) -> None:
+        self.by_row = by_row
+        """Whether each row's weights are its q(y|x); false: all rows share weights, which EM fits."""
 
     def fit(self, inference: Inference, n_clusters: int, seed: int) -> None:
         """Run EM from the moments of the MAP clusters, or from k-means where the model has other than K components."""
         z_NM = inference.latent_NM.astype(np.float64)
+        self.by_row = self.by_row and inference.log_q_NK.shape[1] == n_clusters
         if inference.log_q_NK.shape[1] == n_clusters:
             labels_N = inference.map_N
         else:
             kmeans = KMeans(n_clusters, n_init=RestartOptions().n_init, random_state=seed)
             labels_N = kmeans.fit_predict(z_NM, sample_weight=inference.weight_N)
-        self.mixture = fit_mixture(z_NM, labels_N, n_clusters, "full", inference.weight_N)
+        log_prior_NK = inference.log_q_NK.astype(np.float64) if self.by_row else None
+        self.mixture = fit_mixture(z_NM, labels_N, n_clusters, "full", inference.weight_N, log_prior_NK)
+
+    def predict(self, inference: Inference) -> Array:
+        """Return each row's most probable Gaussian."""
+        z_NM = inference.latent_NM.astype(np.float64)
+        if not self.by_row:
+            return np.asarray(self.mixture.predict(z_NM))
+        return np.asarray((self.mixture._estimate_log_prob(z_NM) + inference.log_q_NK).argmax(axis=1))
+
+    def state(self) -> dict[str, Array]:
+        """Return the mixture's parameters, and whether rows have weights of their own."""
+        return {**_state(self.mixture), "by_row": np.array(self.by_row)}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Restore them; runs of earlier versions have weights that all rows share."""
+        self.mixture = _restored(state)
+        self.by_row = bool(state.get("by_row", False))
 
 
 @final

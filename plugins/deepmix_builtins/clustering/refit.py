@@ -64,7 +64,7 @@ class RefittedGmmHead(Refitted):
         super().__init__()
 
     def _head(self) -> ClusteringHead:
-        return GmmHead(NoOptions())
+        return GmmHead(NoOptions(), by_row=False)
 
 
 @final

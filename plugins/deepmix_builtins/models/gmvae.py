@@ -185,8 +185,7 @@ class Gmvae(Model):
         kl_assignment_N = categorical_kl(weight_NK, uniform_K)
         costs = {}
         if phase.anchor > 0.0:
-            cross_entropy_N = functional.nll_loss(log_q_NK, batch.labels_for("anchor"), reduction="none")
-            costs["anchor"] = phase.anchor * cross_entropy_N
+            costs["anchor"] = batch.anchor_cost(log_q_NK)
         cut_off_N = cut_off(kl_assignment_N, self.options.cutoff)
         return Loss.of_bound(
             reconstruction_N,

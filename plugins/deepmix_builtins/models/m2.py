@@ -164,7 +164,7 @@ class M2(Model):
         if semi_supervised:
             costs["labels"] = self.options.alpha / self.label_share * label_loss(log_q_NK, batch.labels_for("labels"))
         elif label_N is not None:
-            costs["anchor"] = phase.anchor * label_loss(log_q_NK, label_N)
+            costs["anchor"] = batch.anchor_cost(log_q_NK)
         return Loss.of_bound(
             reconstruction_N,
             kl_latent_N,

@@ -126,11 +126,12 @@ def overlapping(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_gmm_head_is_fitted_to_repeated_rows():
     log_q_NK, latent_NM, weight_N = overlapping(0)
-    weighted, repeated, even = GmmHead(NoOptions()), GmmHead(NoOptions()), GmmHead(NoOptions())
+    weighted, repeated, even = (GmmHead(NoOptions(), by_row=False) for _ in range(3))
     weighted.fit(Inference(log_q_NK, latent_NM, weight_N.astype(np.float64)), 3, seed=0)
     repeated.fit(Inference(np.repeat(log_q_NK, weight_N, axis=0), np.repeat(latent_NM, weight_N, axis=0)), 3, seed=0)
     even.fit(Inference(log_q_NK, latent_NM), 3, seed=0)
-    for name, value in weighted.state().items():
+    for name in ("weights", "means", "covariances", "precisions_cholesky"):
+        value = weighted.state()[name]
         np.testing.assert_allclose(value, repeated.state()[name], rtol=1e-8, atol=1e-8)
         assert np.abs(value - even.state()[name]).max() > 1e-3
 
@@ -138,7 +139,7 @@ def test_gmm_head_is_fitted_to_repeated_rows():
 def test_refitted_head_is_fitted_to_the_weights_of_the_rows_it_clusters():
     log_q_NK, latent_NM, weight_N = overlapping(1)
     rows = Inference(log_q_NK, latent_NM, weight_N.astype(np.float64))
-    fitted, refitted = GmmHead(NoOptions()), RefittedGmmHead(NoOptions())
+    fitted, refitted = GmmHead(NoOptions(), by_row=False), RefittedGmmHead(NoOptions())
     fitted.fit(rows, 3, seed=0)
     refitted.fit(Inference(log_q_NK[:9], latent_NM[:9]), 3, seed=0)
     np.testing.assert_array_equal(refitted.predict(rows), fitted.predict(rows))

@@ -7,7 +7,7 @@ from deepmix_builtins.models.grid import BETA_MVAE_EMV2, MVAE_EMV2, SCHEDULED_BE
 
 from deepmix.errors import UsageError
 from deepmix.models import ObjectiveOptions
-from deepmix.models.objective import scheduled_weight
+from deepmix.models.objective import MOST_GROWTH, scheduled_weight
 
 LINEAR_10 = [0.1, 0.18, 0.26, 0.34, 0.42, 0.5, 0.5, 0.5, 0.5, 0.5]
 
@@ -65,10 +65,25 @@ def test_weights_of_zero_are_allowed(name: str) -> None:
     assert getattr(ObjectiveOptions(**{name: 0.0}), name) == 0.0
 
 
-@pytest.mark.parametrize("hold", [-0.1, 1.1, float("nan")])
-def test_hold_outside_zero_to_one_is_refused(hold: float) -> None:
-    with pytest.raises(UsageError, match=rf"^hold must be between 0 and 1, got {hold}$"):
-        ObjectiveOptions(hold=hold)
+@pytest.mark.parametrize("name", ["hold", "may_leave"])
+@pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])
+def test_fractions_outside_zero_to_one_are_refused(name: str, fraction: float) -> None:
+    with pytest.raises(UsageError, match=rf"^{name} must be between 0 and 1, got {fraction}$"):
+        ObjectiveOptions(**{name: fraction})
+
+
+def test_a_negative_number_of_neighbours_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"^anchor_neighbours must be at least 0, got -1$"):
+        ObjectiveOptions(anchor_neighbours=-1)
+
+
+def test_the_anchor_grows_only_after_hold_and_while_too_many_rows_leave() -> None:
+    options = ObjectiveOptions(hold=0.25, may_leave=0.02)
+    assert [options.anchor_growth(0.5, epoch, 8) for epoch in (0, 1)] == [1.0, 1.0]
+    assert options.anchor_growth(0.5, 2, 8) == pytest.approx(MOST_GROWTH ** (1 / 8))
+    assert options.anchor_growth(0.021, 7, 8) ** 8 == pytest.approx(MOST_GROWTH)
+    assert options.anchor_growth(0.02, 7, 8) == 1.0
+    assert ObjectiveOptions(may_leave=1.0).anchor_growth(1.0, 7, 8) == 1.0
 
 
 @pytest.mark.parametrize("hold", [0.0, 1.0])

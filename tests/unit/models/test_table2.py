@@ -51,7 +51,7 @@ def fake_split(n_features: int, n_classes: int) -> Split:
 def build(model: str, n_features: int, n_classes: int, **settings: str) -> Model:
     parts = resolve(ExperimentConfig(model=model, settings=settings))
     split = fake_split(n_features, n_classes)
-    return build_model(parts, split, n_clusters(parts, split), seed=0)
+    return build_model(parts, split, n_clusters(parts.options["size"].components, split), seed=0)
 
 
 @pytest.mark.parametrize("dataset", SHAPES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -12,7 +13,7 @@ from deepmix.contracts import Batch, Loss, Phase
 from deepmix.data import Rows
 from deepmix.experiment import build_model
 from deepmix.models import ObjectiveOptions
-from deepmix.runs import MemoryRun
+from deepmix.runs import EpochRecord, MemoryRun
 from deepmix.training import SilentReporter, Trainer, TrainingOptions, evaluate_rows
 from tests.unit.training.test_trainer import N_TRAIN, small_experiment
 
@@ -80,6 +81,74 @@ def test_the_objective_and_every_term_are_logged():
     assert last.elbo == pytest.approx(bound, rel=1e-5)
     assert last.objective == pytest.approx(bound - terms["anchor"] - terms["graph"], rel=1e-5)
     assert min(terms["anchor"], terms["graph"]) > 0.0
+
+
+def records_with_wrong_labels(**objective: float) -> list[EpochRecord]:
+    """Return the training epochs of a run whose initial labels do not match the rows."""
+    trainer = trainer_of(ObjectiveOptions(hold=0.0, **objective))
+    trainer.run(lambda code_NM: np.arange(len(code_NM)) // 5 % 3)
+    return [record for record in trainer.folder.read_epochs() if record.stage == "train"]
+
+
+def test_the_anchor_grows_while_rows_leave_their_initial_clusters():
+    first, *others = records_with_wrong_labels(anchor=0.1)
+    assert first.fraction_left is not None
+    assert first.fraction_left > 0.01
+    assert first.anchor == 0.1
+    growth = ObjectiveOptions().anchor_growth(1.0, len(others), len(others) + 1)
+    assert others[0].anchor == pytest.approx(0.1 * growth)
+    fixed = records_with_wrong_labels(anchor=0.1, may_leave=1.0)
+    assert {record.anchor for record in fixed} == {0.1}
+    without = records_with_wrong_labels(anchor=0.0)
+    assert {(record.anchor, record.fraction_left) for record in without} == {(None, None)}
+
+
+def test_half_of_a_rows_label_in_the_anchor_comes_from_its_neighbours():
+    trainer = trainer_of(ObjectiveOptions(anchor_neighbours=4))
+    trainer.labels_N = torch.from_numpy(np.arange(N_TRAIN) % 3)  # the groups of the rows
+    trainer.labels_N[0] = 1
+    trainer._prepare_anchor()
+    assert trainer.anchor_NK is not None
+    assert trainer.anchor_NK[0].tolist() == [0.5, 0.5, 0.0]
+    others_NK = trainer.anchor_NK[1:][trainer.labels_N[1:] == 2]
+    assert others_NK.tolist() == [[0.0, 0.0, 1.0]] * len(others_NK)
+    without = trainer_of(ObjectiveOptions(anchor_neighbours=0))
+    unlabelled = trainer_of(ObjectiveOptions())
+    without.labels_N, unlabelled.labels_N = trainer.labels_N, torch.full((N_TRAIN,), -1)
+    for one in (without, unlabelled):
+        one._prepare_anchor()
+        assert one.anchor_NK is None
+
+
+def test_the_anchor_takes_soft_labels_where_there_are_any():
+    log_q_NK = torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]).log()
+    label_N, phase = torch.tensor([0, 2]), Phase(anchor=2.0)
+    hard = Batch(torch.zeros(2, 3), phase=phase, label_N=label_N)
+    soft = dataclasses.replace(hard, anchor_NK=torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]))
+    assert hard.anchor_cost(log_q_NK).tolist() == pytest.approx([2 * math.log(2.0), -2 * math.log(0.8)])
+    assert soft.anchor_cost(log_q_NK).tolist() == pytest.approx([3 * math.log(2.0), -2 * math.log(0.8)])
+
+
+def test_rows_with_hidden_values_do_not_count_as_leavers():
+    trainer = trainer_of(ObjectiveOptions())
+    log_q_NK = torch.eye(3)[torch.tensor([0, 1, 1, 0])].log_softmax(-1)
+    loss = Loss(torch.zeros(4), torch.zeros(4), {"anchor": torch.zeros(4)}, log_q_NK)
+    batch = Batch(torch.zeros(4, 4), phase=Phase(anchor=1.0), label_N=torch.tensor([0, 0, 0, 1]))
+    sums = trainer._sums(loss, batch)
+    assert (float(sums["left"]), float(sums["whole"])) == (3.0, 4.0)
+    hidden = dataclasses.replace(batch, hidden_N=torch.tensor([True, False, True, False]))
+    sums = trainer._sums(loss, hidden)
+    assert (float(sums["left"]), float(sums["whole"])) == (2.0, 2.0)
+
+
+def test_patience_starts_again_when_the_anchor_grows():
+    trainer = trainer_of(ObjectiveOptions(hold=0.0))
+    trainer.best_objective, trainer.stale_epochs = -1.0, 3
+    record = EpochRecord(stage="train", epoch=1, elbo=-2.0, lr=0.1, seconds=1.0, fraction_left=0.0)
+    trainer._watch_leavers(record, 4)
+    assert (trainer.best_objective, trainer.stale_epochs) == (-1.0, 3)
+    trainer._watch_leavers(dataclasses.replace(record, fraction_left=0.5), 4)
+    assert (trainer.best_objective, trainer.stale_epochs) == (-math.inf, 0)
 
 
 def test_evaluation_reports_the_parts_of_the_bound():

@@ -62,7 +62,11 @@ def run(folder: Path, of: Experiment, *, resume: bool = False, stop_after: int |
     return listener
 
 
-@pytest.mark.parametrize("settings", [{}, {"patience": "1"}], ids=["plain", "patience"])
+GROWING = {"hold": "0", "anchor": "0.01"}
+"""Options with which rows leave their initial clusters, so that the anchor grows."""
+
+
+@pytest.mark.parametrize("settings", [{}, {"patience": "2"}, GROWING], ids=["plain", "patience", "growing anchor"])
 @pytest.mark.parametrize("stops", [(1,), (2,), (3,), (5,), (1, 3)], ids=str)
 @pytest.mark.parametrize("seconds", [-1.0, 60.0], ids=["checkpoint each epoch", "checkpoint each stage"])
 def test_resumed_run_has_the_bits_of_the_whole_one(tmp_path, monkeypatch, stops, settings, seconds):
@@ -202,7 +206,7 @@ def test_digits_with_defaults_are_clustered_well(tmp_path, prior):
     assert results.metrics.score("posterior", "acc") >= 0.90
     assert results.metrics.score("gmm", "acc") >= 0.80
     assert results.metrics.baseline["acc"] >= 0.90
-    assert results.metrics.warnings == []
+    assert [text for text in results.metrics.warnings if not text.startswith("worse than the start")] == []
 
 
 def test_summary_counts_seeds(tmp_path):

@@ -1,0 +1,56 @@
+"""The table at the end of `deepmix train`: heads, initial labels and plain methods, over one run or several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from deepmix import metrics, runs
+
+if TYPE_CHECKING:  # rich is imported only when something is drawn, so that --help need not wait for it
+    from rich.table import Table
+
+
+def results_table(results: Sequence[runs.Metrics]) -> Table:
+    """Return the metrics on the held-out rows, as means over runs; with plain methods also cohesion and seconds."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    first = results[0]
+    names = [name for name in first.score_names() if metrics.METRICS[name].is_brief]
+    compared = [one.baselines for one in results if one.baselines is not None]
+    title = "test rows; cohesion of training rows" if compared else "test rows"
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    table.add_column("head")
+    for column in [*names, *(["cohesion", "seconds"] if compared else [])]:
+        table.add_column(column, justify="right")
+
+    def add(name: str, scores: Sequence[runs.Scores], cohesion: Sequence[float | None], seconds: str) -> None:
+        cells = [cell([one.get(metric) for one in scores]) for metric in names]
+        table.add_row(Text(name), *cells, *([cell(cohesion), seconds] if compared else []))
+
+    spent = f"{metrics.spread([one.seconds for one in results]).mean:.1f}"
+    for head in first.heads:
+        scores = [one.heads[head]["test"].scores for one in results]
+        add(head, scores, [one.cohesion.get(head) for one in compared], spent)
+    baselines = [one.baseline or {} for one in results if one.initial_labels is not None]
+    if any(baselines) or (baselines and compared):
+        add("(initial labels)", baselines, [one.cohesion.get(runs.INITIAL) for one in compared], "")
+    n_clusters = len(next(iter(first.heads.values()))["test"].sizes)
+    for name in dict.fromkeys(name for one in compared for name in one.methods):
+        methods = [one.methods[name] for one in compared if name in one.methods]
+        found = sorted({one.n_clusters for one in methods})
+        number = " to ".join(map(str, dict.fromkeys([found[0], found[-1]])))
+        title = name if found == [n_clusters] else f"{name}: {number} cluster{'' if found[-1] == 1 else 's'}"
+        elapsed = f"{metrics.spread([one.seconds for one in methods]).mean:.1f}"
+        add(f"({title})", [one.side("test") for one in methods], [one.cohesion for one in methods], elapsed)
+    return table
+
+
+def cell(values: Sequence[float | None]) -> str:
+    """Return a value, or the mean ± standard deviation over seeds."""
+    figures = metrics.spread(values)
+    if figures.mean is None:
+        return "-"
+    return f"{figures.mean:.4f}" if figures.std is None else f"{figures.mean:.4f} ± {figures.std:.4f}"
