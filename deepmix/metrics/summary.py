@@ -26,7 +26,11 @@ def spread(values: Sequence[float | None], best: Callable[[list[float]], float] 
     known = [value for value in values if value is not None]
     return Spread(
         mean=float(np.mean(known)) if known else None,
-        std=float(np.std(known, ddof=1)) if len(known) > 1 else None,
+        std=_deviation(known) if len(known) > 1 else None,
         best=best(known) if known else None,
         values=list(values),
     )
+
+
+def _deviation(values: list[float]) -> float:
+    return 0.0 if min(values) == max(values) else float(np.std(values, ddof=1))  # not 1e-16 for equal values

@@ -289,7 +289,7 @@ def _consensus(material: SeedMaterial) -> Section | None:
         f"The clusters of every seed are matched to those of seed {consensus.central}, which agrees best with the "
         "others, and each row is in the cluster that most seeds vote for. Its certainty is the fraction of the seeds "
         f"that do: {consensus.mean_certainty:.2f} on average. {folder}/{runs.ASSIGNMENTS} has each row's cluster and "
-        f"certainty, and `deepmix predict` takes the folder {folder} for new rows."
+        f"certainty, and deepmix predict takes the folder {folder} for new rows."
     )
     scores = material.consensus_scores or {}
     known = [METRICS[name] for name in material.runs[0].metrics.score_names() if scores.get(name) is not None]

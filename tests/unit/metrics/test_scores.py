@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics as reference
 from sklearn.neighbors import KNeighborsClassifier
 
-from deepmix.metrics import Clustering, clustering_accuracy, measure, neighbour_errors, silhouette
+from deepmix.metrics import Clustering, clustering_accuracy, measure, neighbour_errors, silhouette, spread
 
 
 def brute_force_accuracy(labels, clusters):
@@ -84,3 +84,8 @@ def test_neighbour_errors_take_fewer_rows_than_neighbours():
     points = np.array([[0.0], [1.0], [5.0]])
     errors = neighbour_errors(points, np.array([1, 1, 2]), np.array([[0.4], [6.0]]), np.array([1, 2]))
     assert errors == {"3": 0.5, "5": 0.5, "10": 0.5}
+
+
+def test_equal_values_have_no_spread():
+    assert spread([0.94074074] * 5).std == 0.0
+    assert spread([0.1, None, 0.4]).std == pytest.approx(np.std([0.1, 0.4], ddof=1))
