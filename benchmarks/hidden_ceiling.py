@@ -1,4 +1,4 @@
-"""How much of the classes hidden cells leave to be found: the adjusted Rand index of a classifier that knows them.
+"""The adjusted Rand index that a classifier still reaches when cells are hidden, though it knows the true classes.
 
     python benchmarks/hidden_ceiling.py --data DIR
 

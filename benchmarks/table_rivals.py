@@ -180,7 +180,7 @@ def fill_iterative(frame: pd.DataFrame, seed: int) -> Any:
     """Fill by scikit-learn's IterativeImputer with its defaults, on standardised numbers and one-hot levels.
 
     Each first level has no column. With all of them, whose sum is 1, the regressions predict a level's column from the
-    others of the same cell, so that the frequencies that it starts from stay as they are.
+    others of the same cell, so that they never change the frequencies that they start from.
     """
     from sklearn.experimental import enable_iterative_imputer  # noqa: F401  (its import is what makes the next one work)
     from sklearn.impute import IterativeImputer

@@ -115,7 +115,7 @@ class Figures:
     """Number of rows that are scored."""
     scores: list[Scores] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """Why there are no scores, or not from every seed."""
+    """The reasons why some seeds have no scores."""
 
     def record(self) -> dict[str, Any]:
         """Return the figures as the results hold them: mean, standard deviation and each seed's value of each score."""

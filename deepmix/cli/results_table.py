@@ -40,9 +40,9 @@ def results_table(results: Sequence[runs.Metrics]) -> Table:
     n_clusters = len(next(iter(first.heads.values()))["test"].sizes)
     for name in dict.fromkeys(name for one in compared for name in one.methods):
         methods = [one.methods[name] for one in compared if name in one.methods]
-        found = sorted({one.n_clusters for one in methods})
-        number = " to ".join(map(str, dict.fromkeys([found[0], found[-1]])))
-        title = name if found == [n_clusters] else f"{name}: {number} cluster{'' if found[-1] == 1 else 's'}"
+        numbers = sorted({one.n_clusters for one in methods})
+        number = " to ".join(map(str, dict.fromkeys([numbers[0], numbers[-1]])))
+        title = name if numbers == [n_clusters] else f"{name}: {number} cluster{'' if numbers[-1] == 1 else 's'}"
         elapsed = f"{metrics.spread([one.seconds for one in methods]).mean:.1f}"
         add(f"({title})", [one.side("test") for one in methods], [one.cohesion for one in methods], elapsed)
     return table

@@ -17,6 +17,7 @@ __all__ = [
     "arrange_rows",
     "find_prepared",
     "load_prepared",
+    "narrow",
     "obtain",
     "write_atomically",
 ]

@@ -40,6 +40,7 @@ from .labels import (
     revealed_labels as revealed_labels,
     with_known_labels as with_known_labels,
 )
+from .narrow import MOST_COLUMNS as MOST_COLUMNS, narrow as narrow
 from .preparation import BYTE_RANGE as BYTE_RANGE, Preparation as Preparation
 from .prepared import find_prepared as find_prepared, load_prepared as load_prepared
 from .row_set import RowSet as RowSet

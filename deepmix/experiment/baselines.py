@@ -14,25 +14,18 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 from sklearn.cluster import HDBSCAN, KMeans
-from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KNeighborsClassifier
 
 from deepmix import metrics
-from deepmix.data import Split
+from deepmix.data import MOST_COLUMNS, Split, narrow
+from deepmix.experiment.results import carried_scores
 from deepmix.maths import Array
-from deepmix.runs import Baseline, Baselines, Scores
+from deepmix.runs import Baseline, Baselines
 
 BASELINE_ROWS, BASELINE_CELLS = 5000, 100_000
 """Training rows, and values in them, that the methods cluster at most: each then takes a second or two."""
-
-MOST_COLUMNS = 50
-"""Wider rows are first reduced to this many principal components, as the initial clusterings do."""
-
-CARRYING_NEIGHBOURS = 5
-"""Number of neighbours that vote on the cluster of a held-out row, as for the initial clustering."""
 
 KMEANS_STARTS = 10
 
@@ -71,7 +64,7 @@ def compare_baselines(
     n_rows, n_columns = features.shape[0], min(features.shape[1], MOST_COLUMNS)
     n_chosen = min(n_rows, BASELINE_ROWS, max(BASELINE_CELLS // n_columns, 2 * n_clusters))
     chosen = np.sort(np.random.default_rng(seed).choice(n_rows, n_chosen, replace=False))
-    row_ND = reduced(features[chosen], seed).astype(np.float64)
+    row_ND = narrow(features[chosen], seed).astype(np.float64)
     link_NN = metrics.neighbour_links(row_ND)
     weights = split.weights_of(split.train)
     methods = {}
@@ -79,7 +72,7 @@ def compare_baselines(
     with_umap = n_rows > UMAP_LEAST_ROWS and importlib.util.find_spec("umap") is not None
     for name, method in plain_methods(row_ND, n_clusters, seed, weight_N, with_umap=with_umap).items():
         started = time.perf_counter()
-        cluster_N = _labels(method)
+        cluster_N = attempt(method)
         if cluster_N is None:
             continue
         seconds = time.perf_counter() - started
@@ -87,7 +80,7 @@ def compare_baselines(
             n_clusters=len(np.unique(cluster_N)),
             cohesion=metrics.cohesion(link_NN, cluster_N),
             seconds=seconds,
-            **scores_of(split, chosen, cluster_N),
+            **carried_scores(split, chosen, cluster_N),
         )
     own = {name: metrics.cohesion(link_NN, cluster_N[chosen]) for name, cluster_N in clusters.items()}
     return Baselines(len(chosen), methods, own)
@@ -99,7 +92,7 @@ def plain_methods(
     """Return the methods by name; each returns the rows' clusters, (N,). Weights count in k-means only."""
     methods: dict[str, Method] = {
         "k-means": partial(_kmeans, row_ND, n_clusters, seed, weight_N),
-        "GMM": partial(_mixture, row_ND, n_clusters, seed),
+        "GMM": partial(mixture_clusters, row_ND, n_clusters, seed),
         "HDBSCAN": partial(_hdbscan, row_ND, n_clusters),
     }
     if with_umap:
@@ -107,39 +100,13 @@ def plain_methods(
     return methods
 
 
-def reduced(rows: Any, seed: int) -> Array:
-    """Return rows, dense or CSR, as a dense array of at most MOST_COLUMNS columns: principal components if wider."""
-    if min(rows.shape) > MOST_COLUMNS:
-        solver = "arpack" if sparse.issparse(rows) else "auto"
-        return np.asarray(PCA(MOST_COLUMNS, random_state=seed, svd_solver=solver).fit_transform(rows))
-    return np.asarray(rows.toarray() if sparse.issparse(rows) else rows)
-
-
-def scores_of(split: Split, chosen: Array, cluster_N: Array) -> dict[str, Scores | None]:
-    """Return the metrics of a clustering of some training rows by side, `train` and `test`; none without labels.
-
-    Each held-out row takes the cluster that most of its nearest among these rows have.
-    """
-    if split.labels is None:
-        return {}
-    train = split.train[chosen]
-    carrier = KNeighborsClassifier(min(CARRYING_NEIGHBOURS, len(train))).fit(split.x[train], cluster_N)
-    sides = {"train": (train, cluster_N), "test": (split.test, carrier.predict(split.x[split.test]))}
-    return {
-        side: metrics.measure(
-            metrics.Clustering(cluster_n, split.labels[rows], weight_N=split.weights_of(rows)), split.scored(rows)
-        )
-        for side, (rows, cluster_n) in sides.items()
-    }
-
-
-def _labels(method: Method) -> Array | None:
+def attempt(method: Method) -> Array | None:
     """Return a method's clusters; None if it fails, as it may on degenerate rows."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of convergence and of threads: a baseline is used as a user would use it
+        warnings.simplefilter("ignore")  # of convergence, of threads, of graphs in several pieces
         try:
             return method()
-        except (ValueError, RuntimeError, np.linalg.LinAlgError):
+        except (ValueError, RuntimeError, TypeError, np.linalg.LinAlgError):
             return None
 
 
@@ -148,7 +115,8 @@ def _kmeans(row_ND: Array, n_clusters: int, seed: int, weight_N: Array | None) -
     return np.asarray(method.fit_predict(row_ND, sample_weight=weight_N))
 
 
-def _mixture(row_ND: Array, n_clusters: int, seed: int) -> Array:
+def mixture_clusters(row_ND: Array, n_clusters: int, seed: int) -> Array:
+    """Return the clusters of a Gaussian mixture with full covariances."""
     added = REGULARIZATION * float(row_ND.var(axis=0).mean()) + float(np.finfo(np.float64).eps)
     return np.asarray(GaussianMixture(n_clusters, reg_covar=added, random_state=seed).fit_predict(row_ND))
 
@@ -167,4 +135,4 @@ def _hdbscan(row_ND: Array, n_clusters: int) -> Array:
 def _umap(row_ND: Array, n_clusters: int, seed: int) -> Array:
     import umap  # here, because its compiler takes seconds to load
 
-    return _mixture(umap.UMAP(random_state=seed).fit_transform(row_ND).astype(np.float64), n_clusters, seed)
+    return mixture_clusters(umap.UMAP(random_state=seed).fit_transform(row_ND).astype(np.float64), n_clusters, seed)

@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.decomposition import PCA
 
-from deepmix.data import Split
+from deepmix.data import Split, narrow
 from deepmix.experiment.clustering_features import clustering_features
 from deepmix.experiment.component_range import MOST_COMPONENTS, ComponentRange
 from deepmix.experiment.gaussian_modes import PATIENCE, Modes, find_modes
@@ -38,9 +37,6 @@ FEW_COMPONENTS = 10
 
 MIXTURE_ROWS = 2000
 """Rows that mixtures are fitted to."""
-
-PRINCIPAL_COMPONENTS = 50
-"""Wider rows are reduced to so many principal components."""
 
 MIXTURE_COMPONENTS, MIXTURE_VARIANCE = 20, 0.95
 """Mixtures take the principal components that hold this fraction of the variance, at most so many."""
@@ -100,9 +96,7 @@ def continuous_rows(features_ND: Any, seed: int) -> Array:
         values = np.unique(column_N)
         if 1 < len(values) < DISTINCT_FRACTION * len(column_N):
             column_N += random.uniform(-0.5, 0.5, len(column_N)) * np.median(np.diff(values))
-    if min(rows_ND.shape) > PRINCIPAL_COMPONENTS:
-        rows_ND = PCA(PRINCIPAL_COMPONENTS, random_state=seed).fit_transform(rows_ND)
-    return np.asarray(np.unique(rows_ND, axis=0))
+    return np.asarray(np.unique(narrow(rows_ND, seed), axis=0))
 
 
 def choose_for_rows(rows_ND: Array, requested: ComponentRange, seed: int) -> ComponentChoice:

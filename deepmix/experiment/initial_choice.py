@@ -8,10 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from deepmix.data import Split
 from deepmix.maths import Array
 from deepmix.metrics import METRICS, Clustering
-from deepmix.runs import Candidate, InitialChoice
-
-TOTAL = "total"
-"""The criterion that decides, where there is one."""
+from deepmix.runs import TOTAL, Candidate, InitialChoice
 
 
 @runtime_checkable

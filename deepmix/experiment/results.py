@@ -12,14 +12,14 @@ from sklearn.neighbors import KNeighborsClassifier
 from deepmix import metrics, runs
 from deepmix.data import Split, spreadsheet_safe
 from deepmix.maths import Array, Inference
-from deepmix.runs import HeadFigures, InitialLabels
+from deepmix.runs import HeadFigures, InitialLabels, Scores
 
 DECIMALS = 6
 """Decimals of probabilities and outlier scores."""
 
 
-BASELINE_NEIGHBOURS = 5
-"""Number of neighbours that vote when initial labels are carried to the test rows, which is every run's baseline."""
+CARRYING_NEIGHBOURS = 5
+"""Number of neighbours that vote when the clusters of training rows are carried to the test rows."""
 
 
 def count_parameters(model: torch.nn.Module) -> int:
@@ -94,25 +94,37 @@ def neighbour_errors(split: Split, inferences: Mapping[str, Inference]) -> dict[
     )
 
 
-def initial_baseline(split: Split, initial: Array) -> InitialLabels:
-    """Return the metrics of the initial clustering itself, and carried to the test rows by neighbours.
+def initial_baseline(split: Split, initial_N: Array) -> InitialLabels:
+    """Return the metrics of the initial clustering itself, and carried to the test rows by neighbours."""
+    if split.labels is None:
+        return InitialLabels(sizes=np.bincount(initial_N).tolist())
+    scores = carried_scores(split, np.arange(len(initial_N)), initial_N)
+    return InitialLabels(train=scores["train"], test=scores["test"])
 
-    Weights count in the metrics; each neighbour has one vote.
+
+def carried_scores(split: Split, chosen: Array, cluster_N: Array) -> dict[str, Scores]:
+    """Return the metrics of a clustering of some training rows by side, `train` and `test`; none without labels.
+
+    Each test row takes the cluster that most of its nearest among these rows have. Weights count in the metrics; each
+    neighbour has one vote.
+
+    Args:
+        split: the data set.
+        chosen: the numbers of the rows among the training rows.
+        cluster_N: their clusters.
+
     """
     if split.labels is None:
-        return InitialLabels(sizes=np.bincount(initial).tolist())
-    neighbours = KNeighborsClassifier(min(BASELINE_NEIGHBOURS, len(initial))).fit(split.x[split.train], initial)
-    carried = neighbours.predict(split.x[split.test])
-    return InitialLabels(
-        train=metrics.measure(
-            metrics.Clustering(initial, split.labels[split.train], weight_N=split.weights_of(split.train)),
-            split.scored(split.train),
-        ),
-        test=metrics.measure(
-            metrics.Clustering(carried, split.labels[split.test], weight_N=split.weights_of(split.test)),
-            split.scored(split.test),
-        ),
-    )
+        return {}
+    train = split.train[chosen]
+    carrier = KNeighborsClassifier(min(CARRYING_NEIGHBOURS, len(train))).fit(split.x[train], cluster_N)
+    sides = {"train": (train, cluster_N), "test": (split.test, carrier.predict(split.x[split.test]))}
+    return {
+        side: metrics.measure(
+            metrics.Clustering(clusters, split.labels[rows], weight_N=split.weights_of(rows)), split.scored(rows)
+        )
+        for side, (rows, clusters) in sides.items()
+    }
 
 
 def bounds_of(inference: Inference) -> Array:

@@ -11,9 +11,9 @@ nothing here shows it; one that is found again need not be what the labels mean.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -22,12 +22,12 @@ from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.manifold import spectral_embedding
 from sklearn.metrics import adjusted_rand_score
 from sklearn.metrics.cluster import contingency_matrix
-from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KNeighborsRegressor
 
 from deepmix import metrics
-from deepmix.data import Split
-from deepmix.experiment.baselines import CARRYING_NEIGHBOURS, MOST_COLUMNS, REGULARIZATION, reduced
+from deepmix.data import MOST_COLUMNS, Split, narrow
+from deepmix.experiment.baselines import attempt, mixture_clusters
+from deepmix.experiment.results import CARRYING_NEIGHBOURS
 from deepmix.maths import Array
 from deepmix.runs import Stability
 
@@ -87,7 +87,7 @@ def measure_stability(
     n_rows = features.shape[0]
     chosen = np.sort(generator.choice(n_rows, min(n_rows, STABILITY_ROWS), replace=False))
     own_n = cluster_N[chosen]
-    best = _stand_in(reduced(features[chosen], seed), own_n, "features", seed)
+    best = _stand_in(narrow(features[chosen], seed), own_n, "features", seed)
     if best is None or (features.shape[1] > MOST_COLUMNS and best.resemblance < LEAST_RESEMBLANCE):
         other = _stand_in(latent_NM[chosen], own_n, "latents", seed)
         if other is not None and (best is None or other.resemblance > best.resemblance):
@@ -98,7 +98,9 @@ def measure_stability(
     jaccard_K, times_K, n_refits = np.zeros(n_clusters), np.zeros(n_clusters), 0
     for number in range(REFITS):
         sample = np.sort(generator.choice(len(chosen), max(round(SAMPLE_FRACTION * len(chosen)), 2), replace=False))
-        label_n = _labels(REFIT_METHODS[best.method], best.row_nD[sample], len(np.unique(own_n)), seed + number)
+        label_n = attempt(
+            partial(REFIT_METHODS[best.method], best.row_nD[sample], len(np.unique(own_n)), seed + number)
+        )
         if label_n is None:
             continue
         n_refits += 1
@@ -128,28 +130,18 @@ class _StandIn:
 
 def _stand_in(row_nD: Array, own_n: Array, space: Literal["features", "latents"], seed: int) -> _StandIn | None:
     """Return the method whose clusters of these rows agree best with the run's; None if none can cluster them."""
-    row_nD, n_found = row_nD.astype(np.float64), len(np.unique(own_n))
-    if n_found < 2 or len(np.unique(row_nD, axis=0)) <= n_found:
+    row_nD, n_clusters = row_nD.astype(np.float64), len(np.unique(own_n))
+    if n_clusters < 2 or len(np.unique(row_nD, axis=0)) <= n_clusters:
         return None
     resemblances = {
         name: float(adjusted_rand_score(own_n, label_n))
         for name, refit in REFIT_METHODS.items()
-        if (label_n := _labels(refit, row_nD, n_found, seed)) is not None
+        if (label_n := attempt(partial(refit, row_nD, n_clusters, seed))) is not None
     }
     if not resemblances:
         return None
     best = max(resemblances, key=lambda name: resemblances[name])
     return _StandIn(best, resemblances[best], space, row_nD)
-
-
-def _labels(refit: Refit, row_nD: Array, n_clusters: int, seed: int) -> Array | None:
-    """Return a method's clusters; None if it fails, as it may on degenerate rows."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of convergence, of graphs in several pieces
-        try:
-            return refit(row_nD, n_clusters, seed)
-        except (ValueError, RuntimeError, TypeError, np.linalg.LinAlgError):
-            return None
 
 
 def _agrees(own_n: Array, label_n: Array) -> Array:
@@ -173,11 +165,6 @@ def _kmeans(row_nD: Array, n_clusters: int, seed: int) -> Array:
     return np.asarray(KMeans(n_clusters, n_init=KMEANS_STARTS, random_state=seed).fit_predict(row_nD))
 
 
-def _mixture(row_nD: Array, n_clusters: int, seed: int) -> Array:
-    added = REGULARIZATION * float(row_nD.var(axis=0).mean()) + float(np.finfo(np.float64).eps)
-    return np.asarray(GaussianMixture(n_clusters, reg_covar=added, random_state=seed).fit_predict(row_nD))
-
-
 def _ward(row_nD: Array, n_clusters: int, seed: int) -> Array:
     return np.asarray(AgglomerativeClustering(n_clusters).fit_predict(row_nD))
 
@@ -189,5 +176,5 @@ def _spectral(row_nD: Array, n_clusters: int, seed: int) -> Array:
     return _ward(layout / np.linalg.norm(layout, axis=1, keepdims=True).clip(min=1e-12), n_clusters, seed)
 
 
-REFIT_METHODS: dict[str, Refit] = {"k-means": _kmeans, "GMM": _mixture, "Ward": _ward, "spectral": _spectral}
+REFIT_METHODS: dict[str, Refit] = {"k-means": _kmeans, "GMM": mixture_clusters, "Ward": _ward, "spectral": _spectral}
 """The methods that may stand in for the run, by name; the first of equals is taken."""

@@ -13,5 +13,6 @@ __all__ = [
     "Metric",
     "clustering_accuracy",
     "declare",
+    "neighbour_links",
     "silhouette",
 ]

@@ -8,17 +8,14 @@ from deepmix.metrics import METRICS
 from deepmix.report.html.markup import Child, details, element, fixed, join, number, paragraph, table
 from deepmix.report.html.page import Section
 from deepmix.report.material import Material
-from deepmix.runs import INITIAL, InitialChoice
-
-DECISIVE = "total"
-"""The criterion that decides, where there is one: the sum of the others."""
+from deepmix.runs import INITIAL, TOTAL, InitialChoice
 
 CRITERIA = {
     "cut": "how few links between nearest neighbours join two clusters (minus the mean conductance)",
     "gap": "how wide the gaps between clusters are beside the distances inside them (density-based validity)",
     "likelihood": "how likely held-out rows are under one Gaussian per cluster (nats per row)",
     "agreement": "how far the partition agrees with all others (mean adjusted Rand index)",
-    DECISIVE: "the sum of the criteria, each scaled so that the median candidate has 0 and the best 1; it decides",
+    TOTAL: "the sum of the criteria, each scaled so that the median candidate has 0 and the best 1; it decides",
 }
 """What the criteria of the built-in initial clusterings mean; larger is better."""
 
@@ -52,10 +49,10 @@ def _reasons(choice: InitialChoice) -> str:
     leads = [
         name
         for name, value in chosen.criteria.items()
-        if name != DECISIVE and value >= max(one.criteria.get(name, -np.inf) for one in choice.candidates.values())
+        if name != TOTAL and value >= max(one.criteria.get(name, -np.inf) for one in choice.candidates.values())
     ]
     others = [one.agreement for method, one in choice.candidates.items() if method != choice.method]
-    if DECISIVE in chosen.criteria:
+    if TOTAL in chosen.criteria:
         text += " because the sum of all criteria is largest"
     text += f"; no candidate is better by {' or '.join(leads)}. " if leads else ". "
     if others:
@@ -80,9 +77,9 @@ def plain_methods(material: Material) -> Section | None:
     rows: list[list[Child]] = []
     for head, sides in metrics.heads.items():
         scores = sides["test"].scores
-        n_found = sum(size > 0 for size in sides["train"].sizes)
+        n_clusters = sum(size > 0 for size in sides["train"].sizes)
         cells = [fixed(scores.get(one.name)) for one in known]
-        rows.append([f"this run, head {head}", str(n_found), *cells, fixed(baselines.cohesion.get(head))])
+        rows.append([f"this run, head {head}", str(n_clusters), *cells, fixed(baselines.cohesion.get(head))])
         rows[-1].append(number(metrics.seconds))
     if INITIAL in baselines.cohesion:
         start = metrics.baseline or {}

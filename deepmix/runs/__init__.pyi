@@ -1,5 +1,6 @@
 from .comparisons import (
     INITIAL as INITIAL,
+    TOTAL as TOTAL,
     Baseline as Baseline,
     Baselines as Baselines,
     Candidate as Candidate,

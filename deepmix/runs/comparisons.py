@@ -14,6 +14,10 @@ INITIAL = "initial"
 """The initial clustering's name beside those of the heads."""
 
 
+TOTAL = "total"
+"""The criterion that decides between candidates, where there is one: the sum of the others."""
+
+
 @dataclass(frozen=True)
 class Candidate:
     """One of the partitions that an initial clustering compared."""

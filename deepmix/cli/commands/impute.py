@@ -40,7 +40,7 @@ def impute(
     """Fill the missing cells of DATA, a table with the columns that the run was trained on.
 
     Numbers are filled with their mean given the rest of the row, levels with the most probable one. Other cells and
-    columns stay as they are.
+    columns do not change.
     """
     from deepmix.data import read_frame
     from deepmix.errors import UsageError

@@ -16,9 +16,9 @@ from sklearn.metrics import pairwise_distances
 from sklearn.neighbors import NearestNeighbors
 
 from deepmix.maths import Array
+from deepmix.metrics import neighbour_links
 
 from .gaussians import regularization
-from .graph import neighbour_graph
 from .spanning_trees import spanning_tree
 
 GAP_ROWS = 800
@@ -113,7 +113,7 @@ def score_partitions(
         weight_N: the rows' weights, which count in the likelihood.
 
     """
-    graph = neighbour_graph(rows_ND)
+    graph = neighbour_links(rows_ND)
     sample = np.arange(len(rows_ND))
     if len(sample) > GAP_ROWS:
         sample = np.sort(np.random.default_rng(seed).choice(len(sample), GAP_ROWS, replace=False))

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import numpy as np
 import torch
 from scipy import sparse
 from sklearn.cluster import AgglomerativeClustering, KMeans
-from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE, spectral_embedding
-from sklearn.neighbors import KNeighborsClassifier, kneighbors_graph
+from sklearn.neighbors import KNeighborsClassifier
 
 from deepmix.contracts import Initializer, TrainingRows
+from deepmix.data import narrow
 from deepmix.errors import UsageError
 from deepmix.maths import Array
-from deepmix.metrics import silhouette
+from deepmix.metrics import neighbour_links, silhouette
 
 from .gaussians import WeightedGaussianMixture
 
@@ -52,13 +52,6 @@ UMAP_RESTARTS = 5
 
 UMAP_REGULARIZATION = 1e-3
 """Added to the mixture's covariances; negligible in a layout whose clusters are about one unit wide."""
-
-
-PCA_DIMENSIONS = 50
-"""Wider data are first reduced to this many principal components, as t-SNE's authors advise."""
-
-
-SPECTRAL_NEIGHBOURS = 10
 
 
 SPECTRAL_ADVANTAGE = 0.5
@@ -148,26 +141,12 @@ class GraphInitializer(Initializer):
         return _umap_clusters(features, rows.weight_N, n_components, seed, separate=space != "both")
 
 
-def narrow(rows: Any, seed: int) -> Array:
-    """Return the rows as a dense array of at most PCA_DIMENSIONS principal components."""
-    if min(rows.shape) > PCA_DIMENSIONS:
-        solver = "arpack" if sparse.issparse(rows) else "auto"
-        return np.asarray(PCA(PCA_DIMENSIONS, random_state=seed, svd_solver=solver).fit_transform(rows))
-    return np.asarray(rows.toarray() if sparse.issparse(rows) else rows)
-
-
 def _least_cut(features: Array, n_components: int, seed: int) -> Array:
     """Return t-SNE's clusters, or the spectral ones where they cut far less of the neighbourhood graph."""
-    graph = neighbour_graph(features)
+    graph = neighbour_links(features)
     by_tsne, by_spectrum = (_tree_clusters(name, features, n_components, seed) for name in ("tsne", "spectral"))
     advantage = SPECTRAL_ADVANTAGE * _normalized_cut(graph, by_tsne)
     return by_spectrum if _normalized_cut(graph, by_spectrum) < advantage else by_tsne
-
-
-def neighbour_graph(features: Array) -> sparse.csr_matrix:
-    """Return the symmetric adjacency matrix: an edge where either row is a neighbour of the other."""
-    graph = kneighbors_graph(features, min(SPECTRAL_NEIGHBOURS, len(features) - 1))
-    return graph.maximum(graph.T)
 
 
 def _normalized_cut(graph: sparse.csr_matrix, labels: Array) -> float:
@@ -179,17 +158,20 @@ def _normalized_cut(graph: sparse.csr_matrix, labels: Array) -> float:
 
 def _tree_clusters(embedding: str, features: Array, n_components: int, seed: int) -> Array:
     """Cut the t-SNE or spectral layout by Ward's method."""
-    tree = AgglomerativeClustering(n_components)
     if embedding == "spectral":
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Graph is not fully connected")  # its components are then clusters
-            layout = spectral_embedding(
-                neighbour_graph(features), n_components=n_components, drop_first=False, random_state=seed
-            )
-        return np.asarray(tree.fit_predict(layout / np.linalg.norm(layout, axis=1, keepdims=True).clip(min=1e-12)))
+        return spectral_clusters(neighbour_links(features), n_components, seed)
     perplexity = min(30.0, (len(features) - 1) / 3)
     tsne = TSNE(TSNE_DIMENSIONS, perplexity=perplexity, max_iter=TSNE_ITERATIONS, angle=TSNE_ANGLE, random_state=seed)
-    return np.asarray(tree.fit_predict(tsne.fit_transform(features)))
+    return np.asarray(AgglomerativeClustering(n_components).fit_predict(tsne.fit_transform(features)))
+
+
+def spectral_clusters(link_NN: sparse.csr_matrix, n_clusters: int, seed: int) -> Array:
+    """Return Ward's clusters of a neighbourhood graph's K leading eigenvectors, rows scaled to length 1."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Graph is not fully connected")  # its components are then clusters
+        layout = spectral_embedding(link_NN, n_components=n_clusters, drop_first=False, random_state=seed)
+    unit_NK = layout / np.linalg.norm(layout, axis=1, keepdims=True).clip(min=1e-12)
+    return np.asarray(AgglomerativeClustering(n_clusters).fit_predict(unit_NK))
 
 
 def _umap_clusters(

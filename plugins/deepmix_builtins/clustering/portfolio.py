@@ -12,13 +12,13 @@ from functools import cache, partial
 import numpy as np
 from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.manifold import TSNE, spectral_embedding
+from sklearn.manifold import TSNE
 from sklearn.neighbors import kneighbors_graph
 
 from deepmix.maths import Array
 
 from .gaussians import WeightedGaussianMixture, regularization
-from .graph import TSNE_ANGLE, TSNE_DIMENSIONS, TSNE_ITERATIONS
+from .graph import TSNE_ANGLE, TSNE_DIMENSIONS, TSNE_ITERATIONS, spectral_clusters
 from .merged_gaussians import merged_gaussians
 from .spanning_trees import SpanningTree, genie, robust_single_linkage, spanning_tree
 
@@ -87,7 +87,6 @@ def run_methods(methods: dict[str, Method], n_clusters: int) -> dict[str, Array]
     for name, method in methods.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            warnings.filterwarnings("ignore", "Graph is not fully connected")  # its components are then clusters
             try:
                 labels = method()
             except (ValueError, RuntimeError, np.linalg.LinAlgError):
@@ -122,10 +121,9 @@ def ward(rows_ND: Array, n_clusters: int) -> Array:
 
 
 def spectral(rows_ND: Array, n_clusters: int, n_neighbours: int, seed: int) -> Array:
-    """Return Ward's clusters of the neighbourhood graph's K leading eigenvectors, rows scaled to length 1."""
+    """Return the spectral clusters of the graph of so many neighbours."""
     graph = kneighbors_graph(rows_ND, n_neighbours)
-    layout = spectral_embedding(graph.maximum(graph.T), n_components=n_clusters, drop_first=False, random_state=seed)
-    return ward(layout / np.linalg.norm(layout, axis=1, keepdims=True).clip(min=1e-12), n_clusters)
+    return spectral_clusters(graph.maximum(graph.T), n_clusters, seed)
 
 
 def _tree_methods(rows_ND: Array, n_clusters: int) -> Iterator[tuple[str, Method]]:

@@ -12,7 +12,7 @@ from deepmix_builtins.clustering.criteria import (
     score_partitions,
     total_score,
 )
-from deepmix_builtins.clustering.graph import GraphInitializer, GraphOptions, neighbour_graph
+from deepmix_builtins.clustering.graph import GraphInitializer, GraphOptions
 from deepmix_builtins.clustering.merged_gaussians import merged_gaussians
 from deepmix_builtins.clustering.spanning_trees import genie, robust_single_linkage, spanning_tree
 from scipy import sparse
@@ -22,6 +22,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from deepmix.contracts import TrainingRows
 from deepmix.errors import UsageError
+from deepmix.metrics import neighbour_links
 from deepmix.testing import check_initializer
 
 
@@ -217,7 +218,7 @@ def test_cut_is_the_mean_conductance():
     graph = sparse.csr_matrix(np.array(1.0 - np.eye(6)))
     assert cut_criterion(graph, np.array([0, 0, 0, 1, 1, 1])) == pytest.approx(2 / 5 - 1)
     assert cut_criterion(graph, np.array([0, 1, 1, 1, 1, 1])) == pytest.approx((0 / 5 + 4 / 5) / 2 - 1)
-    assert neighbour_graph(rows).shape == (6, 6)
+    assert neighbour_links(rows).shape == (6, 6)
 
 
 def test_likelihood_is_that_of_the_clusters_gaussians():
