@@ -47,16 +47,12 @@ def extensions(choice: str) -> dict:
         return [str(path.resolve().relative_to(root)) for path in files]
 
     make = cpp_extension.CUDAExtension if with_cuda else cpp_extension.CppExtension
-    operators = make(
+    library = make(
         "deepmix._ops",
         relative(sources.operator_sources(with_cuda)),
         extra_compile_args={"cxx": sources.cpp_flags(with_cuda=with_cuda), "nvcc": sources.cuda_flags()},
-        py_limited_api=True,
     )
-    native = cpp_extension.CppExtension(
-        "deepmix._native", relative(sources.native_sources()), extra_compile_args={"cxx": sources.cpp_flags()}
-    )
-    return {"ext_modules": [operators, native], "cmdclass": {"build_ext": cpp_extension.BuildExtension}}
+    return {"ext_modules": [library], "cmdclass": {"build_ext": cpp_extension.BuildExtension}}
 
 
 PACKAGES = [

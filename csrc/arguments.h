@@ -87,4 +87,25 @@ struct KlGradients {
   T* prior_log_var;
 };
 
+/// Inputs of the EM statistics of a Gaussian mixture.
+template <class T>
+struct StatisticsInputs {
+  int64_t N, K, M;
+  bool is_full;
+  const T* z;           // (N, M)
+  const T* mean;        // (K, M)
+  const T* spread;      // (K, M): log-variances; if is_full, (K, M, M): A, lower triangular, of the precision A A^T
+  const T* log_weight;  // (K)
+  const T* row_weight;  // (N), or null if every row counts once
+  T log_noise;          // logarithm of the weight times the density of a uniform component, -inf without one
+};
+
+/// Sums over the rows n, with the responsibilities r_nk times the rows' weights and d_nk = z_n - mean_k.
+struct StatisticsOutputs {
+  double* log_likelihood;  // (): sum_n w_n log p(z_n)
+  double* responsibility;  // (K): sum_n r_nk
+  double* first;           // (K, M): sum_n r_nk d_nk
+  double* second;          // (K, M): sum_n r_nk d_nk^2; if is_full, (K, M, M): sum_n r_nk d_nk d_nk^T
+};
+
 }  // namespace deepmix

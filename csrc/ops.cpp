@@ -28,6 +28,8 @@ STABLE_TORCH_LIBRARY(deepmix, library) {
   library.def("component_log_prob_backward(" DEEPMIX_COMPONENTS_BACKWARD ") -> (Tensor, Tensor, Tensor, Tensor)");
   library.def("component_log_prob_full(" DEEPMIX_COMPONENTS ") -> (Tensor, Tensor, Tensor)");
   library.def("component_log_prob_full_backward(" DEEPMIX_COMPONENTS_BACKWARD ") -> (Tensor, Tensor, Tensor, Tensor)");
+  library.def("mixture_statistics(" DEEPMIX_COMPONENTS ", Tensor? row_weight, float log_noise) "
+              "-> (Tensor, Tensor, Tensor, Tensor)");
   library.def("component_kl(" DEEPMIX_KL ") -> Tensor");
   library.def("component_kl_backward(" DEEPMIX_KL ", Tensor by_kl) -> (Tensor, Tensor, Tensor, Tensor)");
 }

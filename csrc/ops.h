@@ -6,12 +6,13 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
-#include <torch/headeronly/util/Exception.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <initializer_list>
 #include <optional>
+#include <stdexcept>
+#include <string>
 #include <tuple>
 #include <vector>
 
@@ -24,6 +25,16 @@ using torch::stable::Tensor;
 using MaybeTensor = std::optional<Tensor>;
 using Shape = std::vector<int64_t>;
 
+/// Throw an error whose message is `parts` in a row, unless a condition holds. torch's own macro writes its messages to
+/// a stream, which crashes in a library that carries a copy of the C++ library (seen with torch 2.11).
+template <class... Parts>
+void check(bool holds, const Parts&... parts) {
+  if (holds) return;
+  std::string message;
+  (message.append(parts), ...);
+  throw std::runtime_error(message);
+}
+
 /// A tensor that the kernels can read: contiguous, of the expected shape, with the dtype and device of `like`.
 class Input {
  public:
@@ -32,9 +43,9 @@ class Input {
     const auto sizes = tensor->sizes();
     bool fits = sizes.size() == shape.size();
     for (std::size_t i = 0; fits && i < shape.size(); ++i) fits = sizes[i] == shape[i];
-    STD_TORCH_CHECK(fits, "deepmix: ", name,
+    check(fits, "deepmix: ", name,
                     " has the wrong shape; call the operator through deepmix.kernels.ops, which names the right one");
-    STD_TORCH_CHECK(tensor->scalar_type() == like.scalar_type() && tensor->is_cuda() == like.is_cuda() &&
+    check(tensor->scalar_type() == like.scalar_type() && tensor->is_cuda() == like.is_cuda() &&
                         tensor->get_device_index() == like.get_device_index(),
                     "deepmix: ", name, " must have the dtype and device of the other inputs; convert it first");
     tensor_ = tensor->is_contiguous() ? *tensor : torch::stable::contiguous(*tensor);
@@ -73,13 +84,13 @@ T* data(const Tensor& tensor, bool exists = true) {
 template <class Body>
 void with_scalar(const Tensor& like, const Body& body) {
   if (like.scalar_type() == ScalarType::Float) return body(float{});
-  STD_TORCH_CHECK(like.scalar_type() == ScalarType::Double,
+  check(like.scalar_type() == ScalarType::Double,
                   "deepmix: the kernels accept float32 and float64; convert the inputs first");
   body(double{});
 }
 
 inline void check_rank(const char* name, const Tensor& tensor, int64_t rank) {
-  STD_TORCH_CHECK(tensor.dim() == rank, "deepmix: ", name, " needs ", rank, " dimensions");
+  if (tensor.dim() != rank) check(false, "deepmix: ", name, " needs ", std::to_string(rank), " dimensions");
 }
 
 struct MixtureTensors {
@@ -100,10 +111,10 @@ struct MixtureTensors {
         prior_log_var("the prior's log-variance", prior_log_var_KM, {K, M}, source_LNHM),
         log_weight("the log-weight", log_weight_K, {K}, source_LNHM),
         log_likelihood("the log-likelihood", log_likelihood_LNK, {L, N, K}, source_LNHM) {
-    STD_TORCH_CHECK(H == 1 || H == K, "deepmix: z needs one head, or one head per component");
-    STD_TORCH_CHECK(L >= 1 && K >= 1 && M >= 1,
+    check(H == 1 || H == K, "deepmix: z needs one head, or one head per component");
+    check(L >= 1 && K >= 1 && M >= 1,
                     "deepmix: there must be at least one sample, one component and one latent dimension");
-    STD_TORCH_CHECK(prior_mean_KM.has_value() == prior_log_var_KM.has_value(),
+    check(prior_mean_KM.has_value() == prior_log_var_KM.has_value(),
                     "deepmix: the prior needs both a mean and a log-variance, or neither");
   }
 
@@ -286,7 +297,7 @@ struct FullTensors {
         mean("the mean", mean_KM, {K, M}, z_NM),
         precision_cholesky("the precision's Cholesky factor", precision_cholesky_KMM, {K, M, M}, z_NM),
         log_weight("the log-weight", log_weight_K, {K}, z_NM) {
-    STD_TORCH_CHECK(K >= 1 && M >= 1, "deepmix: there must be at least one component and one latent dimension");
+    check(K >= 1 && M >= 1, "deepmix: there must be at least one component and one latent dimension");
   }
 
   template <class T>
@@ -343,9 +354,9 @@ struct KlTensors {
         log_var("the posterior's log-variance", log_var_NHM, {N, H, M}, mean_NHM),
         prior_mean("the prior's mean", prior_mean_KM, {K, M}, mean_NHM),
         prior_log_var("the prior's log-variance", prior_log_var_KM, {K, M}, mean_NHM) {
-    STD_TORCH_CHECK(H == 1 || H == K, "deepmix: the posterior needs one head, or one head per component");
-    STD_TORCH_CHECK(K >= 1 && M >= 1, "deepmix: there must be at least one component and one latent dimension");
-    STD_TORCH_CHECK(prior_mean_KM.has_value() == prior_log_var_KM.has_value(),
+    check(H == 1 || H == K, "deepmix: the posterior needs one head, or one head per component");
+    check(K >= 1 && M >= 1, "deepmix: there must be at least one component and one latent dimension");
+    check(prior_mean_KM.has_value() == prior_log_var_KM.has_value(),
                     "deepmix: the prior needs both a mean and a log-variance, or neither");
   }
 

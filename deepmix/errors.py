@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-__all__ = ["DeepmixError", "UsageError", "option", "unknown_choice"]
+__all__ = ["DeepmixError", "UsageError", "option", "printable", "unknown_choice"]
 
 
 Spelling = Callable[[str, str | None], str]
@@ -27,15 +27,20 @@ STORED = re.compile(r"(?<!')`([A-Za-z_]\w*(?:\.\w+)*)(?:=([^`]*))?`(?!')")
 """An option in a text that is stored, in backquotes: `beta` or `scale=standard`; not a quoted name such as '`a`'."""
 
 
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that a terminal obeys, reorders text by or can't show; line feeds and tabs are not among them."""
+
+
 class DeepmixError(Exception):
     """Something failed while running; the command line exits with status 1.
 
-    As text it is the message with the options' plain names.
+    As text it is the message with the options' plain names. Names and cells in it can't drive a terminal.
     """
 
     exit_code = 1
 
     def __init__(self, message: str) -> None:
+        message = printable(message)
         super().__init__(spell(message, plain))
         self._marked = message
 
@@ -65,6 +70,11 @@ def option(name: str, value: object = None) -> str:
 def plain(name: str, value: str | None) -> str:
     """Spell an option by its name alone, as `name` or `name=value`."""
     return name if value is None else f"{name}={value}"
+
+
+def printable(text: str) -> str:
+    """Return a text with its control characters as JSON writes them, in digits, so that no terminal obeys them."""
+    return CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def spell(text: str, spelling: Spelling) -> str:

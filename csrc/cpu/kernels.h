@@ -45,13 +45,14 @@ struct Tile {
 /// The prior in the form that the kernels read: repeated for every row of a tile and padded at the end.
 template <class T>
 struct PriorTable {
-  Tile tile;
+  Tile tile{};
   Buffer<T> mean, log_var, precision;  // (tile.rows, K, M)
   Buffer<T> constant;                  // (K): log N(z; mean_k, variance_k) at z = mean_k
 };
 
 /// One task's sums of the parameters' gradients, in double because a task has many rows. The shapes are (K, M), (K, M)
-/// and (K); with full covariances they are (K, M), (K, M, M) and (K).
+/// and (K); with full covariances they are (K, M), (K, M, M) and (K). The EM statistics use it too: the first and second
+/// moments, and the (K) responsibilities followed by the log-likelihood.
 struct Partial {
   double *mean, *spread, *log_weight;
 };
@@ -68,6 +69,7 @@ struct Kernels {
   void (*kl)(KlInputs<T>, const PriorTable<T>&, T* kl, int64_t, int64_t);
   void (*kl_backward)(KlInputs<T>, const PriorTable<T>&, const T* by_kl, KlGradients<T>,
                       const Partial&, int64_t, int64_t);
+  void (*statistics)(StatisticsInputs<T>, const PriorTable<T>&, const Partial&, int64_t, int64_t);
 };
 
 /// One instruction set's kernels.

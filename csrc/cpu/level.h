@@ -6,16 +6,19 @@ namespace deepmix::cpu::DEEPMIX_LEVEL {
 
 #include "../math.h"
 #include "simd.h"
+
+constexpr int64_t SCRATCH_ELEMENTS = 1 << 16;  // scratch that stays in the second-level cache
+
 #include "heads.h"
 #include "block.h"
 #include "shared.h"
 #include "full.h"
 #include "divergence.h"
+#include "statistics.h"
 
 /// Vectors per wide block. Wide blocks read the prior less often; narrow ones serve few rows, or a K for which the wide
 /// (K, B) scratch would outgrow the second-level cache.
 constexpr int WIDE = 4;
-constexpr int64_t SCRATCH_ELEMENTS = 1 << 16;
 
 template <class T>
 bool is_wide(int64_t rows, int64_t K) {
@@ -117,7 +120,17 @@ void kl_backward(const KlInputs<T> in, const PriorTable<T>& prior, const T* by_k
 }
 
 template <class T>
+void statistics(const StatisticsInputs<T> in, const PriorTable<T>& prior, const Partial& partial, int64_t begin,
+                int64_t end) {
+  const bool wide = is_wide<T>(end - begin, in.K);
+  if (in.is_full && wide) return statistics_blocks<T, WIDE, true>(in, prior, partial, begin, end);
+  if (in.is_full) return statistics_blocks<T, 1, true>(in, prior, partial, begin, end);
+  if (wide) return statistics_blocks<T, WIDE, false>(in, prior, partial, begin, end);
+  statistics_blocks<T, 1, false>(in, prior, partial, begin, end);
+}
+
+template <class T>
 constexpr Kernels<T> KERNELS{prepare<T>, mixture<T>, mixture_backward<T>, full<T>,
-                             full_backward<T>, kl<T>, kl_backward<T>};
+                             full_backward<T>, kl<T>, kl_backward<T>, statistics<T>};
 
 }  // namespace deepmix::cpu::DEEPMIX_LEVEL

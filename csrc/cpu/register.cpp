@@ -1,5 +1,6 @@
 // Registers the operators for the CPU, where they run on torch's own threads.
 #include "../ops.h"
+#include "../statistics.h"
 #include "run.h"
 
 namespace {
@@ -35,8 +36,15 @@ struct Cpu {
   static void kl_backward(const Tensor&, const KlInputs<T>& in, const T* by_kl, const KlGradients<T>& out) {
     cpu::kl_backward<T>(in, by_kl, out, on_torch_threads);
   }
+  template <class T>
+  static void statistics(const Tensor&, const StatisticsInputs<T>& in, const StatisticsOutputs& out) {
+    cpu::statistics<T>(in, out, on_torch_threads);
+  }
 };
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_IMPL(deepmix, CPU, library) { implement<Cpu>(library); }
+STABLE_TORCH_LIBRARY_IMPL(deepmix, CPU, library) {
+  implement<Cpu>(library);
+  implement_statistics<Cpu>(library);
+}

@@ -115,6 +115,10 @@ class Partials {
   Buffer<double> data_;
 };
 
+constexpr int64_t ROWS_PER_SUM = 512;      // at least; a task's sums are then small compared with its work
+constexpr int64_t MAX_SUMS = 1 << 22;      // of all tasks together, if there are more than MIN_SUM_TASKS
+constexpr int64_t MIN_SUM_TASKS = 4;
+
 constexpr int64_t BLOCK = 64;  // unit of the tasks in kernels with one row per lane
 
 bool per_head(const int64_t H, const int64_t K, bool has_posterior) { return has_posterior && H == K; }
@@ -189,6 +193,26 @@ void kl_backward(const KlInputs<T>& in, const T* by_kl, const KlGradients<T>& ou
   partials.sum<T>(out.prior_mean, out.prior_log_var, nullptr);
 }
 
+template <class T>
+void statistics(const StatisticsInputs<T>& in, const StatisticsOutputs& out, Parallel parallel) {
+  const int64_t K = in.K, M = in.M, means = K * M, seconds = in.is_full ? means * M : means;
+  const int64_t most_tasks = std::clamp<int64_t>(MAX_SUMS / (means + seconds + K + 1), MIN_SUM_TASKS, MAX_TASKS);
+  const int64_t min_rows = std::max(ROWS_PER_SUM, (in.N + most_tasks - 1) / most_tasks);
+  const Tasks tasks(in.N, BLOCK, in.is_full ? means * M : means, min_rows);
+  const auto prior = in.is_full ? PriorTable<T>{} : kernels<T>().prepare(in.mean, in.spread, K, M, Tile{1, K});
+  const Partials partials(tasks.count, means, seconds, K + 1);
+  tasks.run(in.N, parallel, [&](int64_t task, int64_t begin, int64_t end) {
+    kernels<T>().statistics(in, prior, partials.of(task), begin, end);
+  });
+  const Buffer<double> weights(K + 1);
+  partials.sum<double>(out.first, out.second, weights.get());
+  std::copy_n(weights.get(), K, out.responsibility);
+  *out.log_likelihood = weights[K];
+  for (int64_t k = 0; in.is_full && k < K; ++k)
+    for (int64_t i = 0; i < M; ++i)
+      for (int64_t j = i + 1; j < M; ++j) out.second[(k * M + i) * M + j] = out.second[(k * M + j) * M + i];
+}
+
 #define DEEPMIX_INSTANTIATE(T)                                                                                      \
   template void mixture<T>(const MixtureInputs<T>&, const MixtureOutputs<T>&, Parallel);                            \
   template void mixture_backward<T>(const MixtureInputs<T>&, const MixtureUpstream<T>&, const MixtureGradients<T>&, \
@@ -196,7 +220,8 @@ void kl_backward(const KlInputs<T>& in, const T* by_kl, const KlGradients<T>& ou
   template void full<T>(const FullInputs<T>&, const MixtureOutputs<T>&, Parallel);                                  \
   template void full_backward<T>(const FullInputs<T>&, const MixtureUpstream<T>&, const FullGradients<T>&, Parallel); \
   template void kl<T>(const KlInputs<T>&, T*, Parallel);                                                            \
-  template void kl_backward<T>(const KlInputs<T>&, const T*, const KlGradients<T>&, Parallel);
+  template void kl_backward<T>(const KlInputs<T>&, const T*, const KlGradients<T>&, Parallel);                       \
+  template void statistics<T>(const StatisticsInputs<T>&, const StatisticsOutputs&, Parallel);
 
 DEEPMIX_INSTANTIATE(float)
 DEEPMIX_INSTANTIATE(double)

@@ -30,5 +30,7 @@ template <class T>
 void kl(const KlInputs<T>& in, T* result, Parallel parallel);
 template <class T>
 void kl_backward(const KlInputs<T>& in, const T* by_kl, const KlGradients<T>& out, Parallel parallel);
+template <class T>
+void statistics(const StatisticsInputs<T>& in, const StatisticsOutputs& out, Parallel parallel);
 
 }  // namespace deepmix::cpu

@@ -2,15 +2,22 @@
 #pragma once
 
 #include "../ops.h"
+#include "../statistics.h"
 #include "run.h"
 
 namespace deepmix {
+
+/// The kernels count a row's columns, of which each component has M, in 32 bits.
+inline void check_width(int64_t K, int64_t M) {
+  check(K <= INT32_MAX / M, "deepmix: on a GPU, components times dimensions must stay below 2^31");
+}
 
 /// `Queue` is constructed from a tensor; `get` returns its stream, and `check` reports a launch that failed.
 template <class Queue>
 struct Cuda {
   template <class T>
   static void mixture(const Tensor& like, const MixtureInputs<T>& in, const MixtureOutputs<T>& out) {
+    check_width(in.K, in.M);
     const Queue queue(like);
     cuda::mixture<T>(in, out, queue.get());
     queue.check();
@@ -18,8 +25,9 @@ struct Cuda {
   template <class T>
   static void mixture_backward(const Tensor& like, const MixtureInputs<T>& in, const MixtureUpstream<T>& up,
                                const MixtureGradients<T>& out) {
+    check_width(in.K, in.M);
     const Queue queue(like);
-    const Tensor scratch = allocate(like, {cuda::mixture_scratch(in.N, in.K, in.M)});
+    const Tensor scratch = allocate(like, {cuda::mixture_scratch<T>(in)});
     cuda::mixture_backward<T>(in, up, out, data<T>(scratch), queue.get());
     queue.check();
   }
@@ -39,15 +47,25 @@ struct Cuda {
   }
   template <class T>
   static void kl(const Tensor& like, const KlInputs<T>& in, T* result) {
+    check_width(in.K, in.M);
     const Queue queue(like);
     cuda::kl<T>(in, result, queue.get());
     queue.check();
   }
   template <class T>
   static void kl_backward(const Tensor& like, const KlInputs<T>& in, const T* by_kl, const KlGradients<T>& out) {
+    check_width(in.K, in.M);
     const Queue queue(like);
-    const Tensor scratch = allocate(like, {cuda::kl_scratch(in.N, in.K, in.M)});
+    const Tensor scratch = allocate(like, {cuda::kl_scratch<T>(in)});
     cuda::kl_backward<T>(in, by_kl, out, data<T>(scratch), queue.get());
+    queue.check();
+  }
+  template <class T>
+  static void statistics(const Tensor& like, const StatisticsInputs<T>& in, const StatisticsOutputs& out) {
+    const Queue queue(like);
+    const Tensor scratch = allocate(like, {cuda::statistics_scratch(in.N, in.K, in.M, in.is_full)});
+    const Tensor sums = allocate_double(like, {cuda::statistics_sums(in.N, in.K, in.M, in.is_full)});
+    cuda::statistics<T>(in, out, data<T>(scratch), data<double>(sums), queue.get());
     queue.check();
   }
 };

@@ -1,37 +1,125 @@
 // KL(q(z|y_k,x) || p(z|y_k)) = 1/2 sum_m [log s_p - log s_q + (s_q + (mu_q - mu_p)^2) / s_p - 1], for one head per
 // component and for one shared head.
-#include "common.h"
+#include "heads.h"
 #include "run.h"
 
 namespace deepmix::cuda {
 namespace {
 
-/// One thread per (row, component) pair.
+/// One head per component.
+template <int V, class T>
+__global__ void __launch_bounds__(BLOCK) heads_kl(KlInputs<T> in, Cover cover, int lanes, T* result) {
+  T* const terms = shared_memory<T>();
+  const int width = cover.width, K = static_cast<int>(in.K), M = static_cast<int>(in.M);
+  for (int64_t tile = blockIdx.x; tile < cover.tiles(); tile += gridDim.x) {
+    const int64_t first = tile * cover.rows();
+    const int n_rows = static_cast<int>(in.N - first < cover.rows() ? in.N - first : cover.rows());
+    for (int chunk = 0; chunk < cover.chunks; ++chunk) {
+      const Place<V> place(cover, chunk, M);
+      if (place.is_active) {
+        const PriorColumns<T, V> prior(in.prior_mean, in.prior_log_var, place.at, true);
+        Vector<T, V> mean[PASSES]{}, log_var[PASSES]{};
+        read_rows<V>(in.mean + first * width, 0, n_rows, cover.step, width, place, mean);
+        read_rows<V>(in.log_var + first * width, 0, n_rows, cover.step, width, place, log_var);
+#pragma unroll
+        for (int pass = 0; pass < PASSES; ++pass) {
+          const int row = place.row + pass * cover.step;
+          if (row >= n_rows) continue;
+          Vector<T, V> term;
+#pragma unroll
+          for (int v = 0; v < V; ++v) {
+            const T log_ratio = log_var[pass].at[v] - prior.log_var.at[v];
+            term.at[v] = T(0.5) * twice_kl<T>(log_ratio, precise_exp(log_ratio), mean[pass].at[v], prior.mean.at[v],
+                                              prior.precision.at[v]);
+          }
+          store(terms + (row * cover.columns + place.column) * V, term);
+        }
+      }
+      __syncthreads();
+      sum_components<V>(terms, cover.columns * V, place, M, K, n_rows, lanes, result + first * in.K);
+      __syncthreads();
+    }
+  }
+}
+
+/// The rule of `heads_gradients` for the KL.
 template <class T>
-__global__ void kl_pairs(KlInputs<T> in, T* result) {
+struct KlRule {
+  KlInputs<T> in;
+  const T* by_kl;
+  KlGradients<T> out;
+
+  __device__ bool has_prior() const { return in.prior_mean != nullptr; }
+  __device__ const T* prior_mean() const { return in.prior_mean; }
+  __device__ const T* prior_log_var() const { return in.prior_log_var; }
+
+  template <int V>
+  __device__ void read(int64_t first, int start, int n_rows, const Cover& cover, const Place<V>& place,
+                       Reads<T, V>& reads) const {
+    const int64_t at = first * cover.width;
+    read_rows<V>(in.mean + at, start, n_rows, cover.step, cover.width, place, reads.mean);
+    read_rows<V>(in.log_var + at, start, n_rows, cover.step, cover.width, place, reads.log_var);
+  }
+
+  template <int V>
+  __device__ void weigh(int64_t first, int n_rows, const Place<V>& place, int, int, T* ratio, T* weight) const {
+    for (int i = static_cast<int>(threadIdx.x); i < n_rows * place.n_k; i += BLOCK) {
+      ratio[i] = 0;
+      weight[i] = by_kl[(first + i / place.n_k) * in.K + place.first_k + i % place.n_k];
+    }
+  }
+
+  template <int V>
+  __device__ void step(int64_t first, int start, int n_rows, const Cover& cover, const Place<V>& place,
+                       const PriorColumns<T, V>& prior, const T*, const T* weight, const Reads<T, V>& reads,
+                       Vector<T, V>& by_prior_mean, Vector<T, V>& by_prior_log_var) const {
+#pragma unroll
+    for (int pass = 0; pass < PASSES; ++pass) {
+      const int row = start + place.row + pass * cover.step;
+      if (row >= n_rows) continue;
+      Vector<T, V> by_mean, by_log_var;
+#pragma unroll
+      for (int v = 0; v < V; ++v) {
+        const int i = row * place.n_k + place.reached[v];
+        const T variance_ratio = precise_exp(reads.log_var[pass].at[v] - prior.log_var.at[v]);
+        const auto gradient = kl_gradient<T>(weight[i], variance_ratio, reads.mean[pass].at[v], prior.mean.at[v],
+                                             prior.precision.at[v]);
+        by_mean.at[v] = gradient.mean;
+        by_log_var.at[v] = gradient.log_var;
+        by_prior_mean.at[v] -= gradient.mean;
+        by_prior_log_var.at[v] += gradient.prior_log_var;
+      }
+      const int64_t at = (first + row) * cover.width + place.at;
+      store(out.mean + at, by_mean);
+      store(out.log_var + at, by_log_var);
+    }
+  }
+};
+
+/// One head that all components share; one thread per (row, component) pair.
+template <class T>
+__global__ void shared_kl(KlInputs<T> in, T* result) {
   const int64_t M = in.M;
   for (int64_t pair = first_item(); pair < in.N * in.K; pair += item_stride()) {
-    const int64_t row = pair / in.K, k = pair % in.K, head = row * in.H + (in.H == in.K ? k : 0);
+    const int64_t row = pair / in.K, k = pair % in.K;
     Sum<T> sum;
     for (int64_t m = 0; m < M; ++m) {
       const T p_mean = value_or_zero(in.prior_mean, k * M + m), p_log_var = value_or_zero(in.prior_log_var, k * M + m);
-      const T log_ratio = in.log_var[head * M + m] - p_log_var;
-      sum.add(
-          twice_kl<T>(log_ratio, precise_exp(log_ratio), in.mean[head * M + m], p_mean, precise_exp(-p_log_var)));
+      const T log_ratio = in.log_var[row * M + m] - p_log_var;
+      sum.add(twice_kl<T>(log_ratio, precise_exp(log_ratio), in.mean[row * M + m], p_mean, precise_exp(-p_log_var)));
     }
     result[pair] = T(0.5) * sum.value();
   }
 }
 
-/// Gradients of mu_q and log s_q; one thread per (row, head, dimension).
+/// Gradients of a shared mu_q and log s_q; one thread per (row, dimension).
 template <class T>
-__global__ void latent_gradient(KlInputs<T> in, const T* by_kl, KlGradients<T> out) {
+__global__ void shared_latent_gradient(KlInputs<T> in, const T* by_kl, KlGradients<T> out) {
   const int64_t M = in.M;
-  for (int64_t i = first_item(); i < in.N * in.H * M; i += item_stride()) {
-    const int64_t m = i % M, row = i / M / in.H, h = i / M % in.H;
-    const int64_t first = in.H == in.K ? h : 0, last = in.H == in.K ? h + 1 : in.K;
+  for (int64_t i = first_item(); i < in.N * M; i += item_stride()) {
+    const int64_t m = i % M, row = i / M;
     Sum<T> d_mean, d_log_var;
-    for (int64_t k = first; k < last; ++k) {
+    for (int64_t k = 0; k < in.K; ++k) {
       const T p_mean = value_or_zero(in.prior_mean, k * M + m), p_log_var = value_or_zero(in.prior_log_var, k * M + m);
       const auto gradient = kl_gradient<T>(by_kl[row * in.K + k], precise_exp(in.log_var[i] - p_log_var), in.mean[i],
                                            p_mean, precise_exp(-p_log_var));
@@ -43,51 +131,73 @@ __global__ void latent_gradient(KlInputs<T> in, const T* by_kl, KlGradients<T> o
   }
 }
 
-/// Gradients of mu_p and log s_p, summed over a task's rows; one thread per (task, component, dimension).
+/// Gradients of mu_p and log s_p for a shared head, summed over a task's rows; one thread per (task, component,
+/// dimension).
 template <class T>
-__global__ void prior_gradient(KlInputs<T> in, const T* by_kl, int64_t tasks, T* mean_partial, T* log_var_partial) {
-  const int64_t M = in.M, size = in.K * M, rows = (in.N + tasks - 1) / tasks;
-  for (int64_t i = first_item(); i < tasks * size; i += item_stride()) {
-    const int64_t task = i / size, at = i % size, k = at / M, m = at % M;
-    const int64_t end = (task + 1) * rows < in.N ? (task + 1) * rows : in.N;
+__global__ void shared_prior_gradient(KlInputs<T> in, const T* by_kl, int64_t tasks, T* partial) {
+  const int64_t M = in.M, width = in.K * M;
+  for (int64_t i = first_item(); i < tasks * width; i += item_stride()) {
+    const int64_t task = i / width, at = i % width, k = at / M, m = at % M;
+    const TaskRows rows(task, tasks, in.N);
     const T p_mean = in.prior_mean[at], p_log_var = in.prior_log_var[at], p_precision = precise_exp(-p_log_var);
     Sum<T> by_mean, by_log_var;
-    for (int64_t row = task * rows; row < end; ++row) {
-      const int64_t latent = (row * in.H + (in.H == in.K ? k : 0)) * M + m;
+    for (int64_t row = rows.begin; row < rows.end; ++row) {
+      const int64_t latent = row * M + m;
       const auto gradient = kl_gradient<T>(by_kl[row * in.K + k], precise_exp(in.log_var[latent] - p_log_var),
                                            in.mean[latent], p_mean, p_precision);
       by_mean.add(-gradient.mean);
       by_log_var.add(gradient.prior_log_var);
     }
-    mean_partial[i] = by_mean.value();
-    log_var_partial[i] = by_log_var.value();
+    partial[task * 2 * width + at] = by_mean.value();
+    partial[task * 2 * width + width + at] = by_log_var.value();
   }
+}
+
+template <int V, class T>
+void launch_heads(const KlInputs<T>& in, T* result, cudaStream_t stream) {
+  const Cover cover(in.N, in.K * in.M, V);
+  const int64_t bytes = static_cast<int64_t>(cover.rows()) * cover.columns * V * sizeof(T);
+  launch_blocks(heads_kl<V, T>, cover.tiles() < PERSISTENT_BLOCKS ? cover.tiles() : PERSISTENT_BLOCKS, BLOCK, bytes,
+                stream, in, cover, lanes_for(in.M / 8), result);
 }
 
 }  // namespace
 
 template <class T>
 void kl(const KlInputs<T>& in, T* result, cudaStream_t stream) {
-  launch(kl_pairs<T>, in.N * in.K, THREADS, stream, in, result);
+  if (in.H < in.K) return launch(shared_kl<T>, in.N * in.K, THREADS, stream, in, result);
+  if (is_wide<T>(in.K * in.M, in.mean, in.log_var, in.prior_mean, in.prior_log_var))
+    return launch_heads<WIDE<T>>(in, result, stream);
+  launch_heads<1>(in, result, stream);
 }
 
-int64_t kl_scratch(int64_t N, int64_t K, int64_t M) { return 2 * tasks_for(N) * K * M; }
+template <class T>
+int64_t kl_scratch(const KlInputs<T>& in) {
+  const int64_t N = in.N, K = in.K, M = in.M;
+  return in.H < K ? 2 * tasks_for(N, K * M) * K * M : heads_scratch<T>(N, K, M);
+}
 
 template <class T>
 void kl_backward(const KlInputs<T>& in, const T* by_kl, const KlGradients<T>& out, T* scratch, cudaStream_t stream) {
-  const int64_t size = in.K * in.M, tasks = tasks_for(in.N);
-  launch(latent_gradient<T>, in.N * in.H * in.M, THREADS, stream, in, by_kl, out);
-  if (out.prior_mean == nullptr) return;
-  T *mean_partial = scratch, *log_var_partial = scratch + tasks * size;
-  launch(prior_gradient<T>, tasks * size, THREADS, stream, in, by_kl, tasks, mean_partial, log_var_partial);
-  launch(sum_partials<T>, size, THREADS, stream, static_cast<const T*>(mean_partial), tasks, size, T(1),
-         out.prior_mean);
-  launch(sum_partials<T>, size, THREADS, stream, static_cast<const T*>(log_var_partial), tasks, size, T(1),
-         out.prior_log_var);
+  const int64_t size = out.prior_mean == nullptr ? 0 : in.K * in.M;
+  const Totals<T> sums{out.prior_mean, out.prior_log_var, nullptr, size, size, 0};
+  if (in.H < in.K) {
+    launch(shared_latent_gradient<T>, in.N * in.M, THREADS, stream, in, by_kl, out);
+    if (size == 0) return;
+    const int64_t tasks = tasks_for(in.N, size);
+    launch(shared_prior_gradient<T>, tasks * size, THREADS, stream, in, by_kl, tasks, scratch);
+    return launch_sum_tasks(static_cast<const T*>(scratch), tasks, sums.size(), sums, stream);
+  }
+  const KlRule<T> rule{in, by_kl, out};
+  if (is_wide<T>(in.K * in.M, in.mean, in.log_var, in.prior_mean, in.prior_log_var, out.mean, out.log_var))
+    return launch_heads_gradients<KlRule<T>, WIDE<T>>(rule, in.N, in.K, in.M, sums, scratch, stream);
+  launch_heads_gradients<KlRule<T>, 1>(rule, in.N, in.K, in.M, sums, scratch, stream);
 }
 
 template void kl<float>(const KlInputs<float>&, float*, cudaStream_t);
 template void kl<double>(const KlInputs<double>&, double*, cudaStream_t);
+template int64_t kl_scratch<float>(const KlInputs<float>&);
+template int64_t kl_scratch<double>(const KlInputs<double>&);
 template void kl_backward<float>(const KlInputs<float>&, const float*, const KlGradients<float>&, float*,
                                  cudaStream_t);
 template void kl_backward<double>(const KlInputs<double>&, const double*, const KlGradients<double>&, double*,

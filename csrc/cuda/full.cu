@@ -61,35 +61,45 @@ __global__ void point_gradient(FullInputs<T> in, const T* weighted_y, T* d_z) {
   }
 }
 
+/// The derivative with respect to mu_i of one component, summed over some rows.
 template <class T>
-__global__ void mean_gradient(FullInputs<T> in, const T* weighted_y, int64_t tasks, T* partial) {
-  const int64_t size = in.K * in.M, rows = (in.N + tasks - 1) / tasks;
-  for (int64_t at = first_item(); at < tasks * size; at += item_stride()) {
-    const int64_t task = at / size, k = at % size / in.M, i = at % in.M;
-    const int64_t end = (task + 1) * rows < in.N ? (task + 1) * rows : in.N;
-    Sum<T> sum;
-    for (int64_t row = task * rows; row < end; ++row) sum.add(pull(in, weighted_y, row * in.K + k, k, i));
-    partial[at] = sum.value();
-  }
+__device__ T mean_gradient(const FullInputs<T>& in, const T* weighted_y, TaskRows rows, int64_t k, int64_t i) {
+  Sum<T> sum;
+  for (int64_t row = rows.begin; row < rows.end; ++row) sum.add(pull(in, weighted_y, row * in.K + k, k, i));
+  return sum.value();
 }
 
-/// -w y_j (z_i - mu_i) + [i = j] w / A_jj, the derivative with respect to A_ij, summed over a task's rows.
+/// -w y_j (z_i - mu_i) + [i = j] w / A_jj, the derivative with respect to A_ij, summed over some rows.
 template <class T>
-__global__ void cholesky_gradient(FullInputs<T> in, const T* weight, const T* weighted_y, int64_t tasks, T* partial) {
-  const int64_t M = in.M, size = in.K * M * M, rows = (in.N + tasks - 1) / tasks;
+__device__ T cholesky_gradient(const FullInputs<T>& in, const T* weight, const T* weighted_y, TaskRows rows,
+                               int64_t entry) {
+  const int64_t M = in.M, k = entry / (M * M), i = entry / M % M, j = entry % M;
+  if (j > i) return 0;
+  Sum<T> sum, weight_sum;
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    const int64_t pair = row * in.K + k;
+    sum.add(-(in.z[row * M + i] - in.mean[k * M + i]) * weighted_y[pair * M + j]);
+    weight_sum.add(weight[pair]);
+  }
+  if (i == j) sum.add(weight_sum.value() / in.precision_cholesky[entry]);
+  return sum.value();
+}
+
+/// Gradients of mu, A and the log-weight, summed over a task's rows, (tasks, K M + K M M + K); one thread per task and
+/// element.
+template <class T>
+__global__ void parameter_gradient(FullInputs<T> in, const T* ratio, const T* weight, const T* weighted_y,
+                                   int64_t tasks, T* partial) {
+  const int64_t M = in.M, means = in.K * M, size = means + means * M + in.K;
   for (int64_t at = first_item(); at < tasks * size; at += item_stride()) {
-    const int64_t task = at / size, entry = at % size, k = entry / (M * M), i = entry / M % M, j = entry % M;
-    const int64_t end = (task + 1) * rows < in.N ? (task + 1) * rows : in.N;
-    Sum<T> sum, weight_sum;
-    if (j <= i) {
-      for (int64_t row = task * rows; row < end; ++row) {
-        const int64_t pair = row * in.K + k;
-        sum.add(-(in.z[row * M + i] - in.mean[k * M + i]) * weighted_y[pair * M + j]);
-        weight_sum.add(weight[pair]);
-      }
-      if (i == j) sum.add(weight_sum.value() / in.precision_cholesky[entry]);
-    }
-    partial[at] = sum.value();
+    const int64_t task = at / size, element = at % size;
+    const TaskRows rows(task, tasks, in.N);
+    if (element < means)
+      partial[at] = mean_gradient(in, weighted_y, rows, element / M, element % M);
+    else if (element < means + means * M)
+      partial[at] = cholesky_gradient(in, weight, weighted_y, rows, element - means);
+    else
+      partial[at] = sum_column(ratio + (element - means - means * M), in.K, rows);
   }
 }
 
@@ -101,28 +111,52 @@ void full(const FullInputs<T>& in, const MixtureOutputs<T>& out, cudaStream_t st
   launch(normalize_rows<T>, in.N, THREADS / WARP, stream, out.log_q, out.log_normalizer, in.N, in.K);
 }
 
-int64_t full_scratch(int64_t N, int64_t K, int64_t M) { return N * K * (M + 2) + tasks_for(N) * K * (M * M + M + 1); }
+namespace {
+
+/// The backward pass takes `rows` rows at a time, so that w y, (rows, K, M), stays small; each time has `tasks` tasks.
+struct Rounds {
+  static constexpr int64_t ELEMENTS = 1 << 25;
+  int64_t count, rows, tasks;
+
+  Rounds(int64_t N, int64_t K, int64_t M) {
+    const int64_t most = ELEMENTS / (K * M);
+    rows = most < 1 ? 1 : (most < N ? most : (N < 1 ? 1 : N));
+    count = N == 0 ? 1 : (N + rows - 1) / rows;
+    const int64_t all = tasks_for(N, K * M * M);
+    tasks = all / count < 1 ? 1 : all / count;
+  }
+};
+
+int64_t parameters(int64_t K, int64_t M) { return K * (M * M + M + 1); }
+
+}  // namespace
+
+int64_t full_scratch(int64_t N, int64_t K, int64_t M) {
+  const Rounds rounds(N, K, M);
+  return 2 * N * K + rounds.rows * K * M + rounds.count * rounds.tasks * parameters(K, M);
+}
 
 template <class T>
 void full_backward(const FullInputs<T>& in, const MixtureUpstream<T>& up, const FullGradients<T>& out, T* scratch,
                    cudaStream_t stream) {
-  const int64_t pairs = in.N * in.K, means = in.K * in.M, factors = means * in.M, tasks = tasks_for(in.N);
-  T *ratio = scratch, *weight = ratio + pairs, *weighted_y = weight + pairs;
-  T *weight_partial = weighted_y + pairs * in.M, *mean_partial = weight_partial + tasks * in.K;
-  T* factor_partial = mean_partial + tasks * means;
-  const T *read_ratio = ratio, *read_weight = weight, *read_weighted_y = weighted_y;
-  launch(pair_weights<T>, in.N, THREADS / WARP, stream, up, in.N, in.K, T(1), ratio, weight);
-  launch(weighted_projections<T>, pairs * in.M, THREADS, stream, in, read_weight, weighted_y);
-  launch(point_gradient<T>, in.N * in.M, THREADS, stream, in, read_weighted_y, out.z);
-  launch(sum_columns<T>, tasks * in.K, THREADS, stream, read_ratio, in.N, in.K, tasks, weight_partial);
-  launch(sum_partials<T>, in.K, THREADS, stream, static_cast<const T*>(weight_partial), tasks, in.K, T(1),
-         out.log_weight);
-  launch(mean_gradient<T>, tasks * means, THREADS, stream, in, read_weighted_y, tasks, mean_partial);
-  launch(sum_partials<T>, means, THREADS, stream, static_cast<const T*>(mean_partial), tasks, means, T(1), out.mean);
-  launch(cholesky_gradient<T>, tasks * factors, THREADS, stream, in, read_weight, read_weighted_y, tasks,
-         factor_partial);
-  launch(sum_partials<T>, factors, THREADS, stream, static_cast<const T*>(factor_partial), tasks, factors, T(1),
-         out.precision_cholesky);
+  const int64_t N = in.N, K = in.K, M = in.M;
+  const Rounds rounds(N, K, M);
+  T *ratio = scratch, *weight = ratio + N * K, *weighted_y = weight + N * K;
+  T* const partial = weighted_y + rounds.rows * K * M;
+  launch_pair_weights(up, N, K, T(1), ratio, weight, stream);
+  for (int64_t round = 0; round < rounds.count; ++round) {
+    const int64_t first = round * rounds.rows;
+    FullInputs<T> part = in;
+    part.N = N - first < rounds.rows ? N - first : rounds.rows;
+    part.z += first * M;
+    const T *read_ratio = ratio + first * K, *read_weight = weight + first * K, *read_weighted_y = weighted_y;
+    launch(weighted_projections<T>, part.N * K * M, THREADS, stream, part, read_weight, weighted_y);
+    launch(point_gradient<T>, part.N * M, THREADS, stream, part, read_weighted_y, out.z + first * M);
+    launch(parameter_gradient<T>, rounds.tasks * parameters(K, M), THREADS, stream, part, read_ratio, read_weight,
+           read_weighted_y, rounds.tasks, partial + round * rounds.tasks * parameters(K, M));
+  }
+  const Totals<T> totals{out.mean, out.precision_cholesky, out.log_weight, K * M, K * M * M, K};
+  launch_sum_tasks(static_cast<const T*>(partial), rounds.count * rounds.tasks, totals.size(), totals, stream);
 }
 
 template void full<float>(const FullInputs<float>&, const MixtureOutputs<float>&, cudaStream_t);

@@ -29,4 +29,7 @@ class Queue {
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_IMPL(deepmix, CUDA, library) { implement<Cuda<Queue>>(library); }
+STABLE_TORCH_LIBRARY_IMPL(deepmix, CUDA, library) {
+  implement<Cuda<Queue>>(library);
+  implement_statistics<Cuda<Queue>>(library);
+}

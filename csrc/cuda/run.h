@@ -13,7 +13,8 @@ namespace deepmix::cuda {
 template <class T>
 void mixture(const MixtureInputs<T>& in, const MixtureOutputs<T>& out, cudaStream_t stream);
 
-int64_t mixture_scratch(int64_t N, int64_t K, int64_t M);
+template <class T>
+int64_t mixture_scratch(const MixtureInputs<T>& in);
 template <class T>
 void mixture_backward(const MixtureInputs<T>& in, const MixtureUpstream<T>& up, const MixtureGradients<T>& out,
                       T* scratch, cudaStream_t stream);
@@ -29,8 +30,16 @@ void full_backward(const FullInputs<T>& in, const MixtureUpstream<T>& up, const 
 template <class T>
 void kl(const KlInputs<T>& in, T* result, cudaStream_t stream);
 
-int64_t kl_scratch(int64_t N, int64_t K, int64_t M);
+template <class T>
+int64_t kl_scratch(const KlInputs<T>& in);
 template <class T>
 void kl_backward(const KlInputs<T>& in, const T* by_kl, const KlGradients<T>& out, T* scratch, cudaStream_t stream);
+
+/// Number of float64 sums that `statistics` needs besides its scratch.
+int64_t statistics_sums(int64_t N, int64_t K, int64_t M, bool is_full);
+int64_t statistics_scratch(int64_t N, int64_t K, int64_t M, bool is_full);
+template <class T>
+void statistics(const StatisticsInputs<T>& in, const StatisticsOutputs& out, T* scratch, double* sums,
+                cudaStream_t stream);
 
 }  // namespace deepmix::cuda

@@ -25,7 +25,7 @@ from deepmix.contracts import Batch, Phase, registry
 from deepmix.data import Split
 from deepmix.experiment import ExperimentConfig, build_model, resolve
 from deepmix.kernels import loader
-from deepmix.training import TrainingOptions, keep_freed_memory, learns_by_gradient
+from deepmix.training import TrainingOptions, keep_freed_memory, learns_by_gradient, start_lr
 
 Shape = tuple[int, int, int]
 
@@ -115,7 +115,7 @@ def machine(device: torch.device) -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "kernels": loaded.path,
-        "simd": loader.native().build_facts()["simd"] if loaded.library else None,
+        "simd": loader.build_facts().get("simd"),
     }
 
 
@@ -286,7 +286,7 @@ def _training_step(name: str, split: Split, device: torch.device) -> Callable[[]
     model = build_model(resolve(ExperimentConfig(model=name)), split, STEP_COMPONENTS, seed=0).to(device)
     if not learns_by_gradient(model):
         return None
-    optimizer = torch.optim.Adam(model.parameters(), lr=TrainingOptions().lr, fused=True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=start_lr(model, TrainingOptions()), fused=True)
     generator = torch.Generator(device).manual_seed(0)
     x_ND = torch.from_numpy(split.x).to(device)
     label_N = (torch.arange(len(split.x)) % model.n_components).to(device)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import sys
 from typing import Any
 
 import click
 
+from deepmix.cli.stopping import Terminated, exit_status, stopping_soon
+from deepmix.cli.terminal import echo
 from deepmix.errors import DeepmixError, plain
-
-INTERRUPTED = 130
-"""The shell's status for a command stopped by Ctrl-C."""
-
 
 FLAGS = frozenset(
     [
@@ -39,8 +39,10 @@ class Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; turn a DeepmixError or an operating-system error into a sentence and an exit status."""
+        open_closed_streams()
         try:
-            return super().invoke(ctx)
+            with stopping_soon():
+                return super().invoke(ctx)
         except DeepmixError as error:
             raise _click_error(error.spelled(flag), error.exit_code) from error
         except OSError as error:
@@ -56,9 +58,26 @@ class Group(click.Group):
             raise _click_error(
                 "there is not enough memory; try fewer rows, a smaller --batch-size or a smaller model", 1
             ) from error
+        except Terminated:
+            echo("Terminated.", err=True)
+            sys.exit(exit_status(signal.SIGTERM))
         except KeyboardInterrupt:
-            click.echo("Interrupted.", err=True)
-            sys.exit(INTERRUPTED)
+            echo("Interrupted.", err=True)
+            sys.exit(exit_status(signal.SIGINT))
+
+
+def open_closed_streams() -> None:
+    """Open the null device for each standard stream that is closed, so that no other file takes its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            handle = os.open(os.devnull, os.O_RDWR)
+            if handle != number:
+                os.dup2(handle, number, inheritable=True)
+                os.close(handle)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _click_error(message: str, exit_code: int) -> click.ClickException:

@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import click
-
-from deepmix.errors import DeepmixError, UsageError
+from deepmix.cli.terminal import echo
+from deepmix.errors import DeepmixError, UsageError, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +71,7 @@ def write_tables(out: Path, tables: Iterable[Table], *, as_json: bool) -> int:
 
     """
     if out == STANDARD_OUTPUT:
-        return _stream(_json_text if as_json else _csv_text, tables, sys.stdout)
+        return _stream(_json_text if as_json else _printable_csv_text, tables, sys.stdout)
     with replacing(out) as path:
         if out.suffix.lower() == ".npz":
             return _npz(path, tables)
@@ -101,6 +100,11 @@ def _csv_text(table: Table, first: bool) -> Iterator[str]:
         yield from (_csv_line(cells) for cells in zip(*texts, strict=True))
     else:
         yield from (",".join(cells) + "\n" for cells in zip(*texts, strict=True))
+
+
+def _printable_csv_text(table: Table, first: bool) -> Iterator[str]:
+    """Yield the CSV for a terminal; a file holds a name's control characters as they are."""
+    return map(printable, _csv_text(table, first))
 
 
 def _cell_text(column: Array) -> Callable[[Any], str]:
@@ -182,6 +186,6 @@ def report(summary: Mapping[str, Any], sentence: str, out: Path, *, as_json: boo
     The report is JSON on standard output if `as_json`, else a sentence on standard error.
     """
     if as_json and out != STANDARD_OUTPUT:
-        click.echo(json.dumps(summary))
+        echo(json.dumps(summary))
     elif out != STANDARD_OUTPUT:
-        click.echo(sentence, err=True)
+        echo(sentence, err=True)

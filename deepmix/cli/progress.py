@@ -6,7 +6,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-import click
+from deepmix.cli.terminal import echo
+from deepmix.errors import printable
 
 if TYPE_CHECKING:  # rich is imported only when something is drawn, so that --help need not wait for it
     from rich.console import Console
@@ -56,18 +57,18 @@ class PlainReporter(QuietReporter):
     def start(self, stage: str, n_epochs: int) -> None:
         """Print the stage's name."""
         self._n_epochs, self._started = n_epochs, time.monotonic()
-        click.echo(f"{stage}{f', {n_epochs} epochs' if n_epochs else ''}", err=True)
+        echo(f"{stage}{f', {n_epochs} epochs' if n_epochs else ''}", err=True)
 
     def epoch(self, stage: str, row: EpochRecord) -> None:
         """Print the epoch if it is one of about ten per stage."""
         number = row.epoch
         if number == 1 or number == self._n_epochs or number % max(self._n_epochs // PLAIN_LINES, 1) == 0:
             elapsed = time.monotonic() - self._started
-            click.echo(f"  epoch {number}/{self._n_epochs}  {epoch_text(row)}  {elapsed:.0f} s", err=True)
+            echo(f"  epoch {number}/{self._n_epochs}  {epoch_text(row)}  {elapsed:.0f} s", err=True)
 
     def note(self, text: str) -> None:
         """Print the note."""
-        click.echo(text, err=True)
+        echo(text, err=True)
 
 
 class LiveReporter(QuietReporter):
@@ -110,7 +111,7 @@ class LiveReporter(QuietReporter):
 
     def note(self, text: str) -> None:
         """Print above the line."""
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(printable(text), markup=False, highlight=False)
 
     def close(self) -> None:
         """Leave the terminal as it was."""

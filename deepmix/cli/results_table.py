@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from deepmix import metrics, runs
+from deepmix.cli.terminal import table_text
 
 if TYPE_CHECKING:  # rich is imported only when something is drawn, so that --help need not wait for it
     from rich.table import Table
@@ -15,7 +16,6 @@ def results_table(results: Sequence[runs.Metrics]) -> Table:
     """Return the metrics on the held-out rows, as means over runs; with plain methods also cohesion and seconds."""
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
     first = results[0]
     names = [name for name in first.score_names() if metrics.METRICS[name].is_brief]
@@ -28,7 +28,7 @@ def results_table(results: Sequence[runs.Metrics]) -> Table:
 
     def add(name: str, scores: Sequence[runs.Scores], cohesion: Sequence[float | None], seconds: str) -> None:
         cells = [cell([one.get(metric) for one in scores]) for metric in names]
-        table.add_row(Text(name), *cells, *([cell(cohesion), seconds] if compared else []))
+        table.add_row(table_text(name), *cells, *([cell(cohesion), seconds] if compared else []))
 
     spent = f"{metrics.spread([one.seconds for one in results]).mean:.1f}"
     for head in first.heads:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from deepmix.cli.terminal import table_text
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -17,7 +19,6 @@ def describe_schema(schema: TableSchema) -> Table:
     """Return a table of a schema's columns for a terminal."""
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("column", "kind", "likelihood"):
@@ -31,7 +32,7 @@ def describe_schema(schema: TableSchema) -> Table:
             *(column.name, column.kind, column.likelihood or "-", f"{column.distinct:,}"),
             *(percent(column.missing), span(column), column.reason),
         )
-        table.add_row(*map(Text, cells), style="" if column.is_modelled else "dim")
+        table.add_row(*map(table_text, cells), style="" if column.is_modelled else "dim")
     return table
 
 

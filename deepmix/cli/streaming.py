@@ -13,7 +13,9 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 import click
 
 from deepmix.cli.output import STANDARD_OUTPUT, STANDARD_OUTPUT as STANDARD_INPUT
+from deepmix.cli.terminal import echo
 from deepmix.errors import UsageError
+from deepmix.experiment import MAX_SEED
 
 if TYPE_CHECKING:  # importing these would import torch, and --help must not wait for that
     import numpy as np
@@ -32,6 +34,9 @@ DEVICE = click.option("--device", default="auto", help="cpu, cuda, ... or auto. 
 
 
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+
+
+SEED = click.option("--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True)
 
 
 LABELS = click.option(
@@ -150,7 +155,7 @@ def _table_inferences(
         yield Block(n_rows, run.infer(rows, n_rows, flag_strange=flag_strange), row_names)
         n_rows += len(frame)
     for note in notes:
-        click.echo(f"Note: {note}", err=True)
+        echo(f"Note: {note}", err=True)
 
 
 def entropy(inference: Inference) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -42,6 +42,8 @@ class Encoder(nn.Module, abc.ABC):
     Options: ClassVar[type] = NoOptions
     needs_images: ClassVar[bool] = False
     """Whether the part reads `dims.image_shape`, so that rows must be images."""
+    lr_factor: float = 1.0
+    """Factor by which the automatic learning rate is larger than VaDE's, as it can be where layers are narrow."""
 
     @abc.abstractmethod
     def forward(self, x_ND: Tensor) -> Gaussian:
@@ -141,6 +143,8 @@ class Model(nn.Module, abc.ABC):
     """M, the number of latent dimensions."""
     takes_conditions: ClassVar[bool] = False
     """Whether the model uses `condition_NQ`."""
+    lr_factor: float = 1.0
+    """Factor by which the automatic learning rate is larger than VaDE's, as it can be where layers are narrow."""
     generates_from_rows: bool = False
     """Whether a cluster is generated from the latents of its training rows, not at z drawn from p(z|y)."""
     likelihood: Any

@@ -47,9 +47,14 @@ from .row_set import RowSet as RowSet
 from .schema import TableSchema as TableSchema
 from .schema_inference import infer_schema as infer_schema
 from .sparse_checks import check_sparse as check_sparse
-from .split import Split as Split, fingerprint as fingerprint
+from .split import Split as Split, fingerprint as fingerprint, labels_fingerprint as labels_fingerprint
 from .split_options import SplitOptions as SplitOptions
 from .spreadsheet import spreadsheet_safe as spreadsheet_safe
 from .table_file import LabelColumn as LabelColumn
 from .table_options import ColumnOptions as ColumnOptions, TableOptions as TableOptions
-from .whole_files import PART as PART, write_atomically as write_atomically, writing_beside as writing_beside
+from .whole_files import (
+    PART as PART,
+    naming_file as naming_file,
+    write_atomically as write_atomically,
+    writing_beside as writing_beside,
+)

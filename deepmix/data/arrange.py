@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from deepmix.data.checks import as_table, check_labels, column_namer, value_range
+from deepmix.data.checks import as_table, check_labels, column_namer, refuse_size, value_range
 from deepmix.data.preparation import Preparation, Scale
 from deepmix.data.split import Split
 from deepmix.data.split_options import SplitOptions
@@ -67,6 +67,10 @@ def arrange_rows(
     automatic: Scale = "bytes" if are_bytes else "none" if bounded else "standard"
     how = automatic if options.scale == "auto" else options.scale
     scaling, description = _scaling(x, train, how)
+    too_large = np.flatnonzero(~np.isfinite(scaling.apply(np.stack([low, high]))).all(axis=0))
+    if len(too_large):
+        column = int(too_large[0])
+        refuse_size(name(column), max(-low[column], high[column]))
     warnings = []
     if known is not None:
         warnings.append(unlabelled_note(known))

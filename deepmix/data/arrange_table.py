@@ -106,6 +106,7 @@ def numbered_frame(rows: Array) -> pd.DataFrame:
     """Return an array's rows as a data frame whose columns are x1, x2, ..."""
     import pandas as pd
 
+    rows = rows.astype(rows.dtype.newbyteorder("="), copy=False)  # pandas takes no other byte order
     return pd.DataFrame(rows, columns=[f"x{i + 1}" for i in range(rows.shape[1])])
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from scipy import sparse
@@ -12,6 +13,10 @@ from deepmix.data.missing_marks import PYTHON_MARK, USUAL_MARKS
 from deepmix.data.sparse_checks import CHECKED, check_sparse
 from deepmix.errors import UsageError, option
 from deepmix.maths import Array
+
+LARGEST = 1e75
+"""Largest number that rows may hold; its fourth power is finite."""
+
 
 CHECK_ROWS = 65536
 """How many rows are checked at a time, so that checking a memory map needs little memory."""
@@ -31,7 +36,7 @@ def as_table(x: Any) -> Any:
     else:
         x = np.asanyarray(x)
     if x.ndim > 2:
-        x = x.reshape(len(x), -1)
+        x = x.reshape(len(x), math.prod(x.shape[1:]))
     if x.ndim != 2:
         raise UsageError(f"the data must have rows and columns, got an array of shape {x.shape}")
     if x.dtype.kind not in "biuf":
@@ -59,7 +64,7 @@ def value_range(x: Any, name: Callable[[int], str], first_row: int = 0) -> tuple
         first_row: number of x's first row in the whole data, from 0.
 
     Raises:
-        UsageError: a value is not finite.
+        UsageError: a value is not finite, or too large.
 
     """
     low = np.full(x.shape[1], np.inf)
@@ -82,7 +87,15 @@ def value_range(x: Any, name: Callable[[int], str], first_row: int = 0) -> tuple
             row, column = map(int, cells[0])
             _refuse(first_row + start + row, name(column), block[row, column])
         low, high = np.minimum(low, block.min(axis=0)), np.maximum(high, block.max(axis=0))
+    largest = np.maximum(-low, high)
+    if x.shape[0] and largest.max(initial=0.0) > LARGEST:
+        refuse_size(name(int(np.argmax(largest))), float(largest.max()))
     return low, high
+
+
+def refuse_size(column: str, value: float) -> NoReturn:
+    """Raise the UsageError for a column with a number that is too large for a model."""
+    raise UsageError(f"column {column} has a number of size {value:g}; divide the column by a power of ten first")
 
 
 def _refuse(row: int, column: str, value: Any) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepmix.data.checks import LARGEST
 from deepmix.data.column_schema import LIKELIHOODS, NUMBER_KINDS, SETTABLE_KINDS
 from deepmix.data.column_values import days_of, level_names_of, numbers_of, storage_of
 from deepmix.data.kinds import common_levels
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
 
 SHOWN = 12
 """Names that a message lists at most."""
-
-
-LARGEST = 1e75
-"""Largest number that a column of the training rows may hold; its fourth power is finite."""
 
 
 BUILT_IN = tuple(dict.fromkeys(name for names in LIKELIHOODS.values() for name in names))

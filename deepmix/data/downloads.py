@@ -1,4 +1,7 @@
-"""Fetches published files into the data folder: checked by digest, written whole or not at all."""
+"""Fetches published files into the data folder: by https, checked by digest, written whole or not at all.
+
+A download ends at a size and after a time that follow from the published size, whatever the host sends.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import http.client
 import os
 import shutil
 import tempfile
+import time
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +30,18 @@ TIMEOUT_SECONDS = 30.0
 """A host that sends nothing for this long is given up."""
 
 
+SCHEMES = ("https",)
+"""How an address may begin, also after a redirection."""
+
+
+MOST_TIMES_LARGER = 1.5
+"""A file larger than this times its collection's published size, which may be approximate, is another file."""
+
+
+LEAST_BYTES_PER_SECOND, LEAST_SECONDS = 30_000, 600.0
+"""A download slower than this is given up, but none before it has had this time."""
+
+
 MEGABYTE = 1e6
 
 
@@ -35,8 +51,8 @@ class RemoteFile:
 
     name: str
     """Its name in the data folder."""
-    digest: str
-    """The digest of its bytes, as `sha256:...` or `md5:...`, in hexadecimal."""
+    sha256: str | None
+    """The SHA-256 of its bytes, in hexadecimal. None where none is published: never fetched."""
     urls: tuple[str, ...]
     """The addresses it is published at, in the order in which they are tried."""
 
@@ -80,8 +96,7 @@ def obtain(collection: Collection, data_dir: Path, *, download: bool, prepared: 
     for file in collection.files:
         path = next((place / file.name for place in (folder, data_dir) if (place / file.name).is_file()), None)
         if path is not None:
-            wrong = _mismatch(path, file.digest)
-            if wrong:
+            if file.sha256 is not None and (wrong := _mismatch(path, file.sha256)):
                 raise DeepmixError(f"'{path}' is not the published file ({wrong}); remove it, and it is fetched again")
             paths[file.name] = path
     missing = [file for file in collection.files if file.name not in paths]
@@ -89,6 +104,9 @@ def obtain(collection: Collection, data_dir: Path, *, download: bool, prepared: 
         return paths
     if not download:
         raise UsageError(_by_hand(collection, missing, data_dir, prepared, "and is not fetched: download is false"))
+    if any(file.sha256 is None for file in missing):
+        why = "and is not fetched, because its publisher states no SHA-256 to check it by"
+        raise UsageError(_by_hand(collection, missing, data_dir, prepared, why))
     try:
         folder.mkdir(exist_ok=True)
         free = shutil.disk_usage(folder).free
@@ -112,7 +130,7 @@ def obtain(collection: Collection, data_dir: Path, *, download: bool, prepared: 
     )
     try:
         for file in missing:
-            paths[file.name] = _fetch_from_any(file, folder, console)
+            paths[file.name] = _fetch_from_any(file, folder, console, int(collection.n_bytes * MOST_TIMES_LARGER))
     except _RefusedError as refusal:
         raise DeepmixError(_by_hand(collection, missing, data_dir, prepared, f"and {refusal}")) from refusal
     finally:
@@ -121,18 +139,18 @@ def obtain(collection: Collection, data_dir: Path, *, download: bool, prepared: 
     return paths
 
 
-def _fetch_from_any(file: RemoteFile, folder: Path, console: Console) -> Path:
+def _fetch_from_any(file: RemoteFile, folder: Path, console: Console, most_bytes: int) -> Path:
     """Download one file from the first address that gives it."""
     reasons = []
     for url in file.urls:
         try:
-            return _fetch(file, url, folder, console)
+            return _fetch(file, url, folder, console, most_bytes)
         except _RefusedError as refusal:
             reasons.append(f"{urllib.parse.urlsplit(url).netloc}: {refusal}")
     raise _RefusedError(f"{file.name} can't be fetched ({'; '.join(reasons)})")
 
 
-def _fetch(file: RemoteFile, url: str, folder: Path, console: Console) -> Path:
+def _fetch(file: RemoteFile, url: str, folder: Path, console: Console, most_bytes: int) -> Path:
     """Download one file beside its place, verify it and put it there."""
     try:
         handle, name = tempfile.mkstemp(prefix=f"{file.name}.", suffix=".part", dir=folder)
@@ -143,11 +161,11 @@ def _fetch(file: RemoteFile, url: str, folder: Path, console: Console) -> Path:
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as target:
-            _stream(url, target.write, console, file.name)
+            _stream(url, target.write, console, file.name, most_bytes)
             target.flush()
             os.fsync(target.fileno())
-        wrong = _mismatch(temporary, file.digest)
-        if wrong:
+        assert file.sha256 is not None
+        if wrong := _mismatch(temporary, file.sha256):
             raise _RefusedError(f"not the published file, {wrong}")
         os.replace(temporary, folder / file.name)
     finally:
@@ -155,19 +173,50 @@ def _fetch(file: RemoteFile, url: str, folder: Path, console: Console) -> Path:
     return folder / file.name
 
 
-def _stream(url: str, write: Callable[[bytes], Any], console: Console, name: str) -> None:
-    """Write the body of a response, with a progress bar where there is a terminal."""
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows a redirection only to an address that could have been asked in the first place."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        """Return the request for the new address."""
+        _require_scheme(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _require_scheme(url: str) -> None:
+    scheme = urllib.parse.urlsplit(url).scheme
+    if scheme not in SCHEMES:
+        raise _RefusedError(f"'{scheme}' addresses are not safe; only {' and '.join(SCHEMES)} is used")
+
+
+def _stream(url: str, write: Callable[[bytes], Any], console: Console, name: str, most_bytes: int) -> None:
+    """Write the body of a response, with a progress bar where there is a terminal.
+
+    Args:
+        url: the address.
+        write: takes the bytes.
+        console: shows the progress.
+        name: the file's name.
+        most_bytes: the download is given up after so many, and after the time that they take at the least speed.
+
+    """
+    _require_scheme(url)
+    most_seconds = max(LEAST_SECONDS, most_bytes / LEAST_BYTES_PER_SECOND)
+    opener, start = urllib.request.build_opener(_SafeRedirects), time.monotonic()
     request = urllib.request.Request(url, headers={"User-Agent": "deepmix"})  # some hosts refuse Python's own name
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response, bar:
+        with opener.open(request, timeout=TIMEOUT_SECONDS) as response, bar:
             length = response.headers.get("Content-Length")
             total = int(length) if length and length.isdigit() else None
             task, received = bar.add_task(name, total=total), 0
             while chunk := _read(response):
-                write(chunk)
                 received += len(chunk)
+                if received > most_bytes:
+                    raise _RefusedError(f"more than {most_bytes:,} bytes, so it is not the published file")
+                if time.monotonic() - start > most_seconds:
+                    raise _RefusedError(f"still not whole after {most_seconds:,.0f} s, {received:,} bytes so far")
+                write(chunk)
                 bar.update(task, completed=received)
     except urllib.error.HTTPError as error:
         raise _RefusedError(f"HTTP status {error.code}") from error
@@ -191,12 +240,11 @@ def _in_words(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _mismatch(path: Path, digest: str) -> str:
+def _mismatch(path: Path, sha256: str) -> str:
     """Return how a file's digest differs from the published one; empty if it does not."""
-    kind, _, expected = digest.partition(":")
     with path.open("rb") as file:
-        actual = hashlib.file_digest(file, kind).hexdigest()
-    return "" if actual == expected else f"its {kind} is {actual}, {expected} was published"
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    return "" if actual == sha256 else f"its SHA-256 is {actual}, {sha256} was published"
 
 
 def _by_hand(collection: Collection, missing: Sequence[RemoteFile], data_dir: Path, prepared: str, why: str) -> str:

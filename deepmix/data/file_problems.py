@@ -12,6 +12,10 @@ MOST_SHOWN = 5
 """How many problems a message lists."""
 
 
+MOST_REASON = 300
+"""Most characters of a library's own words; some quote the bytes that they could not read."""
+
+
 class FileProblems:
     """The problems of one file, gathered while it is read."""
 
@@ -63,6 +67,6 @@ def reading(path: Path) -> Iterator[None]:
             f"'{path}' does not fit into memory; give it fewer rows, or check that the file is whole"
         ) from error
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = (" ".join(str(error).split()) or type(error).__name__)[:MOST_REASON]
         cure = "save it as UTF-8" if isinstance(error, UnicodeDecodeError) else "check that the file is whole"
         raise DeepmixError(f"'{path}' can't be read ({reason}); {cure}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -101,6 +102,11 @@ def _array_blocks(file: IO[bytes], header: Header) -> Iterator[Array]:
         yield np.frombuffer(content, dtype).reshape((n_rows, *shape[1:]), order="F" if fortran_order else "C")
 
 
+def _code_points(texts: Array) -> Array:
+    """Return the numbers of the characters of an array of text; NumPy itself doesn't check them."""
+    return np.ascontiguousarray(texts).view(np.dtype(np.uint32).newbyteorder(texts.dtype.byteorder))
+
+
 class NpyFile(TableFile):
     """One array; all its rows at once are a memory map."""
 
@@ -195,6 +201,8 @@ class NpzFile(TableFile):
         self._open(key, kinds)[0].close()
         with self._archive.open(self._members[key]) as file:
             array: Array = np.lib.format.read_array(file, allow_pickle=False)
+        if array.dtype.kind == "U" and array.size and _code_points(array).max() > sys.maxunicode:
+            raise ValueError(f"'{key}' holds text that is not Unicode")
         return array
 
     def _sparse(self) -> Any:

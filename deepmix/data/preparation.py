@@ -35,8 +35,21 @@ class Preparation:
     spread: npt.NDArray[np.float64] | None = None
     """Standard deviations of the training rows, (D,), or their root mean square, (), where sparse."""
 
+    def __post_init__(self) -> None:
+        """Raise a ValueError where the parts do not fit together, as in a damaged file."""
+        if self.scale == "standard" and self.spread is None:
+            raise ValueError("standardised rows need a spread")
+        if self.mean is not None and (self.spread is None or self.mean.shape != self.spread.shape):
+            raise ValueError("there are not as many means as spreads")
+        if not np.isfinite(self.divisor) or self.divisor == 0.0:
+            raise ValueError(f"rows can't be divided by {self.divisor}")
+
     def apply(self, x: Any) -> Any:
         """Return rows (N, D) float32, dense or CSR, as the model takes them; sparse rows stay sparse unless centred."""
+        with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, which is refused where it is used
+            return self._applied(x)
+
+    def _applied(self, x: Any) -> Any:
         if self.divisor != 1.0:
             x = x / self.divisor
         if self.scale == "none":

@@ -18,6 +18,10 @@ CHECKED = (*COMPRESSED, "coo", "dia")
 """Formats whose indices are arrays; LIL and DOK hold Python objects."""
 
 
+MOST_EMPTY = 10_000_000
+"""Most rows, or columns, without a value: a shape costs a file nothing, and memory a lot."""
+
+
 def check_sparse(x: Any) -> None:
     """Refuse a sparse matrix that is not valid; its parts are only read, at most once each.
 
@@ -33,6 +37,8 @@ def check_sparse(x: Any) -> None:
         raise UsageError(f"the data must have rows and columns, got a sparse array of shape {x.shape}")
     if x.dtype.kind not in "biuf":
         raise UsageError(f"the data must be numbers, got a sparse matrix of type {x.dtype}")
+    for axis, size in zip(("rows", "columns"), x.shape if x.format in CHECKED else (), strict=False):
+        _require(size <= MOST_EMPTY + x.data.size, f"it declares {size} {axis} and holds {x.data.size} values")
     if x.format in COMPRESSED:
         _check_compressed(x)
     elif x.format == "coo":

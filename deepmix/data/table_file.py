@@ -17,6 +17,14 @@ BLOCK_VALUES = 4_000_000
 """How many numbers one block holds: 32 MB of them as float64."""
 
 
+MOST_LISTED = 12
+"""How many of a file's columns a message lists."""
+
+
+MOST_DIGITS = 18
+"""A text of more digits is not the number of a column; Python refuses to read some thousands of them."""
+
+
 class TableRows(NamedTuple):
     """Some rows of a table with their labels."""
 
@@ -63,8 +71,9 @@ class LabelColumn:
             return int(self.name) - 1 if self._is_number(n_columns) and n_columns == self._n_with_labels else None
         if self._is_number(n_columns):
             return int(self.name) - 1
-        listed = list(names) if names is not None else [str(i + 1) for i in range(n_columns)]
-        shown = ", ".join(listed[:12]) + (", ..." if len(listed) > 12 else "")
+        first = range(min(n_columns, MOST_LISTED))
+        shown = ", ".join(names[i] if names is not None else str(i + 1) for i in first)
+        shown += ", ..." if n_columns > MOST_LISTED else ""
         raise UsageError(f"there is no label column '{self.name}'; the columns are: {shown}")
 
     @property
@@ -78,7 +87,9 @@ class LabelColumn:
 
 def is_column_number(text: str | None, n_columns: int) -> bool:
     """Whether a text is the number of a column, from 1."""
-    return text is not None and text.isascii() and text.isdigit() and 1 <= int(text) <= n_columns
+    if text is None or not text.isascii() or not text.isdigit() or len(text) > MOST_DIGITS:
+        return False
+    return 1 <= int(text) <= n_columns
 
 
 class TableFile(abc.ABC):

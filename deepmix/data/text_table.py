@@ -19,7 +19,7 @@ from deepmix.data.frame_blocks import BlockReader, TableBlock
 from deepmix.data.missing_marks import Marks
 from deepmix.data.table_file import block_rows
 from deepmix.data.text_cells import read_column, text_column
-from deepmix.data.text_layout import TextLayout, text_layout
+from deepmix.data.text_layout import DELIMITERS, TextLayout, text_layout
 from deepmix.errors import UsageError
 
 SAMPLE_LINES = 100
@@ -28,6 +28,14 @@ SAMPLE_LINES = 100
 
 SAMPLE_CHARACTERS, LEAST_LINES = 100_000, 5
 """Number of characters after which the sample ends, and its least number of lines."""
+
+
+MOST_LINE_CHARACTERS = 4_000_000
+"""Longest line that is read."""
+
+
+MOST_COLUMNS = 250_000
+"""Most cells of a line: a cell takes about 700 bytes of memory as text, in pandas and as a column of its own."""
 
 
 MOST_QUOTED_LINES = 1000
@@ -61,6 +69,22 @@ def open_text(stack: ExitStack, path: Path) -> IO[str]:
     encoding, errors = ("utf-16", "strict") if is_utf_16 else ("utf-8-sig", "surrogateescape")
     text: IO[str] = stack.enter_context(opener(path, "rt", encoding=encoding, errors=errors, newline=""))
     return text
+
+
+def _bounded_lines(text: IO[str], name: str) -> Iterator[str]:
+    """Yield a text's lines; raise a UsageError at one that is too long, before the rest of it is read."""
+    for number in itertools.count(1):
+        line = text.readline(MOST_LINE_CHARACTERS + 1)
+        if not line:
+            return
+        is_wide = len(line) > MOST_COLUMNS and max(map(line.count, (*DELIMITERS, " "))) >= MOST_COLUMNS
+        if is_wide or len(line) > MOST_LINE_CHARACTERS:
+            most = f"{MOST_COLUMNS:,} cells" if is_wide else f"{MOST_LINE_CHARACTERS:,} characters"
+            raise UsageError(
+                f"line {number} of '{name}' has more than {most}; end its rows with line breaks, or save so wide a "
+                "table as .npy"
+            )
+        yield line
 
 
 class NumberedLines:
@@ -120,24 +144,24 @@ class TextTable(BlockReader):
     """A table whose rows are lines of text."""
 
     def __init__(
-        self, lines: Iterator[str], name: str, marks: Marks, names: Collection[str], text_columns: Collection[str]
+        self, text: IO[str], name: str, marks: Marks, names: Collection[str], text_columns: Collection[str]
     ) -> None:
         """Read the first lines.
 
         Args:
-            lines: the text.
+            text: the open file.
             name: what messages call it.
             marks: marks of missing values.
             names: names that the columns may have, which make the first row a header.
             text_columns: names of columns whose cells stay text.
 
         Raises:
-            UsageError: it is empty, or its columns can't be told apart.
+            UsageError: it is empty, its columns can't be told apart, or a line is too long.
 
         """
         self._name, self._marks, self._text_columns = name, marks, text_columns
         self.notes, self.styles = [], {}
-        self._lines = NumberedLines(lines)
+        self._lines = NumberedLines(_bounded_lines(text, name))
         sample = self._lines.sample()
         delimiter = "\t" if name.lower().removesuffix(".gz").endswith(".tsv") else None
         if sample and (separator := SEPARATOR_LINE.fullmatch(sample[0])):

@@ -24,7 +24,19 @@ def writing_beside(path: Path) -> Iterator[Path]:
     """Yield the name of a file that takes the place of the one at `path` in the end, or vanishes with an error."""
     temporary = path.with_name(path.name + PART)
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with naming_file(path):
+            yield temporary
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming_file(path: Path) -> Iterator[None]:
+    """Let the error of a write that fails, for example because the disk is full, name the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error

@@ -14,7 +14,7 @@ from deepmix.errors import DeepmixError, UsageError, option
 from deepmix.experiment.clusterer import HeadPlugin
 from deepmix.experiment.config import ExperimentConfig
 from deepmix.experiment.parts import LIKELIHOOD, Parts, likelihood_class, with_likelihoods
-from deepmix.maths import Array, Dims
+from deepmix.maths import Array, Dims, seeded_draws
 from deepmix.models import Composite
 
 LATENT_DIM = 10
@@ -195,8 +195,7 @@ def assemble(
     options = parts.options["model"]
     parts = with_likelihoods(parts, [block.likelihood for block in layout.blocks])
     n_components = 1 if parts.plan.single_component else n_components
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded_draws(seed):
         likelihood = Composite(
             [_construct(parts.classes[f"{LIKELIHOOD}{block.likelihood}"], block) for block in layout.blocks],
             masked=layout.is_table,

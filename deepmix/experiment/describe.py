@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from deepmix.contracts import Model
-from deepmix.data import fingerprint
+from deepmix.data import fingerprint, labels_fingerprint
 from deepmix.experiment.assembly import latent_dim, model_likelihood
 from deepmix.experiment.prepare import Experiment
 from deepmix.experiment.recorded import requested_of, structure_of
 from deepmix.experiment.results import count_parameters
 from deepmix.runs import DataRecord, Environment, PartRecord, RowCounts, RunConfig
-from deepmix.training import TrainingOptions, planned_epochs
+from deepmix.training import TrainingOptions, planned_epochs, start_lr
 
 
 def describe(experiment: Experiment, model: Model, *, report: bool = True) -> RunConfig:
@@ -45,6 +45,7 @@ def describe(experiment: Experiment, model: Model, *, report: bool = True) -> Ru
             labels=split.labels is not None,
             fingerprint=fingerprint(split),
             schema=split.schema,
+            labels_fingerprint=labels_fingerprint(split),
         ),
         n_parameters=count_parameters(model),
         environment=_environment(experiment),
@@ -61,6 +62,7 @@ def resolved_options(experiment: Experiment, model: Model) -> dict[str, dict[str
     epochs = planned_epochs(model, training, "train", len(split.train))
     resolved["training"]["epochs"] = epochs or None  # a model that `place` fits has no epochs
     resolved["training"]["pretrain_epochs"] = planned_epochs(model, training, "pretrain", len(split.train))
+    resolved["training"]["lr"] = start_lr(model, training)
     if "likelihood" in resolved["model"] and split.schema is None:  # the columns of a table have their own
         resolved["model"]["likelihood"] = model_likelihood(parts, split)
     return resolved

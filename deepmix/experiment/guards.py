@@ -12,7 +12,7 @@ from deepmix.errors import DeepmixError
 from deepmix.experiment.assembly import build_model
 from deepmix.experiment.config import ExperimentConfig
 from deepmix.experiment.parts import Parts
-from deepmix.maths import Array
+from deepmix.maths import Array, seeded_draws
 
 MIN_ROWS = 4
 """Half of the least number of rows that a model is checked with."""
@@ -29,7 +29,7 @@ def try_model(config: ExperimentConfig, parts: Parts, split: Split, n_components
     plugins = [plugin for role, plugin in parts.plugins.items() if role in roles]
     model = build_model(parts, split, n_components, config.seed)
     try:
-        with torch.random.fork_rng(devices=[]):
+        with seeded_draws(config.seed):
             testing.check_model(model, split.rows.n_inputs, _some_rows(split, model.n_components))
     except DeepmixError:
         raise

@@ -19,6 +19,7 @@ from deepmix.experiment.dataset import load_data, rows_in_memory
 from deepmix.experiment.guards import try_model
 from deepmix.experiment.parts import Parts, n_labelled, resolve, with_likelihoods
 from deepmix.experiment.selection import is_registered
+from deepmix.kernels import loader
 from deepmix.maths import Array
 from deepmix.runs import ComponentChoice
 from deepmix.training import choose_device
@@ -71,6 +72,8 @@ def prepare_experiment(
     if config.data_dir is not None:
         config = dataclasses.replace(config, data_dir=str(Path(config.data_dir).resolve()))
     parts = resolve(config) if parts is None else parts
+    if loader.choice() != "auto":
+        loader.load_kernels()  # DEEPMIX_BUILD may ask for what this machine can't do
     device = choose_device(config.device)
     check_heads(config, parts)
     if x is None:

@@ -15,6 +15,7 @@ from deepmix.experiment.size_options import SizeOptions
 from deepmix.models import ObjectiveOptions
 from deepmix.runs import (
     CONFIG,
+    DataRecord,
     MisfitError,
     PartRecord,
     Requested,
@@ -169,9 +170,16 @@ def is_same_run(record: RunConfig, new_record: RunConfig, ignored: Sequence[str]
         plugins[0] == plugins[1]
         and structure_of(one.plan) == structure_of(two.plan)
         and options[0] == options[1]
-        and record.data == new_record.data
+        and _as_recorded_by(record.data, new_record.data) == new_record.data
         and record.n_parameters == new_record.n_parameters
     )
+
+
+def _as_recorded_by(data: DataRecord, new: DataRecord) -> DataRecord:
+    """Return a record of data with the hash of the labels that a new record has, if its version recorded none."""
+    if data.labels_fingerprint is not None:
+        return data
+    return dataclasses.replace(data, labels_fingerprint=new.labels_fingerprint)
 
 
 def _decisive_options(parts: Parts, ignored: Sequence[str]) -> dict[str, Any]:

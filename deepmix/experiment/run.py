@@ -12,7 +12,7 @@ import numpy as np
 
 from deepmix import runs
 from deepmix.contracts import Initializer, Model, TrainingRows
-from deepmix.data import Rows, Split, fingerprint, revealed_labels
+from deepmix.data import Rows, Split, revealed_labels
 from deepmix.errors import UsageError, option
 from deepmix.experiment.assembly import build_model, make_head, model_likelihood
 from deepmix.experiment.baselines import compare_baselines
@@ -36,7 +36,15 @@ from deepmix.experiment.results import (
 from deepmix.experiment.stability import RowStability, measure_stability
 from deepmix.maths import Array, Inference
 from deepmix.runs import Baselines, EpochRecord, Metrics, ModelHeader, RunConfig
-from deepmix.training import Reporter, Trainer, TrainingOptions, diagnose, evaluate_rows, learns_by_gradient
+from deepmix.training import (
+    Reporter,
+    Trainer,
+    TrainingOptions,
+    diagnose,
+    evaluate_rows,
+    learns_by_gradient,
+    warnings_on_steps,
+)
 
 Watch = Callable[[Model, str, EpochRecord], None]
 """Called after each epoch with the model, the stage and the epoch's record."""
@@ -88,6 +96,7 @@ def run_experiment(
     training: TrainingOptions = parts.options["training"]
     if not resume:
         folder.write(describe(experiment, model, report=report))
+        folder.keep_epochs(0)  # a model that is not trained has a file without lines
     for text in split.warnings:
         reporter.note(text)
     n_columns, likelihood = split.x.shape[1], f"{model_likelihood(parts, split)} likelihood"
@@ -179,6 +188,7 @@ def run_experiment(
         knn_error=None if split.labels is None else neighbour_errors(split, inferences),
         warnings=[
             *split.warnings,
+            *warnings_on_steps(folder.read_epochs()),
             *([] if supervision else warnings_on_groups(split, n_components, choice, config.seed)),
             *warnings_on_far_rows(split, inferences),
             *diagnose(inferences["train"], learned_latents=learned_latents),
@@ -256,7 +266,8 @@ def noted(reporter: Reporter) -> Iterator[None]:
 
 def _refuse_other_data(folder: runs.RunStore, split: Split) -> None:
     """Raise a UsageError if the data differ from those that the run was started with."""
-    if folder.read(RunConfig).data.fingerprint != fingerprint(split):
+    if not folder.read(RunConfig).data.is_of(split):
         raise UsageError(
-            f"the data are not those that '{folder.path}' was started with; train again with {option('overwrite')}"
+            f"the data are not those that '{folder.path}' was started with, or their labels are not; "
+            f"train again with {option('overwrite')}"
         )

@@ -77,17 +77,18 @@ def read_compared(path: Path, head: str | None) -> Compared:
             raise UsageError(
                 f"the run in '{folder}' is not finished; finish it with: deepmix train --resume --out {path}"
             )
-        config, table = store.read(RunConfig), store.read_table(runs.ASSIGNMENTS)
+        config = store.read(RunConfig)
+        table = runs.read_assignments(store, config)
         seed, heads = config.requested.seed, config.requested.heads
         chosen = head or heads[0]
         if chosen not in heads:
             raise UsageError(f"'{folder}' has no head '{chosen}'; choose one of: {', '.join(heads)}")
-        test = np.array(table["split"]) == "test"
-        clusters[seed] = np.array(table[chosen])[test].astype(np.int64)
+        test = table["split"] == "test"
+        clusters[seed] = table[chosen][test]
         elbo[seed] = store.read(Metrics).elbo["test"]
-        labels = np.array(table["label"])[test] if "label" in table else None
-        weights = np.array(table["weight"]).astype(np.float64)[test] if "weight" in table else None
-        rows, fingerprint = np.array(table["row"])[test], config.data.fingerprint
+        labels = table["label"][test] if "label" in table else None
+        weights = table["weight"][test] if "weight" in table else None
+        rows, fingerprint = table["row"][test], config.data.fingerprint
     return Compared(str(path), chosen, clusters, labels, weights, rows, elbo, fingerprint)
 
 

@@ -45,8 +45,8 @@ def write_consensus(folder: runs.RunFolder) -> Consensus | None:
     folders = [runs.RunFolder(folder.path / f"seed-{seed}") for seed in seeds]
     config = folders[0].read(runs.RunConfig)
     head = config.requested.heads[0]
-    tables = [one.read_table(runs.ASSIGNMENTS) for one in folders]
-    clusters = [np.array(table[head], dtype=np.int64) for table in tables]
+    tables = [runs.read_assignments(one, config) for one in folders]
+    clusters = [table[head] for table in tables]
     n_clusters = max(config.n_clusters, max(int(cluster_N.max()) + 1 for cluster_N in clusters))
     central, maps = match_seeds(clusters, n_clusters)
     vote_NK = votes([map_K[cluster_N] for map_K, cluster_N in zip(maps, clusters, strict=True)], central, n_clusters)

@@ -35,6 +35,7 @@ from deepmix.experiment import (
     with_heads,
 )
 from deepmix.inference.loaded import LoadedRun
+from deepmix.inference.own_data import read_only
 from deepmix.maths import Array, Inference
 
 
@@ -62,15 +63,15 @@ def evaluate_run(
         UsageError: the data can't be read, or does not fit the run.
 
     """
-    data_dir = data_dir or run.config.data_dir
     names = heads or run.config.heads
     unknown = [name for name in names if name not in run.heads]
     if dataset is None:
         split = run.training_data(data_dir=data_dir)
         sides = {side: _side(split, getattr(split, side)) for side in ("train", "test")}
     else:
-        config = dataclasses.replace(run.config, dataset=dataset, label_column=label_column, data_dir=data_dir)
-        sides = {"all": _other_data(run, config)}
+        folder = data_dir or run.config.data_dir
+        config = dataclasses.replace(run.config, dataset=dataset, label_column=label_column, data_dir=folder)
+        sides = {"all": _other_data(run, config, may_fetch=data_dir is not None)}
     inferences, elbo = {}, {}
     notes: list[str] = []
     for side, rows in sides.items():
@@ -146,17 +147,18 @@ def _fit(run: LoadedRun, names: Sequence[str], training: Inference) -> dict[str,
     return heads
 
 
-def _other_data(run: LoadedRun, config: ExperimentConfig) -> _Evaluated:
+def _other_data(run: LoadedRun, config: ExperimentConfig, *, may_fetch: bool) -> _Evaluated:
     """Return all rows of a data set, prepared as the run's training rows were, and its labels."""
     if run.schema is not None:
         return _other_table(run, Path(config.dataset), config.label_column)
     own = resolve(ExperimentConfig(dataset=config.dataset))
     if config.label_column is None and run.config.label_column is not None and Path(config.dataset).is_file():
         try:
-            return _other_data(run, dataclasses.replace(config, label_column=run.config.label_column))
+            labelled = dataclasses.replace(config, label_column=run.config.label_column)
+            return _other_data(run, labelled, may_fetch=may_fetch)
         except UsageError:
             pass  # the file has no labels; if anything else is wrong with it, the code below reports it
-    split = load_data(config, own, as_array=True)
+    split = load_data(config, own if may_fetch else read_only(own), as_array=True)
     whole = _side(split, slice(None))
     columns = split.preparation.columns
     prepared = run.prepare(split.preparation.undo(split.x), None if columns is None else list(columns))

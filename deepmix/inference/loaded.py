@@ -106,6 +106,9 @@ class LoadedRun:
                 mean=arrays.get("preparation.mean"),
                 spread=arrays.get("preparation.spread"),
             )
+            spread = self.preparation.spread
+            if spread is not None and spread.shape not in ((), (header.n_features,)):
+                raise ValueError(f"{header.n_features} columns and spreads of shape {spread.shape}")
             self.weight_K: Array = arrays["weights"]
             self.bounds: Array | None = arrays.get("bounds")
             self.conditions: Array | None = arrays.get("conditions")
@@ -152,14 +155,15 @@ class LoadedRun:
         return self.store.read(runs.Metrics)
 
     def assignments(self) -> dict[str, Array]:
-        """Return the columns of assignments.csv: row, split, each head's clusters, probability, outlier, ..."""
-        heads = dict.fromkeys(self.config.heads, np.int64)
-        kinds: dict[str, Any] = {"row": np.int64, "split": np.str_, "name": np.str_, "label": np.str_, **heads}
-        table = self.store.read_table(runs.ASSIGNMENTS)
-        try:
-            return {name: np.array(cells).astype(kinds.get(name, np.float64)) for name, cells in table.items()}
-        except ValueError as error:
-            raise DeepmixError(f"'{self.store.path / runs.ASSIGNMENTS}' is damaged ({error})") from error
+        """Return the columns of assignments.csv: row, split, each head's clusters, probability, outlier, ...
+
+        Their rows are in the data's order, however the file is sorted.
+
+        Raises:
+            DeepmixError: the file is damaged, or does not list every row once.
+
+        """
+        return runs.read_assignments(self.store, self.record)
 
     def training_data(self, dataset: str | None = None, data_dir: str | None = None) -> Split:
         """Read again and prepare the data that the run was trained on.

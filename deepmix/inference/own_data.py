@@ -5,10 +5,23 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from deepmix.data import Split, fingerprint
+from deepmix.data import Split
 from deepmix.errors import UsageError, option
 from deepmix.experiment import ExperimentConfig, Parts, load_data, with_moved_data
 from deepmix.runs import DataRecord
+
+
+def is_fetched(parts: Parts) -> bool:
+    """Whether the data set can be fetched into the data folder."""
+    return bool(getattr(parts.classes["data"], "downloads", False))
+
+
+def read_only(parts: Parts) -> Parts:
+    """Return parts whose data set is neither fetched nor prepared in the data folder; a stranger may have named it."""
+    if not is_fetched(parts):
+        return parts
+    options = dataclasses.replace(parts.options["data"], download=False)
+    return dataclasses.replace(parts, options={**parts.options, "data": options})
 
 
 def read_own_data(
@@ -31,16 +44,26 @@ def read_own_data(
         data_dir: where the folder of prepared data sets is now; None: where it was.
 
     Raises:
-        UsageError: the data are gone, or they are not those of the training.
+        UsageError: the data are gone, or they are not those of the training; or they would be fetched into a folder
+            that the run names and the user does not.
 
     """
-    config = dataclasses.replace(config, data_dir=data_dir or config.data_dir)
-    split = load_data(with_moved_data(config, dataset, run), parts, as_array=record.schema is None)
-    if fingerprint(split) != record.fingerprint:
+    is_named = data_dir is not None
+    config = with_moved_data(dataclasses.replace(config, data_dir=data_dir or config.data_dir), dataset, run)
+    try:
+        split = load_data(config, parts if is_named else read_only(parts), as_array=record.schema is None)
+    except UsageError as error:
+        if is_named or not is_fetched(parts):
+            raise
+        raise UsageError(
+            f"the data set '{config.dataset}' of '{run}' is not in the folder that the run names, and it is fetched "
+            f"only into a folder that you name with {option('data_dir')} ({error})"
+        ) from error
+    if not record.is_of(split):
         if dataset is None:
             raise UsageError(
                 f"'{config.dataset}' has changed since '{run}' was trained on it; name a copy of the old data with "
                 f"{option('dataset')}, or train again"
             )
-        raise UsageError(f"'{dataset}' does not hold the rows that '{run}' was trained on; name those rows")
+        raise UsageError(f"'{dataset}' does not hold the rows and labels that '{run}' was trained on; name those")
     return split

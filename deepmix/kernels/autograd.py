@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from deepmix.kernels import shortcuts
+from deepmix.maths import formulas
 
 MaybeTensor = Tensor | None
 
@@ -29,22 +30,36 @@ def register() -> None:
         "component_log_prob_backward": _component_log_prob_backward_fake,
         "component_log_prob_full": _component_log_prob_fake,
         "component_log_prob_full_backward": _component_log_prob_backward_fake,
+        "mixture_statistics": _mixture_statistics_fake,
         "component_kl": _component_kl_fake,
         "component_kl_backward": _component_kl_backward_fake,
     }
     for name, fake in fakes.items():
-        torch.library.register_fake(f"deepmix::{name}", fake)
+        torch.library.register_fake(f"deepmix::{name}", _on_one_device(fake))
         operator = getattr(torch.ops.deepmix, name).default
         torch.library.register_vmap(f"deepmix::{name}", _one_by_one(operator))
-    for name, save, backward in (
+    for name, save, once in (
         ("mixture_posterior", _save_mixture_posterior, _mixture_posterior_backward),
         ("sampled_mixture_posterior", _save_sampled_mixture_posterior, _sampled_mixture_posterior_backward),
         ("component_log_prob", _save_component_log_prob, _component_log_prob_backward),
         ("component_log_prob_full", _save_component_log_prob, _component_log_prob_full_backward),
         ("component_kl", _save_component_kl, _component_kl_backward),
     ):
+        backward = _any_order(getattr(formulas, name), once)
         torch.library.register_autograd(f"deepmix::{name}", backward, setup_context=save)
         _functions[name] = _function(getattr(torch.ops.deepmix, name).default, save, backward)
+
+
+def _on_one_device(fake: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what refuses inputs of several devices; a meta tensor among others would give results without values."""
+
+    def checked(*inputs: Any) -> Any:
+        devices = {str(tensor.device) for tensor in inputs if isinstance(tensor, Tensor)}
+        if len(devices) > 1:
+            raise RuntimeError(f"deepmix: the inputs must be on one device, got {' and '.join(sorted(devices))}")
+        return fake(*inputs)
+
+    return checked
 
 
 _functions: dict[str, Callable[..., Any]] = {}
@@ -80,6 +95,27 @@ def _function(
     function: type[torch.autograd.Function] = type("Kernel", (torch.autograd.Function,), rules)
     apply: Callable[..., Any] = function.apply
     return apply
+
+
+def _any_order(reference: Callable[..., Any], once: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a backward pass that has derivatives itself: where they are wanted, the reference computes it."""
+
+    def backward(ctx: Any, *upstream: MaybeTensor) -> tuple[MaybeTensor, ...]:
+        if not torch.is_grad_enabled():  # autograd enables it if the backward pass is to be differentiated
+            gradients: tuple[MaybeTensor, ...] = once(ctx, *upstream)
+            return gradients
+        switches = getattr(ctx, "switches", ())
+        # A view is a new variable, so a gradient ends here and not where one input was computed from another.
+        inputs = [None if value is None else value.view_as(value) for value in ctx.saved_tensors[: ctx.n_tensors]]
+        outputs = reference(*inputs, *switches)
+        pairs = zip((outputs,) if isinstance(outputs, Tensor) else outputs, upstream, strict=True)
+        wanted = [value for value in inputs if value is not None and value.requires_grad]
+        results, weights = zip(*((o, u) for o, u in pairs if u is not None and o.requires_grad), strict=True)
+        gradients_of = iter(torch.autograd.grad(results, wanted, weights, create_graph=True, allow_unused=True))
+        by_inputs = (None if value is None or not value.requires_grad else next(gradients_of) for value in inputs)
+        return (*by_inputs, *(None for _ in switches))
+
+    return backward
 
 
 def _new(like: Tensor, *shape: int | torch.SymInt) -> Tensor:
@@ -124,7 +160,7 @@ def _mixture_posterior_backward_fake(
 def _save_mixture_posterior(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*inputs[:7], output[0])
-    ctx.switches = inputs[7:]
+    ctx.n_tensors, ctx.switches = 7, inputs[7:]
 
 
 def _mixture_posterior_backward(ctx: Any, *upstream: MaybeTensor) -> tuple[MaybeTensor, ...]:
@@ -146,7 +182,7 @@ def _sampled_mixture_posterior_backward_fake(noise: Tensor, *others: Any) -> tup
 def _save_sampled_mixture_posterior(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*inputs[:6], output[1])
-    ctx.switches = inputs[6:]
+    ctx.n_tensors, ctx.switches = 6, inputs[6:]
 
 
 def _sampled_mixture_posterior_backward(ctx: Any, *upstream: MaybeTensor) -> tuple[MaybeTensor, ...]:
@@ -173,6 +209,7 @@ def _component_log_prob_backward_fake(
 def _save_component_log_prob(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*inputs, output[1])
+    ctx.n_tensors = 4
 
 
 def _component_log_prob_backward(ctx: Any, *upstream: MaybeTensor) -> tuple[Tensor, ...]:
@@ -184,6 +221,13 @@ def _component_log_prob_full_backward(ctx: Any, *upstream: MaybeTensor) -> tuple
     backward = torch.ops.deepmix.component_log_prob_full_backward.default
     gradients: tuple[Tensor, ...] = backward(*ctx.saved_tensors, *upstream)
     return gradients
+
+
+def _mixture_statistics_fake(
+    z: Tensor, mean: Tensor, spread: Tensor, log_weight: Tensor, row_weight: MaybeTensor, log_noise: float
+) -> tuple[Tensor, ...]:
+    shapes = ((), log_weight.shape, mean.shape, spread.shape)
+    return tuple(z.new_empty(shape, dtype=torch.float64) for shape in shapes)
 
 
 def _component_kl_fake(mean: Tensor, log_var: Tensor, prior_mean: MaybeTensor, prior_log_var: MaybeTensor) -> Tensor:
@@ -198,6 +242,7 @@ def _component_kl_backward_fake(
 
 def _save_component_kl(ctx: Any, inputs: tuple[MaybeTensor, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
+    ctx.n_tensors = 4
 
 
 def _component_kl_backward(ctx: Any, by_kl: Tensor) -> tuple[MaybeTensor, ...]:

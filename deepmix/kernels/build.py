@@ -6,6 +6,7 @@ Imports neither torch nor the rest of deepmix: setup.py runs it where torch may 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 STABLE_ABI = "0x020a000000000000"
@@ -24,20 +25,13 @@ def folder() -> Path:
 
 
 def operator_sources(with_cuda: bool) -> list[Path]:
-    """Return the files of the operators' library."""
-    files = [folder() / "ops.cpp", folder() / "cpu" / "register.cpp", *_cpu_sources()]
+    """Return the files of the library, which holds the operators and is a Python module."""
+    cpu = folder() / "cpu"
+    files = [folder() / "ops.cpp", folder() / "module.cpp", cpu / "register.cpp", cpu / "run.cpp"]
+    files += sorted(cpu.glob("level_*.cpp"))
     if with_cuda:
         files += sorted((folder() / "cuda").glob("*.cpp")) + sorted((folder() / "cuda").glob("*.cu"))
     return files
-
-
-def native_sources() -> list[Path]:
-    """Return the files of the module that NumPy code calls."""
-    return [folder() / "numpy.cpp", *_cpu_sources()]
-
-
-def _cpu_sources() -> list[Path]:
-    return [folder() / "cpu" / "run.cpp", *sorted((folder() / "cpu").glob("level_*.cpp"))]
 
 
 def source_hash() -> str:
@@ -65,9 +59,9 @@ def cpp_flags(*, with_cuda: bool = False, digest: bool = True) -> list[str]:
     return flags
 
 
-def cuda_flags() -> list[str]:
-    """Return nvcc's flags."""
+def cuda_flags(architectures: Sequence[str] = CUDA_ARCHITECTURES) -> list[str]:
+    """Return nvcc's flags for the GPUs of some architectures, and of later ones through the last one's PTX."""
     flags = ["-O3", "-std=c++20", "--extended-lambda", "--expt-relaxed-constexpr", "-Xcompiler=-fvisibility=hidden"]
-    flags += [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in CUDA_ARCHITECTURES]
-    last = CUDA_ARCHITECTURES[-1]
+    flags += [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in architectures]
+    last = architectures[-1]
     return [*flags, f"-gencode=arch=compute_{last},code=compute_{last}", "-DUSE_CUDA"]

@@ -7,7 +7,8 @@ reference runs. The environment variable DEEPMIX_BUILD chooses: `auto` (that ord
 
 Every compilation works in a folder of its own, and the finished library is renamed into the cache, so a process that
 is killed leaves nothing that another process would load or wait for. A lock of the operating system, which vanishes
-with its process, keeps processes from compiling the same library at the same time.
+with its process, keeps processes from compiling the same library at the same time. A library is loaded only if nobody
+else can have written it (`trust`) and its bytes have the digest noted when it was compiled.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -25,13 +27,13 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import IO, Any, Literal, get_args
 
 import torch
 
 from deepmix.errors import DeepmixError, UsageError, unknown_choice
 from deepmix.kernels import build
+from deepmix.kernels.trust import is_own_file, why_untrusted
 
 Choice = Literal["auto", "none", "cpu", "cuda"]
 
@@ -69,7 +71,7 @@ def load_kernels() -> Kernels:
     if wanted == "none":
         return Kernels("reference", frozenset(), None, "DEEPMIX_BUILD=none")
     has_cuda = why_no_cuda() is None or _built_extension("_ops", with_cuda=True) is not None
-    failures: list[str] = []
+    failures = [str(why_no_cuda())] if wanted == "auto" and not has_cuda and torch.cuda.is_available() else []
     for with_cuda in {"cpu": [False], "cuda": [True]}.get(wanted, [True, False] if has_cuda else [False]):
         try:
             loaded = _load(with_cuda)
@@ -100,13 +102,13 @@ def _load(with_cuda: bool) -> Kernels:
             reason = f"the extension built when deepmix was installed doesn't load: {_first_line(error)}"
         else:
             return Kernels("ahead of time", devices, built, "built when deepmix was installed")
-    name = "_ops_cuda" if with_cuda else "_ops"
+    name = "_".join(["_ops_cuda", *gpu_architectures()]) if with_cuda else "_ops"
     try:
         if with_cuda and (missing := why_no_cuda()) is not None:
             raise DeepmixError(missing)
         cached = cache_folder() / f"{name}.so"
         _load_or_compile(cached, torch.ops.load_library, build.operator_sources(with_cuda), with_cuda)
-    except (RuntimeError, OSError, ImportError, DeepmixError) as error:
+    except (RuntimeError, OSError, ImportError, subprocess.SubprocessError, DeepmixError) as error:
         raise DeepmixError(_first_line(error) if built is None else f"{reason}; {_first_line(error)}") from error
     return Kernels("compiled on first use", devices, cached, reason)
 
@@ -116,32 +118,26 @@ def _first_line(error: Exception) -> str:
 
 
 @functools.cache
-def native() -> ModuleType:
-    """Return the module that NumPy code calls and that knows how it was built; compile it if need be.
+def build_facts() -> dict[str, str]:
+    """Return the instruction set in use, the compiler, and the sources of the loaded library; empty without one.
 
     Raises:
-        DeepmixError: it can't be compiled here.
+        DeepmixError: the library was built for another Python.
 
     """
-    library = _built_extension("_native", with_cuda=False)
-    if library is not None:
-        with contextlib.suppress(ImportError):  # built for another Python, or damaged
-            return _import(library)
-    cached = cache_folder() / "_native.so"
-    try:
-        module: ModuleType = _load_or_compile(cached, _import, build.native_sources(), with_cuda=False)
-        return module
-    except (RuntimeError, OSError, ImportError, DeepmixError) as error:
-        raise DeepmixError(f"the module for NumPy can't be built: {_first_line(error)}") from error
-
-
-def _import(library: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("_native", library)
+    library = load_kernels().library
+    if library is None:
+        return {}
+    spec = importlib.util.spec_from_file_location("_ops", library)
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    try:
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    except ImportError as error:
+        raise DeepmixError(_first_line(error)) from error
+    facts: dict[str, str] = module.build_facts()
+    return facts
 
 
 def _built_extension(name: str, with_cuda: bool) -> Path | None:
@@ -158,33 +154,41 @@ def _load_or_compile(library: Path, load: Callable[[Path], Any], sources: list[P
 
     Args:
         library: where the cache keeps it.
-        load: loads it; raises OSError or ImportError where it can't.
+        load: loads it; raises OSError where it can't.
         sources: the files it is compiled from.
         with_cuda: whether nvcc compiles some of them.
 
     Returns:
-        The module, where `load` returns one.
+        What `load` or torch's builder returns.
 
     """
-    with contextlib.suppress(OSError, ImportError):
+    if (fault := why_untrusted(library.parent)) is not None:
+        raise DeepmixError(fault)
+    with contextlib.suppress(OSError):
         if _is_whole(library):
             return load(library)
     if (missing := why_no_compiler()) is not None:
         raise DeepmixError(missing)
-    library.parent.mkdir(parents=True, exist_ok=True)
+    library.parent.parent.mkdir(parents=True, exist_ok=True)
+    library.parent.mkdir(mode=0o700, exist_ok=True)
     with _compiling_alone(library.parent):
-        with contextlib.suppress(OSError, ImportError):
+        with contextlib.suppress(OSError):
             if _is_whole(library):  # another process has compiled it meanwhile
                 return load(library)
-        return _compile(library, sources, with_cuda, is_python_module=load is _import)
+        return _compile(library, sources, with_cuda)
 
 
 def _is_whole(library: Path) -> bool:
-    """Whether the mark beside a library says that it is finished, and that it has as many bytes as it then had."""
+    """Whether the mark beside a library says that it is finished, and holds the digest of the bytes that it has."""
     try:
-        return library.stat().st_size == int(_mark(library).read_text())
+        return is_own_file(library) and _digest(library) == _mark(library).read_text("ascii").strip()
     except (OSError, ValueError):
         return False
+
+
+def _digest(library: Path) -> str:
+    with library.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _mark(library: Path) -> Path:
@@ -222,8 +226,8 @@ def _build_folders(folder: Path) -> str:
     return f"{folder.name}.build-"
 
 
-def _compile(library: Path, sources: list[Path], with_cuda: bool, *, is_python_module: bool) -> Any:
-    """Compile a library in a new folder, load it and rename it into the cache; return the module, if it is one."""
+def _compile(library: Path, sources: list[Path], with_cuda: bool) -> Any:
+    """Compile a library in a new folder, load it and rename it into the cache."""
     from torch.utils import cpp_extension  # slow to import, and rarely needed
 
     name, cache = library.stem, library.parent
@@ -240,16 +244,17 @@ def _compile(library: Path, sources: list[Path], with_cuda: bool, *, is_python_m
             name=name,
             sources=[str(path) for path in sources],
             extra_cflags=build.cpp_flags(with_cuda=with_cuda),
-            extra_cuda_cflags=build.cuda_flags(),
+            extra_cuda_cflags=build.cuda_flags(gpu_architectures()),
             build_directory=folder,
             with_cuda=with_cuda,
-            is_python_module=is_python_module,
+            is_python_module=False,
         )
         with (Path(folder) / f"{name}.so").open("rb+") as built:
             os.fsync(built.fileno())  # the mark must not reach the disk before the library
-            n_bytes = built.seek(0, os.SEEK_END)
+        digest = _digest(Path(built.name))
+        os.chmod(built.name, 0o700)
         os.replace(built.name, library)
-        _mark(library).write_text(f"{n_bytes}\n")
+        _mark(library).write_text(f"{digest}\n")
     return loaded
 
 
@@ -267,9 +272,22 @@ def _ninja_on_path() -> Iterator[None]:
 def cache_folder() -> Path:
     """Return where kernels compiled on first use are kept: one folder per torch version, Python and sources."""
     root = os.environ.get("TORCH_EXTENSIONS_DIR")
-    base = Path(root) if root else Path.home() / ".cache" / "torch_extensions"
+    try:
+        base = Path(root) if root else Path.home() / ".cache" / "torch_extensions"
+    except RuntimeError as error:  # the user has no home folder
+        raise DeepmixError("there is no home folder for kernels; name a folder in TORCH_EXTENSIONS_DIR") from error
     key = f"{torch.__version__} {sys.implementation.cache_tag} {build.source_hash()}"
     return base / f"deepmix-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+
+def gpu_architectures() -> tuple[str, ...]:
+    """Return the architectures of the GPUs that are visible here, or all that are supported if there are none.
+
+    Compiling for one takes a fraction of the time that compiling for all does.
+    """
+    devices = range(torch.cuda.device_count())
+    capabilities = sorted({torch.cuda.get_device_capability(device) for device in devices})
+    return tuple(f"{major}{minor}" for major, minor in capabilities) or build.CUDA_ARCHITECTURES
 
 
 def why_no_compiler() -> str | None:
@@ -281,6 +299,8 @@ def why_no_compiler() -> str | None:
     if ninja is None:
         return "ninja was not found; install it with 'pip install ninja'"
     compiler = os.environ.get("CXX", "c++")
+    if shutil.which(compiler) is None and len(compiler.split()) > 1:
+        return f"CXX='{compiler}' is more than a compiler's name; name it alone (torch runs an installed ccache itself)"
     if shutil.which(compiler) is None:
         return f"the C++ compiler '{compiler}' was not found; install one, or name it in CXX"
     return None

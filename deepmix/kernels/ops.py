@@ -6,6 +6,8 @@ Shapes are those of `deepmix.maths.values`; results have the dtype of the inputs
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,7 +15,11 @@ from torch import Tensor
 
 from deepmix.kernels import autograd
 from deepmix.kernels.choice import look_for_kernel
-from deepmix.maths import Gaussian, Latents, MixtureParameters, Responsibilities, formulas
+from deepmix.maths import Gaussian, Latents, MixtureParameters, MixtureStatistics, Responsibilities, em, formulas
+
+MOST_SUMS = {"cpu": (1 << 18, 1 << 22), "cuda": (1 << 15, 1 << 15)}
+"""Second moments, (K, M) and (K, M, M), up to which a kernel computes `mixture_statistics`, by device; beyond, matrix
+products do."""
 
 
 def component_kl(posterior: Gaussian, prior: MixtureParameters) -> Tensor:
@@ -119,6 +125,52 @@ def component_log_prob_full(
     inputs = _one_dtype(z_NM, mean_KM, precision_cholesky_KMM, log_weight_K)
     log_prob_NK, log_q_NK, log_normalizer_N = _compute("component_log_prob_full", *inputs)
     return log_prob_NK, Responsibilities(log_q_NK, log_normalizer_N)
+
+
+@torch.no_grad()
+def mixture_statistics(
+    z_NM: Tensor,
+    mean_KM: Tensor,
+    spread: Tensor,
+    log_weight_K: Tensor,
+    row_weight_N: Tensor | None = None,
+    log_noise: float = -math.inf,
+) -> MixtureStatistics:
+    """Return what an M-step of a Gaussian mixture needs, from one pass over the rows; no (N, K) array is made.
+
+    The sums are in float64 and have no gradient. On a CPU they don't depend on the number of threads.
+
+    Args:
+        z_NM: the rows.
+        mean_KM: the components' means.
+        spread: log-variances, (K, M), or, for full covariances, the lower triangular A of the precisions A A^T,
+            (K, M, M), of which the rest is not read.
+        log_weight_K: log p(y).
+        row_weight_N: the rows' weights; None: 1 each.
+        log_noise: logarithm of the weight times the density of a component that has the same density everywhere; its
+            responsibilities are what the others leave of the rows' weights.
+
+    Raises:
+        ValueError: the shapes don't fit together.
+
+    """
+    n_rows, n_dimensions = _point_shape(z_NM)
+    means = (log_weight_K.shape[0], n_dimensions)
+    _check_shape("mean", mean_KM, means)
+    if spread.dim() == 3:
+        _check_shape("precision's Cholesky factor", spread, (*means, n_dimensions))
+    else:
+        _check_shape("log-variance", spread, means)
+    if row_weight_N is not None and tuple(row_weight_N.shape) != (n_rows,):
+        raise ValueError(f"the rows' weights must be (N,) = {(n_rows,)}, got {tuple(row_weight_N.shape)}")
+    inputs = _one_dtype(z_NM, mean_KM, spread, log_weight_K, row_weight_N)
+    most_sums = MOST_SUMS.get(z_NM.device.type, (0, 0))
+    has_kernel = spread.numel() <= most_sums[spread.dim() - 2] and _has_kernel(z_NM.device.type)
+    compute: Callable[..., tuple[Tensor, ...]] = (
+        torch.ops.deepmix.mixture_statistics.default if has_kernel else em.mixture_statistics
+    )
+    log_likelihood, responsibility_K, first_KM, second = compute(*inputs, log_noise)
+    return MixtureStatistics(log_likelihood, responsibility_K, first_KM, second)
 
 
 def _compute(name: str, first: Tensor, *others: Any) -> Any:

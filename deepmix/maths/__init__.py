@@ -15,6 +15,7 @@ __all__ = [
     "Inference",
     "Latents",
     "MixtureParameters",
+    "MixtureStatistics",
     "Responsibilities",
     "at_least_float32",
     "categorical_kl",

@@ -1,4 +1,5 @@
-from . import formulas as formulas
+from . import em as em, em_gaps as em_gaps, formulas as formulas
+from .em import MixtureStatistics as MixtureStatistics
 from .formulas import (
     component_kl as component_kl,
     gaussian_entropy as gaussian_entropy,
@@ -17,6 +18,7 @@ from .mixture import (
     neighbour_votes as neighbour_votes,
     weighted_mean_and_spread as weighted_mean_and_spread,
 )
+from .seeded import seeded_draws as seeded_draws
 from .values import (
     Array as Array,
     Dims as Dims,

@@ -12,6 +12,7 @@ __all__ = [
     "Clustering",
     "Metric",
     "clustering_accuracy",
+    "cohesion",
     "declare",
     "neighbour_links",
     "silhouette",

@@ -12,6 +12,7 @@ __all__ = [
     "INITIAL_LOG_VAR",
     "MIN_SCALE",
     "Composite",
+    "GaussianMixture",
     "MixtureOptions",
     "ObjectiveOptions",
     "Recipe",

@@ -4,6 +4,7 @@ from .cluster_latents import (
     generate_means as generate_means,
     rows_to_fit as rows_to_fit,
 )
+from .gaussian_mixture import GaussianMixture as GaussianMixture
 from .likelihood_choice import check_likelihood_name as check_likelihood_name
 from .likelihoods import Composite as Composite
 from .mixture_options import MixtureOptions as MixtureOptions

@@ -72,6 +72,7 @@ class MixtureVAE(Model):
         self.terms = nn.ModuleDict(terms or {})
         self.n_neighbours = options.graph_neighbours if options.graph_weight > 0.0 else 0
         self.generates_from_rows = self.n_components > 1
+        self.lr_factor = encoder.lr_factor
 
     def pretraining_loss(self, batch: Batch) -> Loss:
         """Return the log-likelihood of the rows given their codes."""

@@ -29,20 +29,21 @@ def rewrite(path: Path, *, with_umap: bool = False, dataset: str | None = None, 
 
     """
     if (path / runs.SUMMARY).is_file():
-        folders = seeds.seed_folders(path)
-        for folder in folders.values():
-            _rewrite_run(folder, with_umap, dataset, data_dir)
-        seeds.write_seeds(path)
+        with runs.RunFolder(path).locked():
+            for folder in seeds.seed_folders(path).values():
+                _rewrite_run(folder, with_umap, dataset, data_dir)
+            seeds.write_seeds(path)
     else:
         _rewrite_run(runs.RunFolder.open(path), with_umap, dataset, data_dir)
     return path / runs.REPORT
 
 
 def _rewrite_run(folder: runs.RunFolder, with_umap: bool, dataset: str | None, data_dir: str | None) -> None:
-    loaded = LoadedRun(folder)
-    split = loaded.training_data(dataset, data_dir)
-    cluster_N = loaded.assignments()[loaded.config.heads[0]]
-    sides = {"train": split.train, "test": split.test}
-    inferences = {side: loaded.infer(split.take(rows)) for side, rows in sides.items()}
-    clusters = {side: np.asarray(cluster_N[rows]) for side, rows in sides.items()}
-    writing.write_report(folder, split, loaded.model, inferences, clusters, with_umap=with_umap)
+    with folder.locked():
+        loaded = LoadedRun(folder)
+        split = loaded.training_data(dataset, data_dir)
+        cluster_N = loaded.assignments()[loaded.config.heads[0]]
+        sides = {"train": split.train, "test": split.test}
+        inferences = {side: loaded.infer(split.take(rows)) for side, rows in sides.items()}
+        clusters = {side: np.asarray(cluster_N[rows]) for side, rows in sides.items()}
+        writing.write_report(folder, split, loaded.model, inferences, clusters, with_umap=with_umap)

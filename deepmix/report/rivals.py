@@ -15,7 +15,10 @@ CRITERIA = {
     "gap": "how wide the gaps between clusters are beside the distances inside them (density-based validity)",
     "likelihood": "how likely held-out rows are under one Gaussian per cluster (nats per row)",
     "agreement": "how far the partition agrees with all others (mean adjusted Rand index)",
-    TOTAL: "the sum of the criteria, each scaled so that the median candidate has 0 and the best 1; it decides",
+    "gaussian": "1 for the mixture of K Gaussians that describes held-out rows as well as more of them do, and better "
+    "than one; it outweighs the other criteria",
+    TOTAL: "the sum of the criteria, each scaled so that the median candidate has 0 and the best 1, the agreement "
+    "counted twice; it decides",
 }
 """What the criteria of the built-in initial clusterings mean; larger is better."""
 

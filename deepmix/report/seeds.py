@@ -136,8 +136,8 @@ def collect(path: Path) -> SeedMaterial:
     config = next(iter(folders.values())).read(RunConfig)
     seed_runs = []
     for seed, folder in folders.items():
-        cells = folder.read_table(runs.ASSIGNMENTS)[config.requested.heads[0]]
-        seed_runs.append(SeedRun(seed, folder.read(Metrics), folder.read_epochs(), np.array(cells, dtype=np.int64)))
+        cluster_N = runs.read_assignments(folder, folder.read(RunConfig))[config.requested.heads[0]]
+        seed_runs.append(SeedRun(seed, folder.read(Metrics), folder.read_epochs(), cluster_N))
     consensus = runs.RunFolder(path / runs.CONSENSUS_FOLDER)
     if not consensus.has(runs.CONSENSUS):
         return SeedMaterial(config, seed_runs)

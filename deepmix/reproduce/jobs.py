@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -228,12 +229,12 @@ def _is_same(folder: runs.RunFolder, wanted: runs.RunConfig) -> bool:
 
 
 def _can_resume(folder: runs.RunFolder) -> bool:
-    """Return whether a run was interrupted and its checkpoint can be read."""
-    try:
-        folder.read_weights(runs.CheckpointMeta)
-    except DeepmixError:
-        return False
-    return not folder.has(runs.METRICS)
+    """Return whether a run was interrupted and one of its checkpoints can be read."""
+    for name in (runs.CHECKPOINT, runs.PREVIOUS):
+        with contextlib.suppress(DeepmixError):
+            folder.read_weights(runs.CheckpointMeta, name)
+            return not folder.has(runs.METRICS)
+    return False
 
 
 def _run(prepared: Experiment, path: Path, wanted: runs.RunConfig, reporter: Any, *, trace: bool) -> runs.Metrics:
@@ -243,13 +244,14 @@ def _run(prepared: Experiment, path: Path, wanted: runs.RunConfig, reporter: Any
         folder = runs.RunFolder.create(path, overwrite=True)
         trace_path(path).unlink(missing_ok=True)
     try:
-        watch = tracer(prepared, path) if trace else None
-        results = run_experiment(prepared, folder, reporter, resume=resume, watch=watch)
-        with forgiven(reporter.note, folder.path):
-            first = results.clusters[prepared.config.heads[0]]
-            write_report(folder, prepared.split, results.model, results.inferences, first)
-        runs.delete_checkpoint(path)  # three times the model's size, and no longer needed
-        return results.metrics
+        with folder.locked():
+            watch = tracer(prepared, path) if trace else None
+            results = run_experiment(prepared, folder, reporter, resume=resume, watch=watch)
+            with forgiven(reporter.note, folder.path):
+                first = results.clusters[prepared.config.heads[0]]
+                write_report(folder, prepared.split, results.model, results.inferences, first)
+            runs.delete_checkpoint(path)  # six times the model's size, and no longer needed
+            return results.metrics
     finally:
         reporter.close()
 

@@ -1,3 +1,4 @@
+from .assignments import read_assignments as read_assignments
 from .comparisons import (
     INITIAL as INITIAL,
     TOTAL as TOTAL,
@@ -26,6 +27,7 @@ from .names import (
     METRICS as METRICS,
     MODEL as MODEL,
     NEIGHBOURS as NEIGHBOURS,
+    PREVIOUS as PREVIOUS,
     REPORT as REPORT,
     SUMMARY as SUMMARY,
 )

@@ -8,16 +8,18 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Self, final
 
 import safetensors.torch
 from torch import Tensor
 
-from deepmix.data import PART, write_atomically, writing_beside
+from deepmix.data import PART, naming_file, write_atomically, writing_beside
 from deepmix.errors import DeepmixError, UsageError, option
 from deepmix.runs import ownership
-from deepmix.runs.json_files import read_json
-from deepmix.runs.names import CONFIG, EPOCHS, SUMMARY
+from deepmix.runs.checksums import CHECKSUM, checksum
+from deepmix.runs.folder_lock import FolderLock
+from deepmix.runs.json_files import UNREADABLE, read_json
+from deepmix.runs.names import CHECKPOINT, CONFIG, EPOCHS, PREVIOUS, SUMMARY
 from deepmix.runs.store import RunStore
 
 
@@ -27,6 +29,7 @@ class RunFolder(RunStore):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock = FolderLock()
         self._old: Path | None = None
         """The real folder of the run that this one replaces, until this one's first file is written."""
 
@@ -42,7 +45,7 @@ class RunFolder(RunStore):
 
         """
         folder = cls(path)
-        if not os.path.lexists(path):
+        with contextlib.suppress(FileExistsError):
             path.mkdir(parents=True)
             return folder
         if not path.exists():
@@ -54,6 +57,8 @@ class RunFolder(RunStore):
                 f"'{path}' exists; choose another {option('out')}, or add {option('overwrite')} or {option('resume')}"
             )
         old = ownership.check_replaceable(path)
+        with folder._lock.held(old, path):
+            pass  # nobody is writing there
         if ownership.holds_a_run(old):
             folder._old = old
         else:
@@ -73,7 +78,29 @@ class RunFolder(RunStore):
         if any((path / (record + PART)).is_file() for record in (CONFIG, SUMMARY)):
             cure = f"repeat the command that started it, with {option('overwrite')}"
             raise UsageError(f"'{path}' holds a run that was stopped before its {CONFIG} was written; {cure}")
+        aside = ownership.moved_aside(path)
+        if aside is not None:
+            raise UsageError(
+                f"'{path}' was being replaced when its process was killed; what it replaced is whole, "
+                f"move it back with: mv '{aside}' '{path}'"
+            )
         raise UsageError(f"'{path}' is not a run folder: it has no {CONFIG}")
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[Self]:
+        """Keep other processes from writing in the folder, and delete what killed ones were writing there.
+
+        Raises:
+            UsageError: another process is writing in the folder.
+
+        """
+        if self._lock:
+            yield self
+            return
+        with self._lock.held(self._old or self.path, self.path):
+            if self._old is None:
+                ownership.delete_parts(self.path)
+            yield self
 
     @property
     def has_begun(self) -> bool:
@@ -88,6 +115,8 @@ class RunFolder(RunStore):
             return
         with ownership.replacing(self.path, self._old) as folder:
             yield folder / name
+            if self._lock:
+                self._lock.add(folder, self.path)
         self._old = None
 
     def has(self, name: str | Path) -> bool:
@@ -111,14 +140,25 @@ class RunFolder(RunStore):
 
     def append_line(self, row: Mapping[str, Any]) -> None:
         """Add a line to metrics.jsonl."""
-        with self._writing(EPOCHS) as path, path.open("a", encoding="utf-8") as lines:
+        with self._writing(EPOCHS) as path, naming_file(path), path.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(row) + "\n")
 
     def keep_epochs(self, n_lines: int) -> None:
-        """Cut metrics.jsonl after its first `n_lines` whole lines, those that a checkpoint knows."""
+        """Cut metrics.jsonl after its first `n_lines` whole lines, those that a checkpoint knows.
+
+        Raises:
+            DeepmixError: it has fewer, or one of them is damaged.
+
+        """
         with self._writing(EPOCHS) as path:
-            lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
-            write_atomically(path, "".join(lines[:n_lines]).encode())
+            lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+            self._parsed(lines[:n_lines])
+            if len(lines) < n_lines:
+                raise DeepmixError(
+                    f"'{path}' has {len(lines)} lines, and the checkpoint was written after {n_lines}; restore the "
+                    f"file, or train again with {option('overwrite')}"
+                )
+            write_atomically(path, b"".join(lines[:n_lines]))
 
     def read_lines(self) -> list[Any]:
         """Read metrics.jsonl.
@@ -129,14 +169,27 @@ class RunFolder(RunStore):
         """
         path = self.path / EPOCHS
         try:
-            return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-        except (OSError, ValueError) as error:
-            raise DeepmixError(f"'{path}' can't be read ({error})") from error
+            return self._parsed(path.read_bytes().splitlines())
+        except OSError as error:
+            raise DeepmixError(f"'{path}' can't be read ({error}); restore the file, or train again") from error
+
+    def _parsed(self, lines: Sequence[bytes]) -> list[Any]:
+        """Return the values of lines of metrics.jsonl."""
+        values = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                values.append(json.loads(line))
+            except UNREADABLE as error:
+                raise DeepmixError(
+                    f"'{self.path / EPOCHS}' is damaged in line {number} ({error}); restore the file, or train again "
+                    f"with {option('overwrite')}"
+                ) from error
+        return values
 
     def write_tensors(self, name: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-        """Write a safetensors file with a JSON header."""
-        header = {"deepmix": json.dumps(meta)}
+        """Write a safetensors file with a JSON header and a checksum."""
         contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+        header = {"deepmix": json.dumps({**meta, CHECKSUM: checksum(meta, contiguous)})}
         with self._writing(name) as path:
             path.parent.mkdir(exist_ok=True)
             write_atomically(path, safetensors.torch.save(contiguous, header))
@@ -152,11 +205,20 @@ class RunFolder(RunStore):
         try:
             with safetensors.safe_open(path, framework="pt") as file:
                 meta = json.loads((file.metadata() or {})["deepmix"])
-                return {key: file.get_tensor(key) for key in file.keys()}, meta  # noqa: SIM118
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            expected = meta.pop(CHECKSUM, None)  # earlier versions wrote none
+            if expected is not None and expected != checksum(meta, tensors):
+                raise ValueError("its checksum is wrong")
+            return tensors, meta
         except FileNotFoundError as error:
             raise DeepmixError(f"'{path}' is missing; train again with {option('overwrite')}") from error
-        except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+        except (OSError, KeyError, TypeError, AttributeError, *UNREADABLE, safetensors.SafetensorError) as error:
             raise DeepmixError(f"'{path}' is damaged ({error}); train again with {option('overwrite')}") from error
+
+    def keep_checkpoint(self) -> None:
+        """Move the checkpoint, if there is one, to the place of the one before it."""
+        if self._old is None and self.has(CHECKPOINT):
+            os.replace(self.path / CHECKPOINT, self.path / PREVIOUS)
 
     def write_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Write a CSV file."""

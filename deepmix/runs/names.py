@@ -18,6 +18,10 @@ CONFIG, EPOCHS, METRICS, MODEL, INFERENCE, ASSIGNMENTS, CLUSTERS = (
 CHECKPOINT = Path("checkpoint") / "state.safetensors"
 
 
+PREVIOUS = CHECKPOINT.with_name("previous.safetensors")
+"""The checkpoint before the last, for a run whose last one is damaged."""
+
+
 NEIGHBOURS = CHECKPOINT.with_name("neighbours.safetensors")
 """The graph a run is trained with, if it has one; beside the state, because resuming needs it."""
 
@@ -43,6 +47,7 @@ RUN_FILES = (
     REPORT,
     *EXPORTS,
     CHECKPOINT,
+    PREVIOUS,
     NEIGHBOURS,
     CHOICE,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import re
 import shutil
@@ -22,11 +23,15 @@ from deepmix.runs.names import (
     CONSENSUS_FILES,
     CONSENSUS_FOLDER,
     NEIGHBOURS,
+    PREVIOUS,
     RUN_FILES,
     SEED_FOLDER,
     SEEDS_FILES,
     SUMMARY,
 )
+
+RECORD_START = b'{\n  "format": '
+"""How the record of a run or of a folder of seeds begins since format 2."""
 
 
 def check_replaceable(path: Path) -> Path:
@@ -66,9 +71,17 @@ def delete_leftovers(folder: Path) -> None:
         file.unlink()
 
 
+def delete_parts(folder: Path) -> None:
+    """Delete the files that a killed process was writing in a run folder or a folder of seeds."""
+    for name in dict.fromkeys((*RUN_FILES, *SEEDS_FILES)):
+        part = folder / f"{name}{PART}"
+        if part.is_file() and not part.is_symlink() and not part.parent.is_symlink():
+            part.unlink()
+
+
 def delete_checkpoint(folder: Path) -> None:
     """Delete a run's checkpoint, and its folder unless it holds a file that deepmix did not write."""
-    for file in _existing(folder, CHECKPOINT, NEIGHBOURS, CHOICE):
+    for file in _existing(folder, CHECKPOINT, PREVIOUS, NEIGHBOURS, CHOICE):
         file.unlink()
     with contextlib.suppress(OSError):
         (folder / CHECKPOINT.parent).rmdir()
@@ -103,6 +116,13 @@ def replacing(path: Path, old: Path) -> Iterator[Path]:
     except OSError as error:
         text = f"the run that '{path}' replaces is still in '{aside}', because it can't be deleted ({error.strerror})"
         warnings.warn(text, RuntimeWarning, stacklevel=3)
+
+
+def moved_aside(path: Path) -> Path | None:
+    """Return the folder that a killed process had moved aside to replace it, where nothing took its place."""
+    if path.exists():
+        return None
+    return next(iter(sorted(path.absolute().parent.glob(f".{glob.escape(path.name)}.old-*"))), None)
 
 
 def _exchange(old: Path, new: Path, aside: Path) -> None:
@@ -241,7 +261,9 @@ def _is_unfinished_record(path: Path) -> bool:
     if not path.is_file() or path.is_symlink():
         return False
     content = path.read_bytes()
-    return not content or (content.startswith(b"{") and b'"model":' in content and b'"dataset":' in content)
+    if content[: len(RECORD_START)] == RECORD_START[: len(content)]:
+        return True
+    return content.startswith(b"{") and b'"model":' in content and b'"dataset":' in content
 
 
 def fresh_path(parent: Path, stem: str) -> Path:

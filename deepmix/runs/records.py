@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from deepmix.data import TableOptions, TableSchema
+from deepmix.data import Split, TableOptions, TableSchema, fingerprint, labels_fingerprint
 from deepmix.errors import DeepmixError, option
 from deepmix.metrics import METRICS as DECLARED, Spread, spread
 from deepmix.runs import names, upgrade
@@ -34,7 +34,7 @@ def check_format(values: Mapping[str, Any], where: str) -> int:
     """
     number = values.get("format", 1)
     if not isinstance(number, int) or number < 1:
-        raise damaged(where, f"'format' must be a whole number from 1, got {number!r}")
+        raise damaged(where, f"'format' must be a whole number from 1, got {number!r:.60}")
     if number > FORMAT:
         raise DeepmixError(
             f"'{where}' was written by a newer deepmix (format {number}; this one reads up to {FORMAT}); update deepmix"
@@ -154,6 +154,13 @@ class DataRecord:
     fingerprint: str
     schema: TableSchema | None = None
     """What each column of a table is; None where the data were an array."""
+    labels_fingerprint: str | None = None
+    """A hash of the labels and of where sparse rows begin; None in runs of versions that did not record it."""
+
+    def is_of(self, split: Split) -> bool:
+        """Whether a data set is the recorded one: the same rows, the same of them for training, the same labels."""
+        labels = self.labels_fingerprint
+        return fingerprint(split) == self.fingerprint and labels in (None, labels_fingerprint(split))
 
 
 @dataclass(frozen=True)
@@ -389,6 +396,10 @@ class EpochRecord(Record):
     """Weight of the cross-entropy from the initial labels; None where the objective does not have it."""
     fraction_left: float | None = None
     """Fraction of the rows, of which no value was hidden, whose most probable component was not their initial one."""
+    dropped_steps: int | None = None
+    """Updates that were left out because their loss or gradient was not finite; None where there were none."""
+    lr_halvings: int | None = None
+    """How often the epoch was done again with half the learning rate; None where it was not."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as a JSON object, without the format, which config.json has."""
@@ -484,6 +495,8 @@ class CheckpointMeta(Record):
     seconds: float
     anchor_factor: float = 1.0
     """Factor by which the anchor has grown."""
+    lr_factor: float = 1.0
+    """Factor by which the learning rate was lowered after updates that were not finite."""
 
 
 @dataclass(frozen=True)

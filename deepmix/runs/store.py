@@ -56,6 +56,10 @@ class RunStore(abc.ABC):
         """Read a safetensors file and its JSON header; raises DeepmixError where it is missing or damaged."""
 
     @abc.abstractmethod
+    def keep_checkpoint(self) -> None:
+        """Move the checkpoint, if there is one, to the place of the one before it."""
+
+    @abc.abstractmethod
     def write_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Write a CSV file."""
 
@@ -71,6 +75,11 @@ class RunStore(abc.ABC):
         """Read a record's JSON file; raises DeepmixError where it is missing, damaged or of a newer format."""
         return kind.from_json(self.read_json(str(kind.FILE)), str(self.path / kind.FILE))
 
+    def write_checkpoint(self, header: Record, tensors: Mapping[str, Tensor]) -> None:
+        """Write the checkpoint, and keep the one before it."""
+        self.keep_checkpoint()
+        self.write_weights(header, tensors)
+
     def append_epoch(self, record: EpochRecord) -> None:
         """Add an epoch's line to metrics.jsonl."""
         self.append_line(record.to_json())
@@ -84,10 +93,16 @@ class RunStore(abc.ABC):
         """Write the safetensors file that a record is the header of."""
         self.write_tensors(header.FILE, tensors, header.to_json())
 
-    def read_weights(self, kind: type[R]) -> tuple[dict[str, Tensor], R]:
-        """Read a safetensors file and its header; raises DeepmixError where it is missing or damaged."""
-        tensors, meta = self.read_tensors(kind.FILE)
-        return tensors, kind.from_json(meta, str(self.path / kind.FILE))
+    def read_weights(self, kind: type[R], name: str | Path | None = None) -> tuple[dict[str, Tensor], R]:
+        """Read a safetensors file, the kind's own or a copy, and its header.
+
+        Raises:
+            DeepmixError: it is missing or damaged.
+
+        """
+        name = name or kind.FILE
+        tensors, meta = self.read_tensors(name)
+        return tensors, kind.from_json(meta, str(self.path / name))
 
 
 @final
@@ -133,6 +148,9 @@ class MemoryRun(RunStore):
     def read_tensors(self, name: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return them."""
         return self._tensors[name]
+
+    def keep_checkpoint(self) -> None:
+        """Do nothing, as there is none."""
 
     def write_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Keep it."""

@@ -34,7 +34,7 @@ from deepmix.contracts import (
     TrainingRows,
 )
 from deepmix.data import RowTensors
-from deepmix.maths import Dims, Gaussian, Inference, Latents, MixtureParameters
+from deepmix.maths import Dims, Gaussian, Inference, Latents, MixtureParameters, seeded_draws
 from deepmix.testing.assertions import TOLERANCE, assert_close, assert_empty_rows, assert_same_shape
 from deepmix.testing.likelihood_check import check_likelihood
 
@@ -271,8 +271,7 @@ def _build(part_class: Any, interface: type, dims: Dims) -> Any:
     """Return the part, always with the same initial weights."""
     if not (isinstance(part_class, type) and issubclass(part_class, interface)):
         raise AssertionError(f"{part_class!r} must be a subclass of deepmix.contracts.{interface.__name__}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded_draws(0):
         make: Any = part_class
         return make(dims, _options(part_class))
 

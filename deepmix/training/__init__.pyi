@@ -8,9 +8,11 @@ from .passes import (
     infer_rows as infer_rows,
 )
 from .reporter import Reporter as Reporter, SilentReporter as SilentReporter
+from .safe_steps import warnings_on_steps as warnings_on_steps
 from .schedule import (
     TrainingOptions as TrainingOptions,
     learns_by_gradient as learns_by_gradient,
     planned_epochs as planned_epochs,
+    start_lr as start_lr,
 )
 from .trainer import Trainer as Trainer

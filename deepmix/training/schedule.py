@@ -19,6 +19,10 @@ MIN_EPOCHS, MIN_UPDATES = 30, 500
 updates, which matters for small data."""
 
 
+LR = 2e-3
+"""The learning rate of VaDE, whose networks are 500 wide."""
+
+
 @dataclass(frozen=True)
 class TrainingOptions:
     """Options for how long and how fast to train."""
@@ -30,7 +34,12 @@ class TrainingOptions:
         default=None, metadata={"help": "epochs of autoencoder pretraining; auto: as for epochs"}
     )
     batch_size: int = field(default=128, metadata={"help": "rows per update (VaDE: 100; 128 is a power of 2 near it)"})
-    lr: float = field(default=2e-3, metadata={"help": "learning rate at the start of each stage (default: VaDE's)"})
+    lr: float | None = field(
+        default=None,
+        metadata={
+            "help": "learning rate at the start of each stage; auto: VaDE's 0.002, more where networks are narrow"
+        },
+    )
     lr_decay: float = field(
         default=0.1,
         metadata={
@@ -58,7 +67,7 @@ class TrainingOptions:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name} must be at least {least}, got {value}")
-        if not (math.isfinite(self.lr) and self.lr > 0.0):
+        if self.lr is not None and not (math.isfinite(self.lr) and self.lr > 0.0):
             raise UsageError(f"lr must be above 0, got {self.lr}")
         if not 0.0 <= self.hide < 1.0:
             raise UsageError(f"hide must be at least 0 and below 1, got {self.hide}")
@@ -75,6 +84,11 @@ class TrainingOptions:
 def planned_epochs(model: Model, options: TrainingOptions, stage: Stage, n_rows: int) -> int:
     """Return how many epochs a stage of this model has: 0 if `Model.place` does the whole fit."""
     return options.n_epochs(stage, n_rows) if learns_by_gradient(model) else 0
+
+
+def start_lr(model: Model, options: TrainingOptions) -> float:
+    """Return the learning rate of this model at the start of each stage."""
+    return LR * model.lr_factor if options.lr is None else options.lr
 
 
 def learns_by_gradient(model: Model) -> bool:

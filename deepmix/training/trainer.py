@@ -18,11 +18,13 @@ from deepmix.data import Rows
 from deepmix.errors import DeepmixError, option
 from deepmix.maths import Array, neighbour_votes
 from deepmix.models import MOST_VOTING_ROWS, ObjectiveOptions
-from deepmix.runs import CHECKPOINT, NEIGHBOURS, CheckpointMeta, EpochRecord, RunStore
+from deepmix.runs import CHECKPOINT, NEIGHBOURS, PREVIOUS, CheckpointMeta, EpochRecord, RunStore, damaged
+from deepmix.training.adam import Adam
 from deepmix.training.diagnosis import components_in_use, diverged
 from deepmix.training.passes import EVALUATION_ROWS, autocast, weighted
 from deepmix.training.reporter import Reporter
-from deepmix.training.schedule import TrainingOptions, epoch_seed, learns_by_gradient, planned_epochs
+from deepmix.training.safe_steps import MOST_HALVINGS, SavedState, has_failed, is_finite_step, step_if
+from deepmix.training.schedule import TrainingOptions, epoch_seed, learns_by_gradient, planned_epochs, start_lr
 
 CHECKPOINT_SECONDS = 5.0
 """A checkpoint is written at the end of a stage, and after an epoch if the last one is at least this old."""
@@ -49,7 +51,8 @@ class Trainer:
         self.started, self.earlier_seconds = time.perf_counter(), 0.0
         self.saved = self.started
         self.best_objective, self.stale_epochs = -math.inf, 0
-        self.anchor_factor = 1.0
+        self.anchor_factor, self.lr_factor = 1.0, 1.0
+        self.epoch_start, self.halvings_in_epoch = SavedState(), 0
         self.labels_N: Tensor | None = None
         self.anchor_NK: Tensor | None = None
         self.neighbours_NJ: Tensor | None = None
@@ -61,7 +64,7 @@ class Trainer:
         return self.earlier_seconds + time.perf_counter() - self.started
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.model.parameters(), self.options.lr, fused=True)
+        return Adam(self.model.parameters(), start_lr(self.model, self.options), fused=True)
 
     def run(self, initial_labels: Callable[[Array], Array]) -> None:
         """Pretrain, place the mixture on an initial clustering of the codes, and train.
@@ -82,7 +85,10 @@ class Trainer:
         if not self.model.n_neighbours:
             return
         if self.folder.has(NEIGHBOURS):
-            self.neighbours_NJ = self.folder.read_tensors(NEIGHBOURS)[0]["neighbours"].to(self.rows.device)
+            neighbours_NJ = self.folder.read_tensors(NEIGHBOURS)[0].get("neighbours")
+            if neighbours_NJ is None or neighbours_NJ.ndim != 2 or len(neighbours_NJ) != self.rows.n_rows:
+                raise damaged(str(self.folder.path / NEIGHBOURS), "it does not hold the neighbours of each row")
+            self.neighbours_NJ = neighbours_NJ.to(self.rows.device)
             return
         self.reporter.start("neighbour graph", 0)
         self.neighbours_NJ = self.rows.nearest(self.model.n_neighbours)
@@ -108,11 +114,14 @@ class Trainer:
             if self.options.patience is not None and self.stale_epochs >= self.options.patience:
                 self.reporter.note(f"stopped early: no better objective in {self.stale_epochs} epochs")
                 break
+            self.epoch_start.take(self.model, self.optimizer)
             row = self._run_epoch(n_epochs)
+            if has_failed(row, math.ceil(self.rows.n_rows / self.options.batch_size)):
+                self._go_back()
+                continue
             self.epoch += 1
             self.n_lines += 1
-            if not math.isfinite(row.elbo):
-                raise diverged(f"in epoch {self.epoch} ({self.stage})")
+            self.halvings_in_epoch = 0
             if self.stage == "train":
                 assert row.objective is not None
                 self._watch_objective(row.objective, n_epochs)
@@ -122,6 +131,21 @@ class Trainer:
                 self.save()
             self.reporter.epoch(self.stage, row)
         self.save()
+
+    def _go_back(self) -> None:
+        """Go back to the start of an epoch, with half the learning rate from now on.
+
+        Raises:
+            DeepmixError: the run has done so three times already.
+
+        """
+        when = f"in epoch {self.epoch + 1} ({self.stage})"
+        if self.lr_factor <= 0.5**MOST_HALVINGS:
+            raise diverged(f"{when}, also after {MOST_HALVINGS} halvings of the learning rate")
+        self.epoch_start.put_back(self.model, self.optimizer)
+        self.lr_factor *= 0.5
+        self.halvings_in_epoch += 1
+        self.reporter.note(f"the loss or gradient was not finite {when}; the epoch is done again with half the rate")
 
     def _watch_objective(self, objective: float, n_epochs: int) -> None:
         """Count the epochs since the objective last improved; restart the count whenever its weights change."""
@@ -152,22 +176,28 @@ class Trainer:
         device = self.rows.device
         generator = torch.Generator(device).manual_seed(epoch_seed(self.seed, self.stage, self.epoch))
         phase = self._phase(self.epoch, n_epochs)
-        lr = self.options.lr * self.options.lr_decay ** (self.epoch / n_epochs)
+        lr = self.lr_factor * start_lr(self.model, self.options) * self.options.lr_decay ** (self.epoch / n_epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         sums: dict[str, Tensor] = {}
+        dropped_steps, dropped_rows = torch.zeros(2, dtype=torch.long, device=device)
         order = torch.randperm(self.rows.n_rows, generator=generator, device=device)
         for row_N in order.split(min(self.options.batch_size, self.rows.n_rows)):
             self.optimizer.zero_grad()
             batch = self._batch(row_N, generator, phase)
             with autocast(device, self.options.precision):
                 loss: Loss = self.model(batch)
-            (-weighted(loss.objective_N, batch.weight_N).mean()).backward()
+            objective = weighted(loss.objective_N, batch.weight_N).mean()
+            (-objective).backward()
+            is_finite = is_finite_step(objective, self.model.parameters())
             for name, value in self._sums(loss, batch).items():
+                value = torch.where(is_finite, value, torch.zeros_like(value))
                 sums[name] = sums[name] + value if name in sums else value
-            self.optimizer.step()
+            dropped_steps, dropped_rows = dropped_steps + ~is_finite, dropped_rows + ~is_finite * len(row_N)
+            step_if(is_finite, self.optimizer)
         counts_K = sums.pop("counts", None)
-        means = {name: float(value) / self.rows.n_rows for name, value in sums.items()}
+        n_rows = max(self.rows.n_rows - int(dropped_rows), 1)
+        means = {name: float(value) / n_rows for name, value in sums.items()}
         left, whole = means.pop("left", None), means.pop("whole", 0.0)
         return EpochRecord(
             stage=self.stage,
@@ -181,6 +211,8 @@ class Trainer:
             anchor=None if left is None else phase.anchor,
             fraction_left=None if left is None or whole == 0.0 else left / whole,
             terms=means,
+            dropped_steps=int(dropped_steps) or None,
+            lr_halvings=self.halvings_in_epoch or None,
             lr=lr,
             seconds=time.perf_counter() - started,
         )
@@ -257,36 +289,70 @@ class Trainer:
             stale_epochs=self.stale_epochs,
             seconds=self.seconds,
             anchor_factor=self.anchor_factor,
+            lr_factor=self.lr_factor,
         )
-        self.folder.write_weights(meta, tensors)
+        self.folder.write_checkpoint(meta, tensors)
         self.saved = time.perf_counter()
 
     def restore(self) -> None:
-        """Restore the state from the run folder's checkpoint; without one, start from the beginning."""
-        if not self.folder.has(CHECKPOINT):
+        """Restore the state from the run folder's last checkpoint that is whole; without one, start from the beginning.
+
+        Raises:
+            DeepmixError: every checkpoint is damaged, or does not fit the model, or lines of metrics.jsonl are missing.
+
+        """
+        checkpoint = self._last_checkpoint()
+        if checkpoint is None:
             self.folder.keep_epochs(0)
             return
-        tensors, meta = self.folder.read_weights(CheckpointMeta)
-        device = self.rows.device
-        prefix = "model."
-        weights = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        tensors, meta = checkpoint
         try:
-            self.model.load_state_dict(weights)
-        except RuntimeError as error:
+            self._load(tensors)
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise DeepmixError(
                 f"the checkpoint in '{self.folder.path}' does not fit its config.json; "
                 f"train again with {option('overwrite')}"
             ) from error
+        self.stage, self.epoch = meta.stage, meta.epoch
+        self.best_objective = -math.inf if meta.best is None else meta.best
+        self.n_lines, self.stale_epochs = meta.n_lines, meta.stale_epochs
+        self.earlier_seconds = meta.seconds
+        self.anchor_factor, self.lr_factor = meta.anchor_factor, meta.lr_factor
+        self.folder.keep_epochs(self.n_lines)
+
+    def _last_checkpoint(self) -> tuple[dict[str, Tensor], CheckpointMeta] | None:
+        """Return the contents of the last checkpoint that is whole; None if there are none."""
+        failure: DeepmixError | None = None
+        for name in (CHECKPOINT, PREVIOUS):
+            if not self.folder.has(name):
+                continue
+            try:
+                tensors, meta = self.folder.read_weights(CheckpointMeta, name)
+            except DeepmixError as error:
+                failure = failure or error
+                continue
+            if failure is not None:
+                self.reporter.note(
+                    f"'{self.folder.path / CHECKPOINT}' is damaged; the run goes on from the checkpoint before it"
+                )
+            return tensors, meta
+        if failure is not None:
+            raise failure
+        return None
+
+    def _load(self, tensors: dict[str, Tensor]) -> None:
+        """Load the tensors of a checkpoint."""
+        prefix = "model."
+        self.model.load_state_dict(
+            {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        )
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             if name.startswith("optimizer."):
                 _, index, key = name.split(".")
                 moments.setdefault(int(index), {})[key] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
-        self.labels_N = tensors["labels"].to(device) if "labels" in tensors else None
-        self.stage, self.epoch = meta.stage, meta.epoch
-        self.best_objective = -math.inf if meta.best is None else meta.best
-        self.n_lines, self.stale_epochs = meta.n_lines, meta.stale_epochs
-        self.earlier_seconds = meta.seconds
-        self.anchor_factor = meta.anchor_factor
-        self.folder.keep_epochs(self.n_lines)
+        if "labels" in tensors:
+            if tensors["labels"].shape != (self.rows.n_rows,):
+                raise ValueError("there must be one label for each row")
+            self.labels_N = tensors["labels"].to(self.rows.device)

@@ -6,7 +6,6 @@ The cases that the design names run the real command; their variations run the s
 from __future__ import annotations
 
 import json
-import resource
 import zipfile
 
 import numpy as np
@@ -228,24 +227,9 @@ def test_resume_of_a_folder_that_is_not_a_run(deepmix, tmp_path):
 
 def test_damaged_checkpoint(deepmix, tmp_path):
     assert deepmix("train", "--out", "run", *TINY).returncode == 0
-    state = tmp_path / "run" / "checkpoint" / "state.safetensors"
-    state.write_bytes(state.read_bytes()[:1000])
+    for state in (tmp_path / "run" / "checkpoint").glob("*.safetensors"):
+        state.write_bytes(state.read_bytes()[:1000])
     refuses(deepmix("train", "--resume", "--out", "run", "--quiet"), 1, "state.safetensors' is damaged", "--overwrite")
-
-
-def test_full_disk_leaves_whole_files_only(command, tmp_path):
-    """A file-size limit stands in for a full disk: the write fails half-way with an OSError."""
-    limit = 200_000
-
-    def small_disk():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    result = command("train", "--out", "run", *TINY, preexec_fn=small_disk)
-    refuses(result, 1, "can't write", "free some space")
-    names = {path.name for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    assert names == {"config.json", "metrics.jsonl"}
-    resumed = command("train", "--resume", "--out", "run", "--quiet")
-    assert resumed.returncode == 0, resumed.stderr
 
 
 def test_warnings_name_flags_and_are_stored_without(deepmix, tmp_path):

@@ -58,7 +58,7 @@ def test_baselines_can_be_left_out(deepmix, blobs, tmp_path):
         metrics = metrics_of(tmp_path / name)
         assert "baselines" not in metrics
         assert "initial_choice" not in metrics
-        assert "k-means" not in result.stdout
+        assert "(k-means)" not in result.stdout
         assert "cohesion" not in result.stdout
         assert json.loads((tmp_path / name / "config.json").read_text())["baselines"] is False
 

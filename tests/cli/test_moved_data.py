@@ -31,7 +31,7 @@ def test_a_report_is_told_where_the_data_are_now(deepmix, moved, tmp_path):
 def test_other_data_are_not_taken_for_the_runs_own(deepmix, moved, tmp_path):
     lines = (tmp_path / "new" / "blobs.csv").read_text().splitlines()
     (tmp_path / "other.csv").write_text("\n".join(lines[:-1]))
-    refuses(deepmix("report", moved, "--dataset", "other.csv"), 2, "'other.csv' does not hold the rows")
+    refuses(deepmix("report", moved, "--dataset", "other.csv"), 2, "'other.csv' does not hold the rows and labels")
     refuses(deepmix("report", moved, "--dataset", "absent.csv"), 2, "there is no file 'absent.csv'")
     refuses(deepmix("report", moved, "--dataset", "digits"), 2, "there is no file 'digits'")
     assert not (tmp_path / "run" / "report.html").exists()

@@ -46,7 +46,7 @@ def other_value(name: str, hint: Any, default: Any) -> Any:
     if hint is bool:
         return not default
     if hint is str:
-        return {"hidden": "5-5", "image_shape": "2x2", "likelihood": "gaussian-learned"}[name]
+        return {"hidden": "5-5", "narrow": "5-5", "image_shape": "2x2", "likelihood": "gaussian-learned"}[name]
     return (default or 0) + 3 if hint is int else (default or 0.0) / 2 + 0.01
 
 

@@ -211,6 +211,13 @@ def test_prepared_archive_is_found_by_name_in_the_data_folder(deepmix, tmp_path)
     assert data["preprocessing"] == "divided by 255"
 
 
+def test_a_model_that_is_not_trained_has_a_report_and_no_epochs(deepmix, tmp_path):
+    result = deepmix("train", "--model", "kmeans", "--dataset", "gaussians", "--no-baselines", "--out", "run")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == b""
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
 def test_no_options_at_all(deepmix, tmp_path, monkeypatch):
     monkeypatch.setattr("deepmix.training.schedule.MIN_EPOCHS", 1)
     monkeypatch.setattr("deepmix.training.schedule.MIN_UPDATES", 1)

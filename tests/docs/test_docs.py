@@ -43,6 +43,12 @@ def test_tutorial_runs(tmp_path):
     run_blocks(blocks, tmp_path)
 
 
+def test_the_mixtures_page_runs(tmp_path):
+    blocks = TESTED.findall((ROOT / "docs" / "mixtures.md").read_text("utf-8"))
+    assert len(blocks) == 1
+    run_blocks(blocks, tmp_path)
+
+
 def test_the_likelihood_of_the_plugin_page_runs(tmp_path):
     blocks = TESTED.findall((ROOT / "docs" / "plugins.md").read_text("utf-8"))
     assert len(blocks) == 1

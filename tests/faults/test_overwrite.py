@@ -108,6 +108,14 @@ def test_what_a_kill_inside_a_later_write_leaves(deepmix, tmp_path):
     assert not (folder / "seed-0").exists()
 
 
+def test_a_kill_between_the_two_moves_of_an_overwrite_is_explained(deepmix, run):
+    run.rename(run.with_name(".run.old-1"))
+    process = deepmix("report", "run")
+    aside = run.with_name(".run.old-1")
+    refuses(process, 2, "'run' was being replaced when its process was killed", f"mv '{aside}' 'run'")
+    refuses(deepmix("report", "other"), 2, "'other' is not a run folder")
+
+
 @pytest.mark.parametrize("name", ["notes.txt", "consensus.json"])
 def test_files_in_a_consensus_that_deepmix_did_not_write_are_refused(deepmix, tmp_path, name):
     assert deepmix("train", "--out", "seeds", "--seeds", 2, *QUICK).returncode == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def test_the_cache_is_keyed_by_torch_and_sources(monkeypatch: pytest.MonkeyPatch
 
 
 def test_every_source_is_listed() -> None:
-    listed = {path.name for path in (*build.operator_sources(with_cuda=True), *build.native_sources())}
+    listed = {path.name for path in build.operator_sources(with_cuda=True)}
     on_disk = {path.name for path in build.folder().rglob("*") if path.suffix in {".cpp", ".cu"}}
     assert listed == on_disk
     with_cuda = build.operator_sources(with_cuda=True)
@@ -98,7 +99,7 @@ def test_a_built_extension_that_does_not_load_is_compiled_again(
 
 def test_a_cached_library_that_does_not_load_is_compiled_again(monkeypatch: pytest.MonkeyPatch) -> None:
     library = broken(loader.cache_folder() / "_ops.so")
-    library.with_suffix(".ready").write_text("4")
+    library.with_suffix(".ready").write_text(hashlib.sha256(library.read_bytes()).hexdigest())
     compiled = []
     monkeypatch.setattr(loader, "_compile", lambda library, *a, **k: compiled.append(library))
     monkeypatch.setenv("DEEPMIX_BUILD", "cpu")
@@ -107,7 +108,7 @@ def test_a_cached_library_that_does_not_load_is_compiled_again(monkeypatch: pyte
 
 
 def test_without_kernels_for_cuda_those_for_the_cpu_still_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    def compile_cpu_only(library: Path, sources: list[Path], with_cuda: bool, *, is_python_module: bool) -> None:
+    def compile_cpu_only(library: Path, sources: list[Path], with_cuda: bool) -> None:
         if with_cuda:
             raise RuntimeError("no cuda_runtime.h\nand more")
 
@@ -144,11 +145,35 @@ def test_a_built_extension_that_cannot_be_replaced_gives_way_to_the_reference(
         assert loader.load_kernels().path == "reference"
 
 
-def test_a_module_for_numpy_that_does_not_load_is_compiled_again(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    library = broken(tmp_path / "_native.so")
-    monkeypatch.setattr(loader, "_built_extension", lambda name, with_cuda: library)
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(DeepmixError, match=r"can't be built: the C\+\+ compiler 'no-such-compiler' was not found"):
-        loader.native.__wrapped__()
+def test_a_gpu_without_a_toolkit_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(loader, "why_no_cuda", lambda: "nvcc was not found")
+    monkeypatch.setattr(loader, "_compile", lambda *a: None)
+    monkeypatch.delenv("DEEPMIX_BUILD", raising=False)
+    with pytest.warns(
+        RuntimeWarning, match="plain PyTorch runs in place of the kernels on the GPU: nvcc was not found"
+    ):
+        assert loader.load_kernels().devices == frozenset({"cpu"})
+
+
+def test_only_the_architectures_at_hand_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert loader.gpu_architectures() == build.CUDA_ARCHITECTURES or torch.cuda.is_available()
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: [(9, 0), (8, 6), (9, 0)][device])
+    assert loader.gpu_architectures() == ("86", "90")
+    flags = " ".join(build.cuda_flags(loader.gpu_architectures()))
+    assert [part.split()[0] for part in flags.split(",code=")[1:]] == ["sm_86", "sm_90", "compute_90"]
+
+
+def test_the_library_tells_how_it_was_built(session_kernels: loader.Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader, "load_kernels", lambda: session_kernels)
+    facts = loader.build_facts.__wrapped__()
+    assert facts["simd"] in {"avx512", "avx2", "baseline"}
+    assert facts["built_from"].encode() == build.built_from(with_cuda="cuda" in session_kernels.devices)
+
+
+def test_a_library_of_another_python_tells_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kernels = loader.Kernels("ahead of time", frozenset({"cpu"}), broken(tmp_path / "_ops.so"), "")
+    monkeypatch.setattr(loader, "load_kernels", lambda: kernels)
+    with pytest.raises(DeepmixError, match=r"_ops\.so"):
+        loader.build_facts.__wrapped__()

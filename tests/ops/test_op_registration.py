@@ -81,6 +81,40 @@ def test_gradcheck(number: int) -> None:
         assert torch.autograd.gradcheck(operator(name), with_gradients(arguments, name))
 
 
+@pytest.mark.parametrize("eager", [False, True], ids=["operator", "eager"])
+@pytest.mark.parametrize("number", range(len(calls(torch.float64))))
+def test_gradgradcheck(number: int, eager: bool) -> None:
+    name, arguments = calls(torch.float64)[number]
+    compute = (lambda *a: autograd.call(name, *a)) if eager else operator(name)
+    if name == "component_log_prob_full":
+        arguments[2] = arguments[2].detach()
+    assert torch.autograd.gradgradcheck(compute, with_gradients(arguments, name))
+
+
+def test_hessian_of_the_kl_by_the_means_is_the_priors_precision() -> None:
+    mean, log_var = torch.randn(1, 1, 3, dtype=torch.float64), torch.zeros(1, 1, 3, dtype=torch.float64)
+    prior_mean, prior_log_var = torch.zeros(1, 3, dtype=torch.float64), torch.tensor([[0.0, 1.0, -1.0]]).double()
+    hessian = torch.autograd.functional.hessian(
+        lambda m: autograd.call("component_kl", m, log_var, prior_mean, prior_log_var).sum(), mean
+    )
+    torch.testing.assert_close(hessian.reshape(3, 3), torch.diag((-prior_log_var[0]).exp()))
+
+
+def test_gradient_ends_at_an_input_that_was_computed_from_another() -> None:
+    z = torch.randn(4, 2, dtype=torch.float64, requires_grad=True)
+    factor = torch.tensor([[1.0], [2.0], [3.0]], dtype=torch.float64)
+    log_var, log_weight = torch.zeros(3, 2, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    results = []
+    for compute in (operator("component_log_prob"), functools.partial(autograd.call, "component_log_prob")):
+        log_normalizer_N = compute(z, z.mean(0, keepdim=True) * factor, log_var, log_weight)[2]
+        (plain,) = torch.autograd.grad(log_normalizer_N.sum(), z, retain_graph=True)
+        (graph,) = torch.autograd.grad(log_normalizer_N.sum(), z, create_graph=True)
+        torch.testing.assert_close(graph, plain)
+        results.append(torch.autograd.grad(graph.square().sum(), z)[0])
+    torch.testing.assert_close(results[0], results[1])
+    assert results[0].abs().max() > 0.01
+
+
 @pytest.mark.parametrize("number", range(len(calls(torch.float32))))
 def test_eager_gradients_equal_the_operators(number: int) -> None:
     name, arguments = calls(torch.float32)[number]

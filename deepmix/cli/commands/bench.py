@@ -16,6 +16,7 @@ from rich.table import Table
 
 from deepmix.cli.output import check_out
 from deepmix.cli.progress import UNWRAPPED
+from deepmix.cli.terminal import table_text
 from deepmix.errors import UsageError
 
 
@@ -96,7 +97,7 @@ def _step_table(rows: list[dict[str, Any]]) -> Table:
         table.add_column(heading, justify="left" if heading == "model" else "right")
     for row in rows:
         times = (f"{row['kernel_us']:,.0f}", f"{row['plain_us']:,.0f}", f"{row['speedup']:.2f}x")
-        table.add_row(row["model"], str(row["batch"]), *times)
+        table.add_row(table_text(row["model"]), str(row["batch"]), *times)
     return table
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import click
 from rich import box
 from rich.table import Table
-from rich.text import Text
 
 from deepmix.cli.output import check_out, replacing
 from deepmix.cli.pictures import draw_comparison
 from deepmix.cli.progress import table_console
 from deepmix.cli.streaming import OVERWRITE
+from deepmix.cli.terminal import echo, table_text
 from deepmix.inference import comparable, compare_runs, read_compared
 from deepmix.metrics import ACCURACY
 
@@ -55,7 +55,7 @@ def compare(
         check_out(plot, (".png",), overwrite=overwrite)
     rows = compare_runs([read_compared(folder, head) for folder in folders], metric)
     if as_json:
-        click.echo(json.dumps({"metric": metric, "split": "test", "runs": rows}, indent=2))
+        echo(json.dumps({"metric": metric, "split": "test", "runs": rows}, indent=2))
     else:
         table_console().print(_table(rows, metric))
     if plot is not None:
@@ -79,5 +79,5 @@ def _table(rows: list[dict[str, Any]], metric: str) -> Table:
             gap = row["difference"]
             interval = "-" if gap["low"] is None else f"{gap['low']:+.4f} to {gap['high']:+.4f}"
             cells += [f"{gap['mean']:+.4f}", interval]
-        table.add_row(Text(row["run"]), Text(row["head"]), *cells)
+        table.add_row(table_text(row["run"]), table_text(row["head"]), *cells)
     return table

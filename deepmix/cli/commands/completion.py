@@ -7,6 +7,8 @@ import json
 import click
 from click.shell_completion import get_completion_class
 
+from deepmix.cli.terminal import echo
+
 SETUP = {
     "bash": "eval \"$(deepmix completion bash)\" in ~/.bashrc",
     "zsh": "eval \"$(deepmix completion zsh)\" in ~/.zshrc",
@@ -23,4 +25,4 @@ def completion(ctx: click.Context, shell: str, as_json: bool) -> None:
     kind = get_completion_class(shell)
     assert kind is not None
     script = kind(ctx.find_root().command, {}, "deepmix", "_DEEPMIX_COMPLETE").source()
-    click.echo(json.dumps({"shell": shell, "script": script}) if as_json else script)
+    echo(json.dumps({"shell": shell, "script": script}) if as_json else script)

@@ -6,6 +6,7 @@ import warnings
 
 import click
 
+from deepmix.cli.terminal import echo
 from deepmix.errors import DeepmixError
 
 
@@ -26,15 +27,25 @@ def doctor() -> None:
         "because": loaded.reason,
         "devices": ", ".join(sorted(loaded.devices)) or "none: plain PyTorch runs",
         "library": str(loaded.library or "-"),
-        "cache": str(loader.cache_folder()),
+        "cache": _cache(),
         "compiler": loader.why_no_compiler() or "found",
         "CUDA": loader.why_no_cuda() or "found",
     }
     if loaded.library is not None:
         try:
-            facts = loader.native().build_facts()
+            facts = loader.build_facts()
             lines["instructions"] = f"{facts['simd']}, compiled by {facts['compiler']}"
         except DeepmixError as error:
             lines["instructions"] = f"unknown: {error}"
     for name, value in lines.items():
-        click.echo(f"{name:<14} {value}")
+        echo(f"{name:<14} {value}")
+
+
+def _cache() -> str:
+    """Return the folder of compiled kernels, or why there is none."""
+    from deepmix.kernels import loader
+
+    try:
+        return str(loader.cache_folder())
+    except DeepmixError as error:
+        return f"none: {error}"

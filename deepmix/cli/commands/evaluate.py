@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 from rich import box
 from rich.table import Table
-from rich.text import Text
 
 from deepmix import metrics
 from deepmix.cli.progress import table_console
 from deepmix.cli.streaming import DEVICE, RUN
+from deepmix.cli.terminal import echo, table_text
 
 
 @click.command()
@@ -42,9 +42,9 @@ def evaluate(
     data_dir = data_dir or os.environ.get("DEEPMIX_DATA")
     results = evaluate_run(run, heads, dataset, label_column, data_dir)
     for note in results.notes:
-        click.echo(f"Note: {note}", err=True)
+        echo(f"Note: {note}", err=True)
     if as_json:
-        click.echo(json.dumps(results.to_json(), indent=2))
+        echo(json.dumps(results.to_json(), indent=2))
         return
     figures = [figures for sides in results.heads.values() for figures in sides.values()]
     names = [name for name in metrics.METRICS if any(name in one.scores for one in figures)]
@@ -53,10 +53,10 @@ def evaluate(
         table.add_column(heading, justify="left" if heading in ("head", "rows") else "right")
     for head, sides in results.heads.items():
         for side, one in sides.items():
-            table.add_row(Text(head), side, *(score_text(one.scores.get(name)) for name in names))
+            table.add_row(table_text(head), side, *(score_text(one.scores.get(name)) for name in names))
     table_console().print(table)
     for side, nats in results.elbo.items():
-        click.echo(f"ELBO, {side} rows: {nats:.2f} nats per row")
+        echo(f"ELBO, {side} rows: {nats:.2f} nats per row")
 
 
 def score_text(value: float | None) -> str:

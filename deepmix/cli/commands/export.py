@@ -10,6 +10,7 @@ import click
 
 from deepmix.cli.output import check_out, replacing
 from deepmix.cli.streaming import OVERWRITE, RUN
+from deepmix.cli.terminal import echo
 
 
 @click.command()
@@ -35,6 +36,6 @@ def export(
     with replacing(out) as path:
         difference = export_run(run, kind, path)
     if as_json:
-        click.echo(json.dumps({"out": str(out), "format": kind, "largest_difference": difference}))
+        echo(json.dumps({"out": str(out), "format": kind, "largest_difference": difference}))
     else:
-        click.echo(f"{out}: differs from the original by at most {difference:.1e} on random rows", err=True)
+        echo(f"{out}: differs from the original by at most {difference:.1e} on random rows", err=True)

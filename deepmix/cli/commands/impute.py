@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from deepmix.cli.output import STANDARD_OUTPUT, check_out, frame_table, report, write_tables
-from deepmix.cli.streaming import DEVICE, OVERWRITE, RUN
+from deepmix.cli.streaming import DEVICE, OVERWRITE, RUN, SEED
+from deepmix.cli.terminal import echo
 
 KINDS = (".csv", ".parquet")
 
@@ -23,7 +24,7 @@ KINDS = (".csv", ".parquet")
     "--interval", type=float, metavar="PROBABILITY",
     help="Add columns NAME_low and NAME_high: where each filled number lies with this probability, such as 0.9.",
 )  # fmt: skip
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@SEED
 @DEVICE
 @OVERWRITE
 @click.option("--json", "as_json", is_flag=True, help="Print lines of JSON; with --out, a summary.")
@@ -54,7 +55,7 @@ def impute(
     frame = read_frame(data, run.schema.missing_marks, names=names, text_columns=run.schema.text_columns)
     imputation = run.impute(frame, interval=interval, seed=seed)
     for note in imputation.notes:
-        click.echo(f"Note: {note}", err=True)
+        echo(f"Note: {note}", err=True)
     table = dict(frame_table(imputation.frame))
     for suffix, ends in (("low", imputation.low), ("high", imputation.high)):
         if ends is not None:

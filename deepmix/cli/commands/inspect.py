@@ -13,6 +13,7 @@ import click
 from deepmix.cli.progress import UNWRAPPED
 from deepmix.cli.schema_view import describe_schema, describe_training
 from deepmix.cli.table_flags import table_flags
+from deepmix.cli.terminal import echo
 from deepmix.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,14 +43,14 @@ def inspect(file: Path, table_options: TableOptions, label_column: str | None, a
     names = table_options.names(label_column)
     frame = read_frame(file, table_options.missing, names=names, text_columns=table_options.drop)
     for note in frame.attrs.get("notes", ()):
-        click.echo(note, err=True)
+        echo(note, err=True)
     schema = infer_schema(frame, np.arange(len(frame)), table_options, label_column)
     if as_toml:
-        click.echo(schema_toml(schema), nl=False)
+        echo(schema_toml(schema), nl=False)
         return
     facts = row_facts(frame, schema)
     if as_json:
-        click.echo(json.dumps(_as_json(schema, facts), indent=2))
+        echo(json.dumps(_as_json(schema, facts), indent=2))
         return
     _show(schema, facts)
 
@@ -86,12 +87,12 @@ def _show(schema: TableSchema, facts: dict[str, int]) -> None:
     from rich.console import Console
 
     Console(width=None if sys.stdout.isatty() else UNWRAPPED).print(describe_schema(schema))
-    click.echo(
+    echo(
         f"{facts['rows']:,} rows; {facts['rows_with_nothing']:,} without a value in the modelled columns; "
         f"{facts['duplicated_rows']:,} repeat an earlier row."
     )
     for kind in ("constant", "empty", "duplicate"):
         names = [column.name for column in schema.columns if column.kind == kind]
         if names:
-            click.echo(f"Left out as {kind}: {', '.join(names)}")
-    click.echo(describe_training(schema))
+            echo(f"Left out as {kind}: {', '.join(names)}")
+    echo(describe_training(schema))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import click
 
 from deepmix import experiment
+from deepmix.cli.terminal import echo
 from deepmix.contracts import registry
 from deepmix.data import write_atomically
 from deepmix.errors import UsageError
@@ -38,16 +39,16 @@ def plugins(check: bool, distribution: str | None, as_json: bool) -> None:
     rows = registry.checked_rows() if check else registry.rows()
     problems = [f"Passed over: {problem}" for problem in registry.read_entry_points().problems]
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
+        echo(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
     else:
         _show(rows, with_state=check)
         owners = sorted({row.distribution for row in rows if row.summary is None})
         if owners:
-            click.echo(
+            echo(
                 f"No valid description of some plugins of {', '.join(owners)}: 'deepmix plugins --check' imports them."
             )
     for problem in problems:
-        click.echo(problem, err=as_json)
+        echo(problem, err=as_json)
 
 
 def _show(rows: Sequence[registry.PluginRow], *, with_state: bool) -> None:
@@ -59,7 +60,7 @@ def _show(rows: Sequence[registry.PluginRow], *, with_state: bool) -> None:
         line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
         if sys.stdout.isatty():
             line = textwrap.fill(line, shutil.get_terminal_size().columns, subsequent_indent="    ")
-        click.echo(line)
+        echo(line)
 
 
 def _cells(row: registry.PluginRow) -> tuple[str, ...]:
@@ -77,6 +78,4 @@ def _describe(distribution: str, as_json: bool) -> None:
     texts = experiment.describe_distribution(distribution)
     for path, text in texts.items():
         write_atomically(path, text.encode())
-    click.echo(
-        json.dumps([str(path) for path in texts]) if as_json else "\n".join(f"Written: {path}" for path in texts)
-    )
+    echo(json.dumps([str(path) for path in texts]) if as_json else "\n".join(f"Written: {path}" for path in texts))

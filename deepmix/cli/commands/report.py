@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from deepmix.cli.terminal import echo
+
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
@@ -28,6 +30,6 @@ def report(run: Path, dataset: str | None, data_dir: str | None, umap: bool, as_
     path = rewrite(run, with_umap=umap, dataset=dataset, data_dir=data_dir)
     if as_json:
         seconds = round(time.perf_counter() - started, 3)
-        click.echo(json.dumps({"report": str(path), "bytes": path.stat().st_size, "seconds": seconds}))
+        echo(json.dumps({"report": str(path), "bytes": path.stat().st_size, "seconds": seconds}))
     else:
-        click.echo(path)
+        echo(path)

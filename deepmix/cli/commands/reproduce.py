@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from deepmix.cli.progress import make_reporter
+from deepmix.cli.terminal import echo
 from deepmix.contracts import registry
 from deepmix.errors import UsageError
 
@@ -71,16 +72,16 @@ def reproduce(
 
     def say(text: str) -> None:
         if not quiet:
-            click.echo(text, err=True)
+            echo(text, err=True)
 
     keep_freed_memory()
     try:
         content, paths = run_table(request, lambda: make_reporter(quiet), say)
     except (KeyboardInterrupt, OSError):
-        click.echo("Stopped; the same command continues from here.", err=True)
+        echo("Stopped; the same command continues from here.", err=True)
         raise
-    click.echo(json.dumps(content, indent=2) if as_json else paths[0].read_text("utf-8"))
-    click.echo(f"Written: {', '.join(map(str, paths))}", err=True)
+    echo(json.dumps(content, indent=2) if as_json else paths[0].read_text("utf-8"))
+    echo(f"Written: {', '.join(map(str, paths))}", err=True)
 
 
 def _names(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -106,10 +107,10 @@ def _list(as_json: bool) -> None:
             }
         )
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        echo(json.dumps(rows, indent=2))
         return
     for row in rows:
-        click.echo(f"{row['table']:18}{row['paper']}: {row['title']}")
-        click.echo(f"{'':18}data: {', '.join(row['datasets'])}; models: {', '.join(row['models'])}")
+        echo(f"{row['table']:18}{row['paper']}: {row['title']}")
+        echo(f"{'':18}data: {', '.join(row['datasets'])}; models: {', '.join(row['models'])}")
         if row["not_installed"]:
-            click.echo(f"{'':18}not installed: {', '.join(row['not_installed'])}")
+            echo(f"{'':18}not installed: {', '.join(row['not_installed'])}")

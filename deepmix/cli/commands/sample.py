@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deepmix.cli.output import STANDARD_OUTPUT, check_out, frame_table, replacing, report, write_tables
-from deepmix.cli.streaming import DEVICE, OVERWRITE, RUN
+from deepmix.cli.streaming import DEVICE, OVERWRITE, RUN, SEED
+from deepmix.cli.terminal import echo
 from deepmix.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--from-prior", is_flag=True, help="Draw z from p(z|y), as the papers do.")
 @click.option("--minimum-posterior", type=float, default=0.0, help="Least q(y|x) of a row; VaDE uses 0.999.")
 @click.option("--shape", help="Height x width of images, such as 28x28, if the run does not know it.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@SEED
 @DEVICE
 @OVERWRITE
 @click.option("--json", "as_json", is_flag=True, help="Print lines of JSON; with --png or --npz, a summary.")
@@ -79,7 +80,7 @@ def sample(
     component = np.repeat(chosen, n_rows)
     z_from = "prior" if from_prior or run.latents is None else "aggregate posterior"
     if z_from != "prior" and not as_json:
-        click.echo("z is drawn from the latents of each component's training rows (the aggregate posterior)", err=True)
+        echo("z is drawn from the latents of each component's training rows (the aggregate posterior)", err=True)
     if run.schema is not None:
         import pandas as pd
 
@@ -105,9 +106,9 @@ def sample(
         table = _with_names({"component": component}, zip(map(str, names), x_ND.T, strict=True))
         write_tables(csv_out or STANDARD_OUTPUT, [table], as_json=as_json and csv_out is None)
     if files and as_json:
-        click.echo(json.dumps({**_summary(len(x_ND), chosen, seed, z_from), "out": files}))
+        echo(json.dumps({**_summary(len(x_ND), chosen, seed, z_from), "out": files}))
     elif files:
-        click.echo(f"{n_rows} rows of each of {len(chosen)} component(s): {', '.join(files)}", err=True)
+        echo(f"{n_rows} rows of each of {len(chosen)} component(s): {', '.join(files)}", err=True)
 
 
 def _with_names(table: dict[str, Any], columns: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -144,7 +145,7 @@ def _image_shape(run: LoadedRun, shape_text: str | None) -> tuple[int, ...]:
         shape: tuple[int, ...] = run_shape
     else:
         parts = shape_text.lower().split("x")
-        shape = tuple(int(part) for part in parts if part.isdigit())
+        shape = tuple(int(part) for part in parts if part.isascii() and part.isdigit() and len(part) < 10)
         if len(shape) != len(parts) or len(shape) not in (2, 3) or math.prod(shape) != run.n_features:
             raise UsageError(f"--shape {shape_text} is not an image of {run.n_features} values; give height x width")
     if len(shape) == 3 and shape[2] == 1:

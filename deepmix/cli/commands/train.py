@@ -17,6 +17,7 @@ from deepmix import experiment, metrics, runs, training
 from deepmix.cli.errors import flag
 from deepmix.cli.progress import UNWRAPPED, make_reporter
 from deepmix.cli.table_flags import table_flags
+from deepmix.cli.terminal import echo
 from deepmix.contracts import parse_assignments, registry
 from deepmix.data import TableOptions
 from deepmix.errors import DeepmixError, UsageError, spell_stored
@@ -98,7 +99,7 @@ class TrainCommand(click.Command):
 @click.option("--epochs", type=int, help="Epochs of training.  [default: by the size of the data]")
 @click.option("--pretrain-epochs", type=int, help="Epochs of autoencoder pretraining.  [default: likewise]")
 @click.option("--batch-size", type=int, help="Rows per update.  [default: 128]")
-@click.option("--lr", type=float, help="Learning rate.  [default: 0.002]")
+@click.option("--lr", type=float, help="Learning rate.  [default: 0.002, or more for arrays of few columns]")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other option; may be repeated.")
 @click.option("--seed", type=int, help="Seed of one run.  [default: 0]")
 @click.option("--seeds", type=click.IntRange(min=1), help="Do this many runs, seeds 0, 1, ...")
@@ -145,7 +146,7 @@ def train(
             )
         _resume(out, quiet, moved, report=not no_report)
         return
-    values = _read_config(config_file) if config_file else {}
+    values = read_config(config_file) if config_file else {}
     if "DEEPMIX_DATA" in os.environ:
         values.setdefault("data_dir", os.environ["DEEPMIX_DATA"])
     config = config_from_mapping({**values, **chosen}, config_file or "the options")
@@ -161,8 +162,9 @@ def train(
         _show(out, {config.seed: results})
         return
     folder = runs.RunFolder.create(out, overwrite=overwrite)
-    folder.write(runs.Summary(list(range(seeds)), experiment.requested_of(config), report=not no_report))
-    _run_seeds(prepared, folder, range(seeds), quiet, report=not no_report)
+    with folder.locked():
+        folder.write(runs.Summary(list(range(seeds)), experiment.requested_of(config), report=not no_report))
+        _run_seeds(prepared, folder, range(seeds), quiet, report=not no_report)
 
 
 def _show_schema(schema: TableSchema) -> None:
@@ -189,17 +191,18 @@ def _run(
     training.keep_freed_memory()
     reporter = make_reporter(quiet)
     try:
-        results = experiment.run_experiment(prepared, folder, reporter, resume=resume, report=report)
-        if report:
-            reporter.start("report", 0)
-            with forgiven(reporter.note, folder.path):
-                first = results.clusters[prepared.config.heads[0]]
-                write_report(folder, prepared.split, results.model, results.inferences, first)
-        return results.metrics
+        with folder.locked():
+            results = experiment.run_experiment(prepared, folder, reporter, resume=resume, report=report)
+            if report:
+                reporter.start("report", 0)
+                with forgiven(reporter.note, folder.path):
+                    first = results.clusters[prepared.config.heads[0]]
+                    write_report(folder, prepared.split, results.model, results.inferences, first)
+            return results.metrics
     except (KeyboardInterrupt, OSError):
         reporter.close()
         if whole or folder.has_begun:
-            click.echo(f"Stopped; resume with: deepmix train --resume --out {whole or folder.path}", err=True)
+            echo(f"Stopped; resume with: deepmix train --resume --out {whole or folder.path}", err=True)
         raise
     finally:
         reporter.close()
@@ -227,12 +230,12 @@ def _run_seeds(
     folder.write(runs.summarize(results, experiment.requested_of(prepared.config), report=report))
     consensus = write_consensus(folder)
     if report:
-        with forgiven(lambda text: click.echo(text, err=True), folder.path):
+        with forgiven(lambda text: echo(text, err=True), folder.path):
             write_seeds(folder.path)
     _show(folder.path, results)
     if consensus is not None:
         path = folder.path / runs.CONSENSUS_FOLDER
-        click.echo(f"Consensus of the seeds, mean certainty {consensus.mean_certainty:.2f}: {path}")
+        echo(f"Consensus of the seeds, mean certainty {consensus.mean_certainty:.2f}: {path}")
 
 
 def _resume(out: Path, quiet: bool, moved: str | None, *, report: bool) -> None:
@@ -246,34 +249,42 @@ def _resume(out: Path, quiet: bool, moved: str | None, *, report: bool) -> None:
 
     """
     if (out / runs.SUMMARY).is_file():
-        folder = runs.RunFolder(out)
-        summary = folder.read(runs.Summary)
-        if summary.config is None:
-            raise runs.damaged(str(out / runs.SUMMARY), "'config' is missing")
-        first_run = next((path.parent for path in sorted(out.glob(f"seed-*/{runs.CONFIG}"))), None)
-        record, parts = (None, None) if first_run is None else experiment.read_parts(runs.RunFolder(first_run))
-        as_array = record is not None and record.data.schema is None
-        config = experiment.with_moved_data(experiment.config_of(summary.config), moved, out)
-        prepared = experiment.prepare_experiment(config, parts=parts, as_array=as_array)
-        _run_seeds(prepared, folder, summary.seeds, quiet, report=report and summary.report)
+        with runs.RunFolder(out).locked() as folder:
+            _resume_seeds(folder, quiet, moved, report=report)
         return
-    folder = runs.RunFolder.open(out)
-    record, parts = experiment.read_parts(folder)
-    config = experiment.with_moved_data(experiment.config_of(record.requested), moved, out)
-    prepared = experiment.prepare_experiment(config, parts=parts, as_array=record.data.schema is None)
-    results = _run(prepared, folder, quiet, report=report and record.report, resume=True)
+    with runs.RunFolder.open(out).locked() as folder:
+        record, parts = experiment.read_parts(folder)
+        config = experiment.with_moved_data(experiment.config_of(record.requested), moved, out)
+        prepared = experiment.prepare_experiment(config, parts=parts, as_array=record.data.schema is None)
+        results = _run(prepared, folder, quiet, report=report and record.report, resume=True)
     _show(out, {record.requested.seed: results})
 
 
-def _read_config(path: str) -> dict[str, Any]:
+def _resume_seeds(folder: runs.RunFolder, quiet: bool, moved: str | None, *, report: bool) -> None:
+    """Finish a folder of runs; the arguments are those of `_resume`."""
+    summary = folder.read(runs.Summary)
+    if summary.config is None:
+        raise runs.damaged(str(folder.path / runs.SUMMARY), "'config' is missing")
+    first_run = next((path.parent for path in sorted(folder.path.glob(f"seed-*/{runs.CONFIG}"))), None)
+    record, parts = (None, None) if first_run is None else experiment.read_parts(runs.RunFolder(first_run))
+    as_array = record is not None and record.data.schema is None
+    config = experiment.with_moved_data(experiment.config_of(summary.config), moved, folder.path)
+    prepared = experiment.prepare_experiment(config, parts=parts, as_array=as_array)
+    _run_seeds(prepared, folder, summary.seeds, quiet, report=report and summary.report)
+
+
+def read_config(path: str) -> dict[str, Any]:
     """Read a configuration file."""
     import tomllib
 
     try:
         text = Path(path).read_text("utf-8")
         values = tomllib.loads(text) if path.endswith(".toml") else json.loads(text)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"the configuration '{path}' can't be read ({error})") from error
+    except OSError as error:
+        raise UsageError(f"the configuration '{path}' can't be read ({error.strerror}); check the path") from error
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deep" if isinstance(error, RecursionError) else error
+        raise UsageError(f"the configuration '{path}' can't be read ({reason}); write it as JSON or TOML") from error
     if not isinstance(values, dict):
         raise UsageError(f"the configuration '{path}' must be a table of options")
     return values
@@ -289,7 +300,7 @@ def _show(out: Path, results: Mapping[int, runs.Metrics]) -> None:
     Console(width=None if sys.stdout.isatty() else UNWRAPPED).print(results_table(list(results.values())))
     elbo = metrics.spread([one.elbo["test"] for one in results.values()]).mean
     seconds = sum(one.seconds for one in results.values())
-    click.echo(f"ELBO {elbo:.2f} nats per row, {first.n_parameters:,} parameters, {seconds:.1f} s")
+    echo(f"ELBO {elbo:.2f} nats per row, {first.n_parameters:,} parameters, {seconds:.1f} s")
     for text in dict.fromkeys(text for one in results.values() for text in one.warnings):
-        click.echo(f"Warning: {spell_stored(text, flag)}")
-    click.echo(f"Run folder: {out}")
+        echo(f"Warning: {spell_stored(text, flag)}")
+    echo(f"Run folder: {out}")

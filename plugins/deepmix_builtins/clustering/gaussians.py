@@ -14,6 +14,7 @@ from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 
 from deepmix.maths import Array
+from deepmix.models import GaussianMixture as KernelMixture
 
 MAX_ITERATIONS = 1000
 """Limit on EM iterations; scikit-learn's 100 are often too few for full covariances."""
@@ -23,8 +24,18 @@ RELATIVE_REGULARIZATION = 1e-3
 """Added to a GMM's covariances, relative to the latents' mean variance, so that none is singular."""
 
 
+FITTED = (
+    *("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_"),
+    *("converged_", "n_iter_", "lower_bound_", "n_features_in_"),
+)
+"""The attributes that a fit sets."""
+
+
 class WeightedGaussianMixture(GaussianMixture):  # type: ignore[misc]  # scikit-learn is untyped
-    """scikit-learn's Gaussian mixture for rows that may have weights; without weights it is the same bit for bit."""
+    """scikit-learn's Gaussian mixture for rows that may have weights, fitted by deepmix's kernels.
+
+    It predicts by scikit-learn's code, as a mixture does whose parameters come from a saved run.
+    """
 
     _weight_N: Array | None = None
     """The weights of the rows that are being fitted, scaled to a mean of 1; they are kept during a fit only."""
@@ -52,7 +63,17 @@ class WeightedGaussianMixture(GaussianMixture):  # type: ignore[misc]  # scikit-
         finally:
             self._log_prior_NK = None
 
-    # The methods below replace scikit-learn's; their further arguments differ from version to version.
+    def fit_predict(self, X: Array, y: None = None) -> Array:
+        """Fit the mixture by `deepmix.models.GaussianMixture`, except where each row has its own weights."""
+        if self._log_prior_NK is not None:
+            return np.asarray(super().fit_predict(X, y))
+        fitted = KernelMixture(**self.get_params()).fit(X, sample_weight=self._weight_N)
+        for name in FITTED:
+            setattr(self, name, getattr(fitted, name))
+        return np.asarray(self.predict(X))
+
+    # The methods below serve rows with their own weights. They replace scikit-learn's; their further arguments differ
+    # from version to version.
 
     def _initialize_parameters(self, X: Array, random_state: Any, **further: Any) -> None:
         """Start from k-means, which sees the weights too."""

@@ -28,6 +28,9 @@ Method = Callable[[], "Array | None"]
 KMEANS_STARTS, MIXTURE_STARTS, EM_ITERATIONS = 10, 5, 200
 """Starts of k-means and of a mixture, whose starts cost more, and the limit on EM iterations per start."""
 
+FEW_STARTS = (3, 2)
+"""The same numbers of starts where many samples of the rows are clustered."""
+
 SPECTRAL_NEIGHBOURS = (5, 10, 20)
 
 GAUSSIANS_PER_CLUSTER, MOST_GAUSSIANS, ROWS_PER_GAUSSIAN = (2, 4), 60, 5
@@ -41,12 +44,17 @@ TREES: dict[int, tuple[float, ...]] = {1: (0.3, 0.5), 5: (0.3, 0.5), 10: ()}
 clusters. Smoothing by the tenth neighbour is for robust single linkage only."""
 
 
-def cheap_methods(rows_ND: Array, n_clusters: int, seed: int, weight_N: Array | None) -> dict[str, Method]:
-    """Return the methods that take at most a few seconds on 5,000 rows, by name."""
-    n_rows = len(rows_ND)
-    methods: dict[str, Method] = {"kmeans": partial(kmeans, rows_ND, n_clusters, seed, weight_N)}
+def cheap_methods(
+    rows_ND: Array, n_clusters: int, seed: int, weight_N: Array | None, starts: tuple[int, int] | None = None
+) -> dict[str, Method]:
+    """Return the methods that take at most a few seconds on 5,000 rows, by name.
+
+    `starts` are those of k-means and of each mixture; None: KMEANS_STARTS and MIXTURE_STARTS.
+    """
+    n_rows, (n_kmeans, n_mixture) = len(rows_ND), starts or (KMEANS_STARTS, MIXTURE_STARTS)
+    methods: dict[str, Method] = {"kmeans": partial(kmeans, rows_ND, n_clusters, seed, weight_N, n_kmeans)}
     for covariance in ("full", "tied", "diag"):
-        methods[f"gmm-{covariance}"] = partial(gaussians, rows_ND, n_clusters, covariance, seed, weight_N)
+        methods[f"gmm-{covariance}"] = partial(gaussians, rows_ND, n_clusters, covariance, seed, weight_N, n_mixture)
     methods["ward"] = partial(ward, rows_ND, n_clusters)
     for n_neighbours in SPECTRAL_NEIGHBOURS:
         if n_neighbours < n_rows and n_clusters < n_rows - 1:
@@ -58,6 +66,12 @@ def cheap_methods(rows_ND: Array, n_clusters: int, seed: int, weight_N: Array | 
             name = f"merged-gaussians-{per_cluster}"
             methods[name] = partial(merged_gaussians, rows_ND, n_clusters, n_gaussians, seed, weight_N)
     return methods
+
+
+def quick_methods(rows_ND: Array, n_clusters: int, seed: int, weight_N: Array | None) -> dict[str, Method]:
+    """Return one method of each kind, by centres, by linkage and by the graph; together they take a second or two."""
+    methods = cheap_methods(rows_ND, n_clusters, seed, weight_N, FEW_STARTS)
+    return {name: methods[name] for name in ("kmeans", "ward", f"spectral-{SPECTRAL_NEIGHBOURS[1]}") if name in methods}
 
 
 def layout_methods(rows_ND: Array, n_clusters: int, seed: int) -> dict[str, Method]:
@@ -96,19 +110,26 @@ def run_methods(methods: dict[str, Method], n_clusters: int) -> dict[str, Array]
     return partitions
 
 
-def kmeans(rows_ND: Array, n_clusters: int, seed: int, weight_N: Array | None) -> Array:
-    """Return the clusters of the best of ten starts of k-means."""
-    method = KMeans(n_clusters, n_init=KMEANS_STARTS, random_state=seed)
+def kmeans(rows_ND: Array, n_clusters: int, seed: int, weight_N: Array | None, n_starts: int = KMEANS_STARTS) -> Array:
+    """Return the clusters of the best of several starts of k-means."""
+    method = KMeans(n_clusters, n_init=n_starts, random_state=seed)
     return np.asarray(method.fit_predict(rows_ND, sample_weight=weight_N))
 
 
-def gaussians(rows_ND: Array, n_clusters: int, covariance: str, seed: int, weight_N: Array | None) -> Array:
-    """Return the clusters of the best of five Gaussian mixtures with this kind of covariance."""
+def gaussians(
+    rows_ND: Array,
+    n_clusters: int,
+    covariance: str,
+    seed: int,
+    weight_N: Array | None,
+    n_starts: int = MIXTURE_STARTS,
+) -> Array:
+    """Return the clusters of the best of several Gaussian mixtures with this kind of covariance."""
     mixture = WeightedGaussianMixture(
         n_clusters,
         covariance_type=covariance,
         reg_covar=regularization(rows_ND, weight_N),
-        n_init=MIXTURE_STARTS,
+        n_init=n_starts,
         max_iter=EM_ITERATIONS,
         random_state=seed,
     )

@@ -1,8 +1,9 @@
 """Where the data sets are published, and the digests that identify their files.
 
-The digests are SHA-256, except for USPS. Those of MNIST, Fashion-MNIST and STL-10 come from TensorFlow Datasets, those
-of RCV1 from scikit-learn, those of HAR and ResNet-50 from independent projects (UCI publishes none); those of USPS are
-torchvision's MD5. MNIST's own host no longer serves it; the two mirrors here have identical files.
+The digests are SHA-256. Those of MNIST, Fashion-MNIST and STL-10 come from TensorFlow Datasets, those of RCV1 from
+scikit-learn, those of HAR and ResNet-50 from independent projects (UCI publishes none). For USPS only MD5 digests are
+published, so its files are read where a user has put them, and not fetched. MNIST's own host no longer serves it; the
+two mirrors here have identical files.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ RESNET50 = "resnet50.tv_in1k.safetensors"
 
 def _idx(name: str, bases: tuple[str, ...], digests: tuple[str, ...], n_bytes: int) -> Collection:
     files = (
-        RemoteFile(file, f"sha256:{digest}", tuple(f"{base}/{file}" for base in bases))
+        RemoteFile(file, digest, tuple(f"{base}/{file}" for base in bases))
         for file, digest in zip(IDX_NAMES, digests, strict=True)
     )
     return Collection(name, tuple(files), n_bytes)
@@ -58,10 +59,7 @@ MNIST = _idx(
 
 FASHION_MNIST = _idx(
     "fashion-mnist",
-    (
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
-        "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion",
-    ),
+    ("https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion",),
     (
         "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
         "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
@@ -78,8 +76,8 @@ _LIBSVM = "https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass"
 USPS = Collection(
     "usps",
     (
-        RemoteFile("usps.bz2", "md5:ec16c51db3855ca6c91edd34d0e9b197", (f"{_LIBSVM}/usps.bz2",)),
-        RemoteFile("usps.t.bz2", "md5:8ea070ee2aca1ac39742fdd1ef5ed118", (f"{_LIBSVM}/usps.t.bz2",)),
+        RemoteFile("usps.bz2", None, (f"{_LIBSVM}/usps.bz2",)),
+        RemoteFile("usps.t.bz2", None, (f"{_LIBSVM}/usps.t.bz2",)),
     ),
     8_400_000,  # approximate; the host states no size
 )
@@ -90,7 +88,7 @@ HAR = Collection(
     (
         RemoteFile(
             HAR_ARCHIVE,
-            "sha256:c00b803081a5c797cd5e4b83700a9810b38d53d9d84e01917e090e1fdbc81031",
+            "c00b803081a5c797cd5e4b83700a9810b38d53d9d84e01917e090e1fdbc81031",
             (f"https://archive.ics.uci.edu/static/public/240/{HAR_ARCHIVE}",),
         ),
     ),
@@ -99,7 +97,7 @@ HAR = Collection(
 
 
 def _rcv1(name: str, number: int, digest: str) -> RemoteFile:
-    return RemoteFile(name, f"sha256:{digest}", (f"https://ndownloader.figshare.com/files/{number}",))
+    return RemoteFile(name, digest, (f"https://ndownloader.figshare.com/files/{number}",))
 
 
 RCV1 = Collection(
@@ -121,12 +119,15 @@ STL10 = Collection(
     (
         RemoteFile(
             STL10_ARCHIVE,
-            "sha256:f31fd99273a1acb8609c8db427cebb1de3f71de77758cdc0e22956e1289b9866",
-            (f"http://ai.stanford.edu/~acoates/stl10/{STL10_ARCHIVE}",),
+            "f31fd99273a1acb8609c8db427cebb1de3f71de77758cdc0e22956e1289b9866",
+            (
+                f"https://ai.stanford.edu/~acoates/stl10/{STL10_ARCHIVE}",
+                f"https://cs.stanford.edu/~acoates/stl10/{STL10_ARCHIVE}",
+            ),
         ),
         RemoteFile(
             RESNET50,
-            "sha256:5d061a3c593d795bfe682d9b152bafbcf550579873492def3515b46db1189888",
+            "5d061a3c593d795bfe682d9b152bafbcf550579873492def3515b46db1189888",
             (
                 "https://huggingface.co/timm/resnet50.tv_in1k/resolve/"
                 "78f3ecfdb38e06d9b8397f662e7ab8fee96026fa/model.safetensors",

@@ -7,7 +7,6 @@ import gzip
 import io
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,11 +43,13 @@ STL10_SHAPE = (3, 96, 96)
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Turn the exceptions that a damaged file raises into a DeepmixError that names it."""
-    damage = (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile, tarfile.TarError, KeyError)
     try:
         yield
-    except damage as error:
-        raise DeepmixError(f"'{path}' can't be read ({error}); remove it, and it will be fetched again") from error
+    except DeepmixError:
+        raise
+    except Exception as error:  # the libraries raise anything from KeyError to NotImplementedError
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DeepmixError(f"'{path}' can't be read ({reason}); remove it, and it will be fetched again") from error
 
 
 def read_idx(path: Path) -> Array:
@@ -101,11 +102,11 @@ def read_har(path: Path) -> dict[str, Any]:
                         parts[kind, side] = np.loadtxt(file, dtype=dtype, ndmin=2 if kind == "X" else 1)
                 if len(parts["X", side]) != len(parts["y", side]):
                     raise ValueError(f"{len(parts['X', side])} {side} rows and {len(parts['y', side])} labels")
-    return {
-        "x": np.concatenate([parts["X", "train"], parts["X", "test"]]),
-        "y": np.concatenate([parts["y", "train"], parts["y", "test"]]) - 1,
-        "n_train": np.array(len(parts["y", "train"])),
-    }
+        return {
+            "x": np.concatenate([parts["X", "train"], parts["X", "test"]]),
+            "y": np.concatenate([parts["y", "train"], parts["y", "test"]]) - 1,
+            "n_train": np.array(len(parts["y", "train"])),
+        }
 
 
 def read_rcv1(vectors: Sequence[Path], topics: Path, n_terms: int = FREQUENT_TERMS) -> tuple[Any, Array]:
@@ -134,10 +135,16 @@ def read_rcv1(vectors: Sequence[Path], topics: Path, n_terms: int = FREQUENT_TER
     for path in vectors:
         with reading(path), gzip.open(path) as file:
             x, document_N = load_svmlight_file(file, n_features=RCV1_TERMS, dtype=np.float32, zero_based=False)
+            if not np.isfinite(document_N).all() or not np.isfinite(x.data).all():
+                raise ValueError("it holds numbers that are not finite")
         root_N = np.array([root_of.get(int(document), -1) for document in document_N])
         parts.append(x[root_N >= 0])
         labels.append(root_N[root_N >= 0])
     x_all = sparse.csr_matrix(sparse.vstack(parts, format="csr"))
+    if not x_all.shape[0]:
+        raise DeepmixError(
+            f"'{topics}' names none of the documents of '{vectors[0]}'; remove both, and they will be fetched again"
+        )
     frequency = np.bincount(x_all.indices, minlength=RCV1_TERMS)
     terms = np.sort(np.argsort(-frequency, kind="stable")[:n_terms])
     return normalize(x_all[:, terms], copy=False), np.concatenate(labels).astype(np.int64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import io
 import math
+import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, final
@@ -64,7 +65,9 @@ class Digits(Dataset):
 class FetchOptions(SplitOptions):
     """Options of data sets that can be fetched."""
 
-    download: bool = field(default=True, metadata={"help": "download files that the data folder lacks"})
+    download: bool = field(
+        default=True, metadata={"help": "download files that the data folder lacks, and prepare them in it"}
+    )
 
 
 class Fetched(Dataset):
@@ -89,20 +92,19 @@ class Fetched(Dataset):
             DeepmixError: a file is damaged or can't be downloaded.
 
         """
-        return load_prepared(self.prepared_name(data_dir), data_dir, self.options, image_shape=self.image_shape)
-
-    def prepared_name(self, data_dir: Path | None) -> str:
-        """Return the NAME of the NAME.npz in the data folder, building the file if it is missing."""
         name = self.names[0]
         if data_dir is None or not data_dir.is_dir():
-            return name  # load_prepared refuses it with a message
+            return load_prepared(name, data_dir, self.options)  # which refuses it with a message
         prepared = next((name for name in self.names if find_prepared(name, data_dir) is not None), None)
-        if prepared is None:
-            target = data_dir / f"{name.replace('-', '_')}.npz"
-            self.check_requirements(target)
-            files = obtain(self.collection, data_dir, download=self.options.download, prepared=target.name)
-            write_prepared(target, self.read(files))
-        return prepared or name
+        if prepared is not None:
+            return load_prepared(prepared, data_dir, self.options, image_shape=self.image_shape)
+        target = data_dir / f"{name.replace('-', '_')}.npz"
+        self.check_requirements(target)
+        files = obtain(self.collection, data_dir, download=self.options.download, prepared=target.name)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = data_dir if self.options.download else Path(temporary)
+            write_prepared(folder / target.name, self.read(files))
+            return load_prepared(name, folder, self.options, image_shape=self.image_shape)
 
     def check_requirements(self, target: Path) -> None:
         """Raise a UsageError if `read` needs a package that is not installed."""

@@ -38,7 +38,7 @@ from deepmix.models import INITIAL_LOG_VAR, MIN_SCALE, Composite, check_likeliho
 
 from ..networks.decoders import MlpDecoder
 from ..networks.encoders import MlpEncoder, MlpOptions
-from ..networks.layers import check_hidden
+from ..networks.layers import SMALL_TRUNK, check_hidden
 
 PLACED_SCALE = 0.1
 """Factor on the random weights of the components' last layer in `place`: w hardly moves a component at first."""
@@ -132,7 +132,7 @@ class Gmvae(Model):
         super().__init__()
         self.n_components, self.latent_dim = dims.n_components, dims.latent_dim
         self.likelihood, self.options = likelihood, options
-        networks = MlpOptions(options.hidden)
+        networks = MlpOptions(options.hidden, narrow=SMALL_TRUNK)
         one_head = Dims(dims.n_features, dims.n_outputs, dims.n_components, 1, dims.latent_dim)
         self.encoder = MlpEncoder(one_head, networks)
         self.w_encoder = MlpEncoder(Dims(dims.n_features, dims.n_outputs, 1, 1, options.w_dim), networks)

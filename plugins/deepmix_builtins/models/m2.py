@@ -34,7 +34,7 @@ from deepmix.models import INITIAL_LOG_VAR, MIN_SCALE, Composite, check_likeliho
 
 from ..networks.decoders import MlpDecoder
 from ..networks.encoders import MlpEncoder, MlpOptions
-from ..networks.layers import check_hidden, mlp, trunk_widths
+from ..networks.layers import SMALL_TRUNK, check_hidden, mlp, trunk_widths
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class M2(Model):
         super().__init__()
         self.n_components, self.latent_dim = dims.n_components, dims.latent_dim
         self.likelihood, self.options = likelihood, options
-        networks, n_classes = MlpOptions(options.hidden), dims.n_components
+        networks, n_classes = MlpOptions(options.hidden, narrow=SMALL_TRUNK), dims.n_components
         widths = trunk_widths(options.hidden, dims.n_features)
         self.classifier = nn.Sequential(mlp((dims.n_features, *widths)), nn.Linear(widths[-1], n_classes))
         self.encoder = MlpEncoder(

@@ -41,7 +41,7 @@ class MlpDecoder(SharedDecoder):
     Options = MlpOptions
 
     def __init__(self, dims: Dims, options: MlpOptions) -> None:
-        widths = trunk_widths(options.hidden, dims.n_features)[::-1]
+        widths = options.widths(dims)[::-1]
         first = nn.Linear(dims.latent_dim, widths[0])
         super().__init__(first, mlp(widths), nn.Linear(widths[-1], dims.n_outputs))
 

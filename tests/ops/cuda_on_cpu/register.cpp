@@ -13,4 +13,7 @@ struct NoQueue {
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_IMPL(deepmix, CPU, library) { implement<Cuda<NoQueue>>(library); }
+STABLE_TORCH_LIBRARY_IMPL(deepmix, CPU, library) {
+  implement<Cuda<NoQueue>>(library);
+  implement_statistics<Cuda<NoQueue>>(library);
+}

@@ -256,12 +256,19 @@ def test_agreement_is_the_adjusted_rand_index():
 def test_total_sums_values_on_a_common_scale():
     criteria = {"cut": np.array([1.0, 2.0, 4.0]), "gap": np.array([-100.0, 5.0, 5.0])}
     assert total_score(criteria).tolist() == [-1.0 / 2 - 1.0, 0.0, 1.0]
+    twice = {"cut": np.array([1.0, 2.0, 4.0]), "agreement": np.array([-100.0, 5.0, 5.0])}
+    assert total_score(twice).tolist() == [-1.0 / 2 - 2.0, 0.0, 1.0]
+
+
+def test_agreement_decides_between_criteria_that_contradict_each_other():
+    criteria = {"cut": np.array([2.0, 1.0, 0.0]), "agreement": np.array([0.0, 1.0, 2.0])}
+    assert total_score(criteria).argmax() == 2
 
 
 def test_wide_rows_get_the_clusters_of_graph():
     random = np.random.default_rng(0)
     label_N = np.arange(90) % 3
-    x = (3.0 * np.eye(60)[label_N] + random.normal(size=(90, 60))).astype(np.float32)
+    x = (2.0 * np.eye(60)[label_N] + random.normal(size=(90, 60))).astype(np.float32)
     labels, choice = initial(x, 3)
     rows = TrainingRows(x, x, None)
     np.testing.assert_array_equal(labels, GraphInitializer(GraphOptions()).initial_labels(rows, 3, 0))
@@ -269,3 +276,15 @@ def test_wide_rows_get_the_clusters_of_graph():
     narrow_labels, narrow_choice = initial(x[:, :50], 3)
     assert narrow_choice is not None
     assert len(narrow_labels) == 90
+
+
+def test_wide_rows_on_which_quick_methods_agree_need_no_layout(monkeypatch):
+    random = np.random.default_rng(0)
+    label_N = np.arange(90) % 3
+    x = (9.0 * np.eye(60)[label_N] + random.normal(size=(90, 60))).astype(np.float32)
+    monkeypatch.setattr(GraphInitializer, "initial_labels", None)  # a call would fail
+    labels, choice = initial(x, 3, max_rows=60)
+    assert adjusted_rand_score(label_N, labels) == 1.0
+    assert len(choice.row_M) == 60
+    assert set(choice.criteria) == {"kmeans", "ward", "spectral-10"}
+    assert all(values == {"agreement": 1.0, "total": 1.0} for values in choice.criteria.values())

@@ -48,15 +48,19 @@ def put(plugin: str, folder: Path, monkeypatch: pytest.MonkeyPatch, files: dict[
     new_files = []
     for file in loaded.collection.files:
         (folder / loaded.collection.name / file.name).write_bytes(files[file.name])
-        new_files.append(
-            replace(file, digest="sha256:" + hashlib.sha256(files[file.name]).hexdigest(), urls=("http://x/",))
-        )
+        new_files.append(replace(file, sha256=hashlib.sha256(files[file.name]).hexdigest(), urls=("https://x/",)))
     monkeypatch.setattr(loaded, "collection", Collection(loaded.collection.name, tuple(new_files), 1))
     return loaded
 
 
 def load(plugin: type, folder: Path, **options):
+    """Load a data set whose files lie in the folder, without writing there."""
     return plugin(plugin.Options(download=False, **options)).load(folder)
+
+
+def prepare(plugin: type, folder: Path):
+    """Load a data set whose files lie in the folder, and prepare it there."""
+    return plugin(plugin.Options()).load(folder)
 
 
 IMAGES = RANDOM.integers(0, 256, (7, 28, 28), dtype=np.uint8)
@@ -76,7 +80,7 @@ IDX_FILES = {
 @pytest.mark.parametrize(("name", "archive"), [("mnist", "mnist.npz"), ("fashion-mnist", "fashion_mnist.npz")])
 def test_idx_images(name, archive, tmp_path, monkeypatch):
     plugin = put(name, tmp_path, monkeypatch, IDX_FILES)
-    split = load(plugin, tmp_path)
+    split = prepare(plugin, tmp_path)
     np.testing.assert_allclose(split.x, IMAGES.reshape(7, -1) / 255.0, rtol=1e-6)
     assert split.labels.tolist() == DIGITS.tolist()
     assert (split.train.tolist(), split.test.tolist()) == ([0, 1, 2, 3, 4], [5, 6])
@@ -100,7 +104,7 @@ def test_a_head_that_fits_the_test_rows_needs_more_of_them_than_clusters(tmp_pat
 
 def test_prepared_archive_comes_first(tmp_path, monkeypatch):
     plugin = put("mnist", tmp_path, monkeypatch, IDX_FILES)
-    first = load(plugin, tmp_path)
+    first = prepare(plugin, tmp_path)
     for path in (tmp_path / "mnist").iterdir():
         path.write_bytes(b"damaged since")
     again = load(plugin, tmp_path)
@@ -341,9 +345,21 @@ def test_absent_data_say_which_file_goes_where(tmp_path, name):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_published_file_has_a_digest_of_its_kind():
+def test_every_file_that_is_fetched_has_a_digest_and_comes_by_https():
     for name in ("mnist", "fashion-mnist", "usps", "har", "reuters", "stl10"):
         for file in registry.load_plugin("datasets", name).collection.files:
-            kind, _, digest = file.digest.partition(":")
-            assert len(bytes.fromhex(digest)) == {"sha256": 32, "md5": 16}[kind]
-            assert all(url.startswith("http") for url in file.urls)
+            assert (file.sha256 is None) == (name == "usps")
+            assert file.sha256 is None or len(bytes.fromhex(file.sha256)) == 32
+            assert all(url.startswith("https://") for url in file.urls)
+
+
+def test_without_permission_to_download_nothing_is_written_either(tmp_path, monkeypatch):
+    rows = np.linspace(-1.0, 1.0, 5 * 256).reshape(5, 256)
+    labels = [1, 2, 10, 1, 2]
+    files = {"usps.bz2": libsvm(rows[:3], labels[:3]), "usps.t.bz2": libsvm(rows[3:], labels[3:])}
+    plugin = put("usps", tmp_path, monkeypatch, files)
+    split = load(plugin, tmp_path)
+    assert {path.name for path in tmp_path.rglob("*")} == {"usps", *files}
+    written = prepare(plugin, tmp_path)
+    assert (tmp_path / "usps.npz").is_file()
+    np.testing.assert_array_equal(split.x, written.x)

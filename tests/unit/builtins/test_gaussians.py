@@ -62,21 +62,21 @@ def test_one_component_has_the_weighted_moments():
 
 
 @pytest.mark.parametrize("settings", [{"n_init": 3}, {"covariance_type": "diag"}], ids=str)
-def test_without_weights_it_is_scikit_learns_bit_for_bit(settings):
+def test_without_weights_it_is_scikit_learns_fit(settings):
     z_NM, _, _ = overlapping_rows(3)
     ours = WeightedGaussianMixture(K, max_iter=MAX_ITERATIONS, random_state=7, **settings)
     scikit_learns = GaussianMixture(K, max_iter=MAX_ITERATIONS, random_state=7, **settings)
     np.testing.assert_array_equal(ours.fit_labels(z_NM, None), scikit_learns.fit_predict(z_NM))
     for name in PARAMETERS:
-        np.testing.assert_array_equal(getattr(ours, name), getattr(scikit_learns, name))
+        np.testing.assert_allclose(getattr(ours, name), getattr(scikit_learns, name), rtol=1e-8, atol=1e-8)
 
 
 def test_a_second_fit_forgets_the_weights_of_the_first():
     z_NM, _, weight_N = overlapping_rows(4)
     mixture = WeightedGaussianMixture(K, random_state=0)
     mixture.fit_rows(z_NM, weight_N.astype(np.float64))
-    np.testing.assert_array_equal(
-        mixture.fit_rows(z_NM[:60], None).means_, GaussianMixture(K, random_state=0).fit(z_NM[:60]).means_
+    np.testing.assert_allclose(
+        mixture.fit_rows(z_NM[:60], None).means_, GaussianMixture(K, random_state=0).fit(z_NM[:60]).means_, rtol=1e-8
     )
 
 

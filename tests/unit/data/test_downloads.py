@@ -16,7 +16,11 @@ from deepmix.errors import DeepmixError, UsageError
 CONTENT = bytes(range(256)) * 4096
 
 
-SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+ELSEWHERE = {"/to-good": "/good", "/to-ftp": "ftp://127.0.0.1/good", "/to-file": "file:///etc/hostname"}
+"""Where addresses redirect to."""
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -27,7 +31,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/gone":
             self.send_error(404)
             return
-        body = b"other" if self.path == "/other" else CONTENT
+        if self.path in ELSEWHERE:
+            self.send_response(302)
+            self.send_header("Location", ELSEWHERE[self.path])
+            self.end_headers()
+            return
+        body = {"/other": b"other", "/endless": CONTENT * 2}.get(self.path, CONTENT)
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -38,7 +47,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server():
+def server(monkeypatch):
+    monkeypatch.setattr(downloads, "SCHEMES", ("http",))  # a server on loopback has no certificate
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         running.asked = []
         running.url = f"http://127.0.0.1:{running.server_port}"
@@ -49,17 +59,16 @@ def server():
         thread.join()
 
 
-def collection(*urls: str, digest: str = SHA256, n_bytes: int = len(CONTENT)) -> Collection:
-    return Collection("numbers", (RemoteFile("bytes.bin", digest, urls),), n_bytes)
+def collection(*urls: str, sha256: str | None = SHA256, n_bytes: int = len(CONTENT)) -> Collection:
+    return Collection("numbers", (RemoteFile("bytes.bin", sha256, urls),), n_bytes)
 
 
 def everything(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("digest", [SHA256, "md5:" + hashlib.md5(CONTENT).hexdigest()], ids=["sha256", "md5"])
-def test_a_file_is_fetched_once_and_announced(server, tmp_path, capsys, digest):
-    files = collection(f"{server.url}/good", digest=digest)
+def test_a_file_is_fetched_once_and_announced(server, tmp_path, capsys):
+    files = collection(f"{server.url}/good")
     for _ in range(2):
         paths = obtain(files, tmp_path, download=True, prepared="numbers.npz")
         assert paths["bytes.bin"] == tmp_path / "numbers" / "bytes.bin"
@@ -102,7 +111,7 @@ def test_a_connection_that_breaks_is_the_addresss_fault_and_a_full_disk_is_not(s
     [
         ("/gone", "HTTP status 404"),
         ("/half", "broke off after 524,288 of 1,048,576 bytes"),
-        ("/other", f"its sha256 is {hashlib.sha256(b'other').hexdigest()}"),
+        ("/other", f"its SHA-256 is {hashlib.sha256(b'other').hexdigest()}"),
     ],
 )
 def test_a_failed_download_leaves_nothing_and_says_what_to_put_where(server, tmp_path, way, reason):
@@ -115,7 +124,8 @@ def test_a_failed_download_leaves_nothing_and_says_what_to_put_where(server, tmp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_network_is_a_sentence(tmp_path):
+def test_no_network_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(downloads, "SCHEMES", ("http",))
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as closed:
         url = f"http://127.0.0.1:{closed.server_port}/good"
     with pytest.raises(DeepmixError, match=r"can't be fetched .*[Cc]onnection refused.*put numbers\.npz into"):
@@ -133,7 +143,7 @@ def test_a_damaged_cached_file_is_named(tmp_path):
     (tmp_path / "numbers").mkdir()
     (tmp_path / "numbers" / "bytes.bin").write_bytes(CONTENT[:-1])
     with pytest.raises(
-        DeepmixError, match=r"numbers/bytes\.bin' is not the published file \(its sha256 is .*remove it"
+        DeepmixError, match=r"numbers/bytes\.bin' is not the published file \(its SHA-256 is .*remove it"
     ):
         obtain(collection("http://127.0.0.1:9/"), tmp_path, download=True, prepared="numbers.npz")
 
@@ -168,3 +178,51 @@ def test_interrupted_download_leaves_nothing(server, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         obtain(collection(f"{server.url}/good"), tmp_path, download=True, prepared="numbers.npz")
     assert everything(tmp_path) == []
+
+
+def refused(address: str, folder: Path, **options) -> str:
+    """Return why a file can't be fetched from an address; nothing may be left of the attempt."""
+    with pytest.raises(DeepmixError) as caught:
+        obtain(collection(address, **options), folder, download=True, prepared="numbers.npz")
+    assert list(folder.iterdir()) == []
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/good", "file:///etc/hostname", "ftp://127.0.0.1/good"])
+def test_an_address_without_https_is_not_asked(tmp_path, address):
+    scheme = address.partition(":")[0]
+    assert f"'{scheme}' addresses are not safe; only https is used" in refused(address, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "reason"), [("ftp", "'ftp' addresses are not safe"), ("file", "HTTP status 302")], ids=["ftp", "file"]
+)
+def test_a_redirection_to_an_unsafe_address_is_not_followed(server, tmp_path, scheme, reason):
+    assert reason in refused(f"{server.url}/to-{scheme}", tmp_path)
+    assert server.asked == [f"/to-{scheme}"]
+
+
+def test_a_redirection_to_a_safe_address_is_followed(server, tmp_path):
+    obtain(collection(f"{server.url}/to-good"), tmp_path, download=True, prepared="numbers.npz")
+    assert server.asked == ["/to-good", "/good"]
+
+
+def test_a_file_larger_than_published_is_given_up(server, tmp_path):
+    assert "more than 1,572,864 bytes, so it is not the published" in refused(f"{server.url}/endless", tmp_path)
+
+
+def test_a_download_that_trickles_is_given_up(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(downloads, "LEAST_SECONDS", -1.0)
+    monkeypatch.setattr(downloads, "LEAST_BYTES_PER_SECOND", 1e12)
+    seconds = iter([0.0, 1e9])
+    monkeypatch.setattr(downloads.time, "monotonic", lambda: next(seconds, 2e9))
+    assert "still not whole after 0 s" in refused(f"{server.url}/good", tmp_path)
+
+
+def test_a_file_without_a_digest_is_read_and_never_fetched(server, tmp_path):
+    with pytest.raises(UsageError, match=r"states no SHA-256 to check it by; put numbers\.npz into"):
+        obtain(collection(f"{server.url}/good", sha256=None), tmp_path, download=True, prepared="numbers.npz")
+    assert server.asked == []
+    (tmp_path / "bytes.bin").write_bytes(b"by hand")
+    paths = obtain(collection(sha256=None), tmp_path, download=True, prepared="numbers.npz")
+    assert paths == {"bytes.bin": tmp_path / "bytes.bin"}

@@ -50,6 +50,7 @@ PRINTED = [
     ("vade-2", "VaDE", "MNIST", "acc", 94.46, ""),
     ("vade-2", "LDMGI", "REUTERS", "acc", None, ""),
     ("vade-3", "VaDE", "k=5", "knn_5", 2.14, ""),
+    ("n2d", "N2D", "Fashion-MNIST", "acc", 67.2, ""),
     ("k-dvae-2", "k-DVAE", "MNIST", "acc", 97.87, ""),
     ("vade-conv", "CNN, 100 epochs, C10", "test", "v_measure", 85.02, ""),
 ]
@@ -252,7 +253,7 @@ def test_data_and_models_that_are_not_there_are_named(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("nothing may be fetched")
 
-    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    monkeypatch.setattr("urllib.request.OpenerDirector.open", refuse)
     (tmp_path / "data").mkdir()
     out = tmp_path / "out"
     content, paths, _ = run(table="k-dvae-2", out=out, data_dir=str(tmp_path / "data"))
@@ -303,7 +304,7 @@ def test_a_cell_that_is_damaged_or_of_other_options_is_done_again(tmp_path, dama
 def as_format_1(cell):
     """Write a finished cell's records as the version before formats did, which had its built-ins in other modules."""
     config = json.loads((cell / runs.CONFIG).read_text())
-    facts = {key: value for key, value in config["data"].items() if key != "image_shape"}
+    facts = {key: value for key, value in config["data"].items() if key not in ("image_shape", "labels_fingerprint")}
     data = {**config["resolved"]["data"], "image_shape": config["data"]["image_shape"], **facts}
     training = {**config["resolved"]["training"], "epochs": 0, "pretrain_epochs": 0}  # a model without gradients
     paths = {"initializer": "KMeansInitializer", "data": "Gaussians", "head.posterior": "PosteriorHead"}

@@ -14,7 +14,7 @@ from deepmix.data import Rows
 from deepmix.experiment import build_model
 from deepmix.models import ObjectiveOptions
 from deepmix.runs import EpochRecord, MemoryRun
-from deepmix.training import SilentReporter, Trainer, TrainingOptions, evaluate_rows
+from deepmix.training import SilentReporter, Trainer, TrainingOptions, evaluate_rows, start_lr
 from tests.unit.training.test_trainer import N_TRAIN, small_experiment
 
 
@@ -53,7 +53,7 @@ def test_a_wrapped_model_trains_as_the_model_itself():
     inner = wrapped.model
 
     class Wrapper(torch.nn.Module):
-        n_components, n_neighbours = inner.n_components, inner.n_neighbours
+        n_components, n_neighbours, lr_factor = inner.n_components, inner.n_neighbours, inner.lr_factor
         pretrained, place = staticmethod(inner.pretrained), staticmethod(inner.place)
 
         def __init__(self) -> None:
@@ -164,7 +164,7 @@ def test_the_optimiser_is_torchs():
     trainer = trainer_of()
     assert isinstance(trainer.optimizer, torch.optim.Optimizer)
     trainer.run(thirds)
-    decayed = TrainingOptions().lr * TrainingOptions().lr_decay ** (3 / 4)
+    decayed = start_lr(trainer.model, TrainingOptions()) * TrainingOptions().lr_decay ** (3 / 4)
     assert [group["lr"] for group in trainer.optimizer.param_groups] == [pytest.approx(decayed)]
 
 

@@ -12,7 +12,7 @@ from deepmix.data import Split
 from deepmix.errors import DeepmixError, UsageError
 from deepmix.experiment import Experiment, ExperimentConfig, prepare_experiment, requested_of, resolve, run_experiment
 from deepmix.maths import Inference
-from deepmix.runs import EpochRecord, RunFolder, summarize
+from deepmix.runs import EpochRecord, RunConfig, RunFolder, summarize
 from deepmix.training import TrainingOptions, diagnose, trainer
 from deepmix.training.diagnosis import components_in_use
 from deepmix.training.schedule import epoch_seed
@@ -128,6 +128,13 @@ def test_learning_rate_falls_to_its_last_part(tmp_path):
     listener = run(tmp_path / "run", small_experiment(lr="0.01", lr_decay="0.25"))
     rates = [row.lr for row in listener.epochs if row.stage == "train"]
     np.testing.assert_allclose(rates, [0.01 * 0.25 ** (epoch / 4) for epoch in range(4)])
+
+
+@pytest.mark.parametrize(("settings", "rate"), [({}, 0.006), ({"encoder.hidden": "256-256"}, 0.002)])
+def test_the_automatic_learning_rate_is_larger_for_narrow_networks(tmp_path, settings, rate):
+    listener = run(tmp_path / "run", small_experiment(epochs="1", pretrain_epochs="1", **settings))
+    assert [row.lr for row in listener.epochs] == pytest.approx([rate, rate])
+    assert RunFolder(tmp_path / "run").read(RunConfig).resolved["training"]["lr"] == pytest.approx(rate)
 
 
 def test_divergence_names_the_epoch_and_keeps_the_last_good_checkpoint(tmp_path):

@@ -1,5 +1,5 @@
-// The Python module _native, which needs no torch. It holds facts about this build.
-#undef TORCH_TARGET_VERSION  // torch's copy of pybind11 rejects sources held to the stable ABI; this one uses no torch
+// The library is also a Python module, which holds facts about this build.
+#undef TORCH_TARGET_VERSION  // torch's copy of pybind11 rejects sources held to the stable ABI; this file uses no torch
 #include <pybind11/pybind11.h>
 
 #include "built_from.h"
@@ -19,7 +19,7 @@ py::dict build_facts() {
 
 }  // namespace
 
-PYBIND11_MODULE(_native, module) {
+PYBIND11_MODULE(_ops, module) {
   module.doc() = "Facts about this build of the kernels.";
   module.def("build_facts", &build_facts, "Return the instruction set in use, the compiler and the sources' hash.");
 }

@@ -1,0 +1,90 @@
+"""How long SIGTERM and Ctrl-C take to end a training or a report in each of its phases.
+
+`python -m tests.faults.stops` is how the figures in docs/reliability.md were made. That a run can be resumed from
+wherever it stops is what `tests.faults.kills` shows.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.faults.kills import CONTEXT, call, work
+
+TRAIN = ("train", "--dataset", "digits", "--epochs", "20", "--pretrain-epochs", "20")
+PHASES = {
+    "pretrain": TRAIN,
+    "initial clustering": TRAIN,
+    "train": TRAIN,
+    "comparisons": TRAIN,
+    "report": TRAIN,
+    "t-SNE": ("report",),
+    "UMAP": ("report", "--umap"),
+}
+"""The command to stop in each phase; the phase begins when its name is printed."""
+
+
+def announce(what: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that prints what it is about to do."""
+
+    def announced(*arguments: Any, **options: Any) -> Any:
+        print(what, flush=True)
+        return function(*arguments, **options)
+
+    return announced
+
+
+def work_loudly(words: Sequence[str], log: str) -> None:
+    """Be a process that runs `deepmix WORDS` and prints when a map of the latents begins."""
+    import umap
+    from sklearn.manifold import TSNE
+
+    TSNE.fit_transform = announce("t-SNE", TSNE.fit_transform)
+    umap.UMAP.fit_transform = announce("UMAP", umap.UMAP.fit_transform)
+    work(words, log, 0, "")
+
+
+def stop(words: Sequence[str], log: Path, phase: str, number: int, delay: float) -> tuple[float, int]:
+    """Send a signal to the command some seconds into a phase; return the seconds it took to end, and its status."""
+    log.unlink(missing_ok=True)
+    process = CONTEXT.Process(target=work_loudly, args=(tuple(words), str(log)))
+    process.start()
+    while process.is_alive() and not (log.exists() and any(x.startswith(phase) for x in log.read_text().splitlines())):
+        time.sleep(0.02)
+    time.sleep(delay)
+    sent = time.perf_counter()
+    assert process.pid is not None
+    os.kill(process.pid, number)
+    process.join()
+    assert process.exitcode is not None
+    return time.perf_counter() - sent, process.exitcode
+
+
+def main() -> None:
+    """Stop a command in each phase by both signals and print how long each took."""
+    random, longest = np.random.default_rng(0), 0.0
+    with tempfile.TemporaryDirectory() as place:
+        folder, log = Path(place), Path(place) / "log.txt"
+        status = call(["train", "--dataset", "digits", "--epochs", "1", "--pretrain-epochs", "1", "--no-baselines",
+                       "--quiet", "--no-report", "--out", str(folder / "run")], log)  # fmt: skip
+        assert status == 0, log.read_text()
+        for phase, words in PHASES.items():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                whole = [*words, str(folder / "run")]
+                if words is TRAIN:
+                    whole = [*words, "--out", str(folder / f"{phase}-{number}".replace(" ", "-"))]
+                seconds, status = stop(whole, log, phase, number, float(random.uniform(0.0, 0.5)))
+                longest = max(longest, seconds)
+                print(f"{phase}, {signal.Signals(number).name}: {seconds:.2f} s, status {status}", flush=True)
+    print(f"the longest took {longest:.2f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Where `graph` looks for neighbours before it lays them out, with a stand-in for UMAP that counts layouts."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from deepmix_builtins.clustering.graph import GraphInitializer, GraphOptions, _informative
+
+from deepmix.contracts import TrainingRows
+from deepmix.metrics import clustering_accuracy
+
+LABEL_N = np.arange(240) % 3
+
+
+def clustered(seed: int) -> np.ndarray:
+    return (20.0 * np.eye(3, 4)[LABEL_N] + np.random.default_rng(seed).normal(size=(240, 4))).astype(np.float32)
+
+
+def noise() -> np.ndarray:
+    return np.random.default_rng(9).normal(size=(240, 4)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("spaces", "kept"),
+    [
+        pytest.param([clustered(0), clustered(1)], [0, 1], id="the same clusters"),
+        pytest.param([clustered(0), noise()], [0], id="clusters in the rows only"),
+        pytest.param([noise(), clustered(0)], [1], id="clusters in the codes only"),
+        pytest.param([noise()[:12], clustered(0)[:12]], [0, 1], id="too few rows to tell"),
+    ],
+)
+def test_spaces_with_the_same_clusters_are_combined(spaces, kept):
+    chosen = _informative(spaces, 3, 0)
+    assert [next(i for i, space in enumerate(spaces) if space is one) for one in chosen] == kept
+
+
+class CountedMap:
+    """The first three columns as the layout; `*` combines two graphs."""
+
+    layouts: list[str] = []  # noqa: RUF012  (a test clears it)
+
+    def __init__(self, *, transform_mode: str, **options: object) -> None:
+        self.transform_mode = transform_mode
+
+    def fit(self, rows: np.ndarray) -> CountedMap:
+        self.rows = rows
+        if self.transform_mode == "embedding":
+            self.layouts.append("one space")
+        return self
+
+    def __mul__(self, other: CountedMap) -> CountedMap:
+        self.layouts.append("both spaces")
+        return self
+
+    @property
+    def embedding_(self) -> np.ndarray:
+        return self.rows[:, :3]
+
+
+@pytest.mark.parametrize(
+    ("x", "code", "layouts"),
+    [(clustered(0), clustered(1), ["both spaces"]), (clustered(0), noise(), ["one space"])],
+)
+def test_there_is_one_layout(monkeypatch, x, code, layouts):
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=CountedMap))
+    CountedMap.layouts.clear()
+    labels = GraphInitializer(GraphOptions(embedding="umap")).initial_labels(TrainingRows(x, code), 3, 0)
+    assert CountedMap.layouts == layouts
+    assert clustering_accuracy(LABEL_N, labels) == 1.0
