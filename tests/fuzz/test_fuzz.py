@@ -206,7 +206,7 @@ def test_json_that_is_nested_too_deep(tmp_path):
     run = RunFolder(tmp_path)
     with pytest.raises(DeepmixError, match=r"state\.safetensors' is damaged"):
         run.read_weights(CheckpointMeta)
-    with pytest.raises(DeepmixError, match=r"metrics\.jsonl' can't be read"):
+    with pytest.raises(DeepmixError, match=r"metrics\.jsonl' is damaged in line 1"):
         run.read_epochs()
 
 
