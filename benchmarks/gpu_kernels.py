@@ -19,8 +19,7 @@ from typing import Any
 import torch
 
 from deepmix import kernels
-from deepmix.bench.forms import component_forms, kl_forms, mixture_forms, sampled_forms
-from deepmix.bench.timing import machine
+from deepmix.bench import component_forms, kl_forms, machine, mixture_forms, sampled_forms
 
 SHAPES: dict[str, tuple[Callable[..., Any], list[tuple[int, int, int]]]] = {
     "mixture_posterior": (mixture_forms, [(128, 10, 10), (8192, 10, 10), (65536, 10, 10), (8192, 100, 32)]),

@@ -1,7 +1,7 @@
 """Time EM for Gaussian mixtures: deepmix.GaussianMixture beside scikit-learn, plain PyTorch, pomegranate and torchgmm.
 
 All start from the same parameters, run the same number of iterations (tol 0) in turn on 2 threads, and the table has
-medians. The peer tools are no dependencies: without them their rows are left out.
+medians. deepmix does not depend on the other tools; the rows of those that are not installed are left out.
 
     pip install --no-deps --target peers pomegranate torchgmm pytorch-lightning torchmetrics lightning-utilities
     PYTHONPATH=$PYTHONPATH:peers python benchmarks/heads.py --json benchmarks/results/DATE-heads.json

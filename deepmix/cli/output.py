@@ -103,7 +103,7 @@ def _csv_text(table: Table, first: bool) -> Iterator[str]:
 
 
 def _printable_csv_text(table: Table, first: bool) -> Iterator[str]:
-    """Yield the CSV for a terminal; a file holds a name's control characters as they are."""
+    """Yield a CSV for the terminal, with control characters made visible; a file keeps them as they are."""
     return map(printable, _csv_text(table, first))
 
 

@@ -275,7 +275,9 @@ def cache_folder() -> Path:
     try:
         base = Path(root) if root else Path.home() / ".cache" / "torch_extensions"
     except RuntimeError as error:  # the user has no home folder
-        raise DeepmixError("there is no home folder for kernels; name a folder in TORCH_EXTENSIONS_DIR") from error
+        raise DeepmixError(
+            "you have no home folder to store kernels in; name a folder in TORCH_EXTENSIONS_DIR"
+        ) from error
     key = f"{torch.__version__} {sys.implementation.cache_tag} {build.source_hash()}"
     return base / f"deepmix-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 

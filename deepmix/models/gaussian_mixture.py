@@ -233,7 +233,7 @@ class GaussianMixture(sklearn.mixture.GaussianMixture):  # type: ignore[misc]  #
         if not goes_on:
             self._box = NoiseBox.around(rows.x_NM) if self.noise else None
         best = self._climb(rows, self._parameters(), self.lower_bound_) if goes_on else self._best_climb(rows)
-        self.__dict__.pop("_sums", None)  # a later partial_fit starts anew
+        self.__dict__.pop("_sums", None)  # the next partial_fit starts from scratch
         self.converged_, self.n_iter_ = best.converged, len(best.bounds)
         self.lower_bound_, self.lower_bounds_ = best.bound, best.bounds
         self._set(best.parameters, rows.x_NM.dtype)

@@ -13,6 +13,7 @@ from .component_choice import ComponentChoice as ComponentChoice, RunnerUp as Ru
 from .consensus_record import Consensus as Consensus, read_consensus_scores as read_consensus_scores
 from .conversion import BEFORE as BEFORE, MisfitError as MisfitError, from_plain as from_plain, to_plain as to_plain
 from .folder import RunFolder as RunFolder
+from .headers import CheckpointMeta as CheckpointMeta, InferenceHeader as InferenceHeader, ModelHeader as ModelHeader
 from .kept import keep_choice as keep_choice, keep_inference as keep_inference, read_choice as read_choice
 from .names import (
     ASSIGNMENTS as ASSIGNMENTS,
@@ -35,25 +36,20 @@ from .ownership import delete_checkpoint as delete_checkpoint, fresh_path as fre
 from .records import (
     ADDED_KEYS as ADDED_KEYS,
     FORMAT as FORMAT,
-    CheckpointMeta as CheckpointMeta,
     DataRecord as DataRecord,
     Environment as Environment,
     EpochRecord as EpochRecord,
     Evaluation as Evaluation,
     HeadFigures as HeadFigures,
-    InferenceHeader as InferenceHeader,
     InitialLabels as InitialLabels,
     Metrics as Metrics,
-    ModelHeader as ModelHeader,
     PartRecord as PartRecord,
     Requested as Requested,
     RowCounts as RowCounts,
     RunConfig as RunConfig,
-    Summary as Summary,
     check_format as check_format,
     damaged as damaged,
     is_config as is_config,
-    over_seeds as over_seeds,
-    summarize as summarize,
 )
+from .seed_summary import Summary as Summary, over_seeds as over_seeds, summarize as summarize
 from .store import MemoryRun as MemoryRun, RunStore as RunStore, copy_run as copy_run

@@ -13,8 +13,9 @@ from deepmix.maths import Array, Inference
 from deepmix.metrics import bound_quantiles
 from deepmix.runs.comparisons import InitialChoice
 from deepmix.runs.conversion import MisfitError, from_plain, to_plain
+from deepmix.runs.headers import InferenceHeader
 from deepmix.runs.names import CHOICE
-from deepmix.runs.records import InferenceHeader, damaged
+from deepmix.runs.records import damaged
 from deepmix.runs.store import RunStore
 
 KEPT_CONDITIONS = 1000

@@ -1,8 +1,8 @@
-"""What a run writes and reads, as dataclasses: the only place that names a key of its files.
+"""What a run writes and reads, as dataclasses, which alone name the keys of its files.
 
-Each record is one JSON object with the number of its format: a file of its own (config.json, metrics.json,
-summary.json), a line (metrics.jsonl) or the header of a safetensors file. Reading checks it, and upgrades what an
-earlier version wrote (`deepmix.runs.upgrade`).
+Each record is one JSON object with the number of its format: a file of its own (config.json, metrics.json, and
+summary.json in `seed_summary`), a line (metrics.jsonl) or the header of a safetensors file (in `headers`). Reading
+checks it, and upgrades what an earlier version wrote (`deepmix.runs.upgrade`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from deepmix.data import Split, TableOptions, TableSchema, fingerprint, labels_fingerprint
 from deepmix.errors import DeepmixError, option
-from deepmix.metrics import METRICS as DECLARED, Spread, spread
+from deepmix.metrics import METRICS as DECLARED
 from deepmix.runs import names, upgrade
 from deepmix.runs.comparisons import Baselines, InitialChoice, Scores, Stability
 from deepmix.runs.component_choice import ComponentChoice
@@ -413,116 +413,3 @@ class EpochRecord(Record):
         """Return the record that a line holds, whether of this format or of format 1, which had no `terms`."""
         known = isinstance(values, Mapping) and "terms" in values
         return super().from_json({"format": FORMAT, **values} if known else values, where)
-
-
-@dataclass(frozen=True)
-class Summary(Record):
-    """summary.json: the runs of several seeds together, on the held-out rows."""
-
-    FILE = names.SUMMARY
-
-    seeds: Sequence[int]
-    config: Requested | None = None
-    """What was asked for; its seed means nothing."""
-    report: bool = True
-    """Whether the runs end with reports."""
-    split: str = "test"
-    heads: Mapping[str, Mapping[str, Spread]] | None = None
-    """Each head's metrics over the seeds; None, as all that follows, until the last run is finished."""
-    elbo: Spread | None = None
-    seconds: Spread | None = None
-    initial_labels: Mapping[str, Spread] | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the record as a JSON object."""
-        values = super().to_json()
-        if self.config is not None:
-            values["config"] = {name: to_plain(getattr(self.config, name)) for name in REQUESTED_KEYS}
-        return values
-
-
-def summarize(results: Mapping[int, Metrics], config: Requested, *, report: bool) -> Summary:
-    """Return the summary of the finished runs of several seeds.
-
-    Args:
-        results: their metrics by seed.
-        config: what was asked for.
-        report: whether the runs end with reports.
-
-    """
-    seeds = sorted(results)
-    first = results[seeds[0]]
-    heads = {}
-    for head, sides in first.heads.items():
-        known = [name for name, value in sides["test"].scores.items() if value is not None]
-        heads[head] = {name: over_seeds(name, [results[seed].score(head, name) for seed in seeds]) for name in known}
-    baselines = [results[seed].baseline for seed in seeds]
-    initial = {
-        name: over_seeds(name, [scores.get(name) for scores in baselines if scores is not None])
-        for name in baselines[0] or {}
-    }
-    return Summary(
-        seeds=seeds,
-        config=config,
-        report=report,
-        heads=heads,
-        elbo=spread([results[seed].elbo["test"] for seed in seeds]),
-        seconds=spread([results[seed].seconds for seed in seeds], best=min),
-        initial_labels=initial or None,
-    )
-
-
-def over_seeds(name: str, values: Sequence[float | None]) -> Spread:
-    """Return how a metric spreads over runs; the best is the highest or the lowest, as the metric declares."""
-    return spread(values, DECLARED[name].best if name in DECLARED else max)
-
-
-@dataclass(frozen=True)
-class CheckpointMeta(Record):
-    """The header of the checkpoint: where training stood."""
-
-    FILE = names.CHECKPOINT
-
-    stage: Literal["pretrain", "train"]
-    epoch: int
-    """Epochs done in the stage."""
-    n_lines: int
-    """Lines of metrics.jsonl that the checkpoint knows of."""
-    best: float | None
-    """The best value so far of what patience watches; None before the first epoch."""
-    stale_epochs: int
-    """Epochs since then."""
-    seconds: float
-    anchor_factor: float = 1.0
-    """Factor by which the anchor has grown."""
-    lr_factor: float = 1.0
-    """Factor by which the learning rate was lowered after updates that were not finite."""
-
-
-@dataclass(frozen=True)
-class ModelHeader(Record):
-    """The header of model.safetensors."""
-
-    FILE = names.MODEL
-
-    model: str
-    n_components: int
-
-
-@dataclass(frozen=True)
-class InferenceHeader(Record):
-    """The header of inference.safetensors: how rows are prepared, and which heads are stored."""
-
-    FILE = names.INFERENCE
-
-    n_features: int
-    likelihood: str
-    columns: tuple[str, ...] | None
-    row_shape: tuple[int, ...] | None
-    divisor: float
-    scale: Literal["none", "bytes", "standard"]
-    image_shape: tuple[int, int, int] | None
-    heads: tuple[str, ...]
-    n_flags: int = 0
-    """Inputs that say which values of a table's rows are missing."""
-    n_conditions: int = 0

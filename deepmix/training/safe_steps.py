@@ -28,7 +28,7 @@ def is_finite_step(objective: Tensor, parameters: Iterable[nn.Parameter]) -> Ten
 
 
 def step_if(is_finite: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    """Do a step of a fused optimiser, which leaves the parameters and its own state as they are if it is not finite."""
+    """Let a fused optimiser step if the step is finite; otherwise neither the parameters nor its state change."""
     optimizer.found_inf = (~is_finite).float()  # type: ignore[attr-defined]  # as torch.amp.GradScaler does
     optimizer.step()
 

@@ -42,9 +42,9 @@ def test_without_a_home_folder_the_reference_runs_and_doctor_says_why(deepmix, m
     monkeypatch.delenv("DEEPMIX_BUILD", raising=False)
     monkeypatch.setattr(loader, "_built_extension", lambda name, with_cuda: None)
     monkeypatch.setattr(Path, "home", fail)
-    with pytest.warns(RuntimeWarning, match="there is no home folder for kernels; name a folder in TORCH"):
+    with pytest.warns(RuntimeWarning, match="you have no home folder to store kernels in; name a folder in TORCH"):
         assert loader.load_kernels().path == "reference"
-    assert "cache          none: there is no home folder for kernels" in deepmix("doctor").stdout
+    assert "cache          none: you have no home folder to store kernels in" in deepmix("doctor").stdout
 
 
 def test_with_a_compiler_that_fails_the_reference_runs(monkeypatch, tmp_path, fresh_loader):
