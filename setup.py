@@ -5,6 +5,7 @@ An isolated build has no torch: then nothing is built here, and the kernels are 
 `deepmix/kernels/build.py` lists the sources.
 """
 
+import contextlib
 import importlib.util
 import os
 import runpy
@@ -14,6 +15,7 @@ from types import SimpleNamespace
 
 from setuptools import find_packages, setup
 
+SOURCES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "deepmix" / "kernels" / "build.py")))
 CHOICES = ("auto", "none", "cpu", "cuda")
 
 
@@ -35,12 +37,14 @@ def extensions(choice: str) -> dict:
     has_cuda = torch.version.cuda is not None and cpp_extension.CUDA_HOME is not None
     if choice == "cuda" and not has_cuda:
         raise SystemExit("DEEPMIX_BUILD=cuda can't be met: it needs a CUDA build of torch, and nvcc on the PATH")
-    if shutil.which(os.environ.get("CXX", "c++")) is None:
+    compiler = None
+    with contextlib.suppress(ValueError, IndexError):  # what CXX holds is not a command
+        compiler = shutil.which(SOURCES.compiler_words()[0])
+    if compiler is None:
         if choice == "auto":
             return {}
         raise SystemExit(f"DEEPMIX_BUILD={choice} can't be met: no C++ compiler was found; install one, or set CXX")
     with_cuda = has_cuda and choice != "cpu"
-    sources = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "deepmix" / "kernels" / "build.py")))
     root = Path(__file__).parent.resolve()
 
     def relative(files: list[Path]) -> list[str]:
@@ -49,8 +53,8 @@ def extensions(choice: str) -> dict:
     make = cpp_extension.CUDAExtension if with_cuda else cpp_extension.CppExtension
     library = make(
         "deepmix._ops",
-        relative(sources.operator_sources(with_cuda)),
-        extra_compile_args={"cxx": sources.cpp_flags(with_cuda=with_cuda), "nvcc": sources.cuda_flags()},
+        relative(SOURCES.operator_sources(with_cuda)),
+        extra_compile_args={"cxx": SOURCES.cpp_flags(with_cuda=with_cuda), "nvcc": SOURCES.cuda_flags()},
     )
     return {"ext_modules": [library], "cmdclass": {"build_ext": cpp_extension.BuildExtension}}
 
@@ -63,4 +67,6 @@ PACKAGES = [
     "deepmix.csrc.cuda",
 ]
 
-setup(packages=PACKAGES, **extensions(os.environ.get("DEEPMIX_BUILD", "auto")))
+compiled = extensions(os.environ.get("DEEPMIX_BUILD", "auto"))
+with SOURCES.compiler_as_one_program() if compiled else contextlib.nullcontext():
+    setup(packages=PACKAGES, **compiled)

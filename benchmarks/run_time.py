@@ -42,7 +42,8 @@ def time_run(checkout: Path, table: Path, options: Sequence[str], out: Path) -> 
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     command = [sys.executable, "-m", "deepmix", "train", "--dataset", str(table), "--quiet", "--overwrite", *options]
     started, cpu = time.perf_counter(), _cpu_seconds()
-    subprocess.run([*command, "--out", str(out)], check=True, env=environment, stdout=subprocess.DEVNULL)
+    # `python -m` looks in the working directory before it looks in PYTHONPATH
+    subprocess.run([*command, "--out", str(out)], check=True, env=environment, stdout=subprocess.DEVNULL, cwd=checkout)
     return Timing(time.perf_counter() - started, _cpu_seconds() - cpu)
 
 

@@ -4,6 +4,12 @@
 
 #include <cstdint>
 
+#ifdef __CUDACC__
+#define DEEPMIX_ANYWHERE __host__ __device__
+#else
+#define DEEPMIX_ANYWHERE
+#endif
+
 namespace deepmix {
 
 /// Inputs of q(y|x) from samples (equations 5, 10, 15 and 16 of the MVAE supplement).
@@ -40,15 +46,19 @@ struct MixtureUpstream {
   const T* by_z = nullptr;  // if the kernel drew z
 };
 
+/// Where gradients go, here and below; one that is not needed, or whose input does not exist, is null.
 template <class T>
 struct MixtureGradients {
-  T* z;               // null if the kernel drew z: noise has no gradient
-  T* mean;            // null without q(z|y,x)
+  T* z;  // also null if the kernel drew z: noise has no gradient
+  T* mean;
   T* log_var;
-  T* prior_mean;      // null for N(0, I)
+  T* prior_mean;
   T* prior_log_var;
   T* log_weight;
-  T* log_likelihood;  // null without a log-likelihood
+  T* log_likelihood;
+
+  DEEPMIX_ANYWHERE bool has_latent() const { return z != nullptr || mean != nullptr || log_var != nullptr; }
+  DEEPMIX_ANYWHERE bool has_prior() const { return prior_mean != nullptr || prior_log_var != nullptr; }
 };
 
 /// Inputs of log N(z; mean_k, covariance_k) with full covariances (A A^T)^-1.
@@ -67,6 +77,10 @@ struct FullGradients {
   T* mean;
   T* precision_cholesky;
   T* log_weight;
+
+  DEEPMIX_ANYWHERE bool has_parameters() const {
+    return mean != nullptr || precision_cholesky != nullptr || log_weight != nullptr;
+  }
 };
 
 /// Inputs of KL(q(z|y,x) || p(z|y)).
@@ -83,8 +97,11 @@ template <class T>
 struct KlGradients {
   T* mean;
   T* log_var;
-  T* prior_mean;  // null for N(0, I)
+  T* prior_mean;
   T* prior_log_var;
+
+  DEEPMIX_ANYWHERE bool has_latent() const { return mean != nullptr || log_var != nullptr; }
+  DEEPMIX_ANYWHERE bool has_prior() const { return prior_mean != nullptr || prior_log_var != nullptr; }
 };
 
 /// Inputs of the EM statistics of a Gaussian mixture.

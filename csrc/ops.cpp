@@ -1,28 +1,32 @@
 // Defines the operators' schemas through LibTorch's stable ABI, so one binary works with every later torch.
-// The Python package registers the fakes, gradients and batching rules.
+// The Python package registers the fakes, gradients and batching rules. A backward operator's arguments are the forward
+// one's tensors, its result that was saved, its switches, the upstream gradients, and `needed`, whose bit i says whether
+// the i-th gradient is computed; one that is not has no elements.
 #include <torch/csrc/stable/library.h>
 
 #include "built_from.h"
 
 #define DEEPMIX_MIXTURE                                                                    \
   "Tensor z, Tensor mean, Tensor log_var, Tensor? prior_mean, Tensor? prior_log_var, "     \
-  "Tensor log_weight, Tensor? log_likelihood, bool use_posterior, bool product"
+  "Tensor log_weight, Tensor? log_likelihood"
 #define DEEPMIX_SAMPLED                                                                    \
   "Tensor noise, Tensor mean, Tensor log_var, Tensor? prior_mean, Tensor? prior_log_var, " \
-  "Tensor log_weight, bool use_posterior, bool product"
+  "Tensor log_weight"
+#define DEEPMIX_SWITCHES "bool use_posterior, bool product"
 #define DEEPMIX_COMPONENTS "Tensor z, Tensor mean, Tensor spread, Tensor log_weight"
 #define DEEPMIX_COMPONENTS_BACKWARD \
-  DEEPMIX_COMPONENTS ", Tensor log_q, Tensor? by_log_prob, Tensor? by_log_q, Tensor? by_log_normalizer"
+  DEEPMIX_COMPONENTS ", Tensor log_q, Tensor? by_log_prob, Tensor? by_log_q, Tensor? by_log_normalizer, int needed"
 #define DEEPMIX_KL "Tensor mean, Tensor log_var, Tensor? prior_mean, Tensor? prior_log_var"
 
 STABLE_TORCH_LIBRARY(deepmix, library) {
-  library.def("mixture_posterior(" DEEPMIX_MIXTURE ") -> (Tensor, Tensor)");
+  library.def("mixture_posterior(" DEEPMIX_MIXTURE ", " DEEPMIX_SWITCHES ") -> (Tensor, Tensor)");
   library.def("mixture_posterior_backward(" DEEPMIX_MIXTURE
-              ", Tensor log_q, Tensor? by_log_q, Tensor? by_log_normalizer) "
+              ", Tensor log_q, " DEEPMIX_SWITCHES ", Tensor? by_log_q, Tensor? by_log_normalizer, int needed) "
               "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
-  library.def("sampled_mixture_posterior(" DEEPMIX_SAMPLED ") -> (Tensor, Tensor, Tensor)");
+  library.def("sampled_mixture_posterior(" DEEPMIX_SAMPLED ", " DEEPMIX_SWITCHES ") -> (Tensor, Tensor, Tensor)");
   library.def("sampled_mixture_posterior_backward(" DEEPMIX_SAMPLED
-              ", Tensor log_q, Tensor? by_z, Tensor? by_log_q, Tensor? by_log_normalizer) "
+              ", Tensor log_q, " DEEPMIX_SWITCHES
+              ", Tensor? by_z, Tensor? by_log_q, Tensor? by_log_normalizer, int needed) "
               "-> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   library.def("component_log_prob(" DEEPMIX_COMPONENTS ") -> (Tensor, Tensor, Tensor)");
   library.def("component_log_prob_backward(" DEEPMIX_COMPONENTS_BACKWARD ") -> (Tensor, Tensor, Tensor, Tensor)");
@@ -31,5 +35,5 @@ STABLE_TORCH_LIBRARY(deepmix, library) {
   library.def("mixture_statistics(" DEEPMIX_COMPONENTS ", Tensor? row_weight, float log_noise) "
               "-> (Tensor, Tensor, Tensor, Tensor)");
   library.def("component_kl(" DEEPMIX_KL ") -> Tensor");
-  library.def("component_kl_backward(" DEEPMIX_KL ", Tensor by_kl) -> (Tensor, Tensor, Tensor, Tensor)");
+  library.def("component_kl_backward(" DEEPMIX_KL ", Tensor by_kl, int needed) -> (Tensor, Tensor, Tensor, Tensor)");
 }

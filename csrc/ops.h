@@ -76,8 +76,8 @@ inline Tensor allocate(const Tensor& like, const Shape& full_shape, bool exists 
 }
 
 template <class T>
-T* data(const Tensor& tensor, bool exists = true) {
-  return exists ? static_cast<T*>(tensor.mutable_data_ptr()) : nullptr;
+T* data(const Tensor& tensor) {
+  return static_cast<T*>(tensor.mutable_data_ptr());
 }
 
 /// Call body with a value of the type of `like`'s elements, float or double.
@@ -138,20 +138,44 @@ struct MixtureResults {
   }
 };
 
+/// A gradient, or a tensor without elements where it is not needed.
+struct Gradient {
+  bool exists;
+  Tensor tensor;
+
+  Gradient(const Tensor& like, const Shape& shape, bool exists)
+      : exists(exists), tensor(allocate(like, shape, exists)) {}
+
+  template <class T>
+  T* get() const {
+    return exists ? static_cast<T*>(tensor.mutable_data_ptr()) : nullptr;
+  }
+};
+
+/// Which gradients a backward operator computes: bit i stands for its i-th result.
+class Needed {
+ public:
+  explicit Needed(int64_t bits) : bits_(bits) {}
+  bool operator[](int i) const { return (bits_ >> i & 1) != 0; }
+  Needed after(int n) const { return Needed(bits_ >> n); }
+
+ private:
+  int64_t bits_;
+};
+
 /// The gradients that their backward operators share.
 struct MixtureGradientResults {
-  bool has_prior;
-  Tensor mean, log_var, prior_mean, prior_log_var, log_weight;
+  Gradient mean, log_var, prior_mean, prior_log_var, log_weight;
 
-  MixtureGradientResults(const Tensor& like, const MixtureTensors& in, bool has_prior)
-      : has_prior(has_prior), mean(allocate(like, {in.N, in.H, in.M})), log_var(allocate(like, {in.N, in.H, in.M})),
-        prior_mean(allocate(like, {in.K, in.M}, has_prior)), prior_log_var(allocate(like, {in.K, in.M}, has_prior)),
-        log_weight(allocate(like, {in.K})) {}
+  MixtureGradientResults(const Tensor& like, const MixtureTensors& in, bool has_prior, Needed needed)
+      : mean(like, {in.N, in.H, in.M}, needed[0]), log_var(like, {in.N, in.H, in.M}, needed[1]),
+        prior_mean(like, {in.K, in.M}, has_prior && needed[2]),
+        prior_log_var(like, {in.K, in.M}, has_prior && needed[3]), log_weight(like, {in.K}, needed[4]) {}
 
   template <class T>
   MixtureGradients<T> get(T* z = nullptr, T* log_likelihood = nullptr) const {
-    return {z, data<T>(mean), data<T>(log_var), data<T>(prior_mean, has_prior), data<T>(prior_log_var, has_prior),
-            data<T>(log_weight), log_likelihood};
+    return {z, mean.get<T>(), log_var.get<T>(), prior_mean.get<T>(), prior_log_var.get<T>(), log_weight.get<T>(),
+            log_likelihood};
   }
 };
 
@@ -210,41 +234,44 @@ struct UpstreamTensors {
 template <class Device>
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> mixture_posterior_backward(
     const Tensor& z, const Tensor& mean, const Tensor& log_var, const MaybeTensor& prior_mean,
-    const MaybeTensor& prior_log_var, const Tensor& log_weight, const MaybeTensor& log_likelihood, bool use_posterior,
-    bool product, const Tensor& log_q, const MaybeTensor& by_log_q, const MaybeTensor& by_log_normalizer) {
+    const MaybeTensor& prior_log_var, const Tensor& log_weight, const MaybeTensor& log_likelihood, const Tensor& log_q,
+    bool use_posterior, bool product, const MaybeTensor& by_log_q, const MaybeTensor& by_log_normalizer,
+    int64_t needed_bits) {
   check_rank("z", z, 4);
   check_rank("the log-weight", log_weight, 1);
   const MixtureTensors in(z, mean, log_var, prior_mean, prior_log_var, log_weight, log_likelihood);
   const UpstreamTensors up(z, in.N, in.K, log_q, by_log_q, by_log_normalizer);
-  const bool has_likelihood = log_likelihood.has_value();
-  const Tensor d_z = allocate(z, {in.L, in.N, in.H, in.M});
-  const MixtureGradientResults d(z, in, prior_mean.has_value());
-  const Tensor d_log_likelihood = allocate(z, {in.L, in.N, in.K}, has_likelihood);
+  const Needed needed(needed_bits);
+  const Gradient d_z(z, {in.L, in.N, in.H, in.M}, needed[0]);
+  const MixtureGradientResults d(z, in, prior_mean.has_value(), needed.after(1));
+  const Gradient d_log_likelihood(z, {in.L, in.N, in.K}, log_likelihood.has_value() && needed[6]);
   with_scalar(z, [&](auto scalar) {
     using T = decltype(scalar);
     Device::template mixture_backward<T>(z, in.get<T>(use_posterior, product), up.get<T>(),
-                                         d.get<T>(data<T>(d_z), data<T>(d_log_likelihood, has_likelihood)));
+                                         d.get<T>(d_z.get<T>(), d_log_likelihood.get<T>()));
   });
-  return {d_z, d.mean, d.log_var, d.prior_mean, d.prior_log_var, d.log_weight, d_log_likelihood};
+  return {d_z.tensor,           d.mean.tensor,       d.log_var.tensor,         d.prior_mean.tensor,
+          d.prior_log_var.tensor, d.log_weight.tensor, d_log_likelihood.tensor};
 }
 
 template <class Device>
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> sampled_mixture_posterior_backward(
     const Tensor& noise, const Tensor& mean, const Tensor& log_var, const MaybeTensor& prior_mean,
-    const MaybeTensor& prior_log_var, const Tensor& log_weight, bool use_posterior, bool product, const Tensor& log_q,
-    const MaybeTensor& by_z_LNHM, const MaybeTensor& by_log_q, const MaybeTensor& by_log_normalizer) {
+    const MaybeTensor& prior_log_var, const Tensor& log_weight, const Tensor& log_q, bool use_posterior, bool product,
+    const MaybeTensor& by_z_LNHM, const MaybeTensor& by_log_q, const MaybeTensor& by_log_normalizer,
+    int64_t needed_bits) {
   check_rank("the noise", noise, 4);
   check_rank("the log-weight", log_weight, 1);
   const MixtureTensors in(noise, mean, log_var, prior_mean, prior_log_var, log_weight, std::nullopt, true);
   const UpstreamTensors up(noise, in.N, in.K, log_q, by_log_q, by_log_normalizer);
   const Input by_z("the gradient of z", by_z_LNHM, {in.L, in.N, in.H, in.M}, noise);
-  const MixtureGradientResults d(noise, in, prior_mean.has_value());
+  const MixtureGradientResults d(noise, in, prior_mean.has_value(), Needed(needed_bits));
   with_scalar(noise, [&](auto scalar) {
     using T = decltype(scalar);
     Device::template mixture_backward<T>(noise, in.get<T>(use_posterior, product), up.get<T>(by_z.get<T>()),
                                          d.get<T>());
   });
-  return {d.mean, d.log_var, d.prior_mean, d.prior_log_var, d.log_weight};
+  return {d.mean.tensor, d.log_var.tensor, d.prior_mean.tensor, d.prior_log_var.tensor, d.log_weight.tensor};
 }
 
 /// Returns log N(z; mean_k, exp(log_var_k)), the log responsibilities log p(y_k|z), and log p(z) (VaDE eq. 16). This is
@@ -269,21 +296,23 @@ std::tuple<Tensor, Tensor, Tensor> component_log_prob(const Tensor& z_NM, const 
 template <class Device>
 std::tuple<Tensor, Tensor, Tensor, Tensor> component_log_prob_backward(
     const Tensor& z_NM, const Tensor& mean, const Tensor& log_var, const Tensor& log_weight, const Tensor& log_q,
-    const MaybeTensor& by_log_prob, const MaybeTensor& by_log_q, const MaybeTensor& by_log_normalizer) {
+    const MaybeTensor& by_log_prob, const MaybeTensor& by_log_q, const MaybeTensor& by_log_normalizer,
+    int64_t needed_bits) {
   check_rank("z", z_NM, 2);
   check_rank("the log-weight", log_weight, 1);
   const Tensor z = torch::stable::reshape(z_NM, {1, z_NM.size(0), 1, z_NM.size(1)});
   const MixtureTensors in(z, std::nullopt, std::nullopt, mean, log_var, log_weight, std::nullopt);
   const UpstreamTensors up(z, in.N, in.K, log_q, by_log_q, by_log_normalizer, by_log_prob);
-  const Tensor d_z = allocate(z, {in.N, in.M}), d_log_weight = allocate(z, {in.K});
-  const Tensor d_mean = allocate(z, {in.K, in.M}), d_log_var = allocate(z, {in.K, in.M});
+  const Needed needed(needed_bits);
+  const Gradient d_z(z, {in.N, in.M}, needed[0]), d_mean(z, {in.K, in.M}, needed[1]);
+  const Gradient d_log_var(z, {in.K, in.M}, needed[2]), d_log_weight(z, {in.K}, needed[3]);
   with_scalar(z, [&](auto scalar) {
     using T = decltype(scalar);
     Device::template mixture_backward<T>(
         z, in.get<T>(false, false), up.get<T>(),
-        {data<T>(d_z), nullptr, nullptr, data<T>(d_mean), data<T>(d_log_var), data<T>(d_log_weight), nullptr});
+        {d_z.get<T>(), nullptr, nullptr, d_mean.get<T>(), d_log_var.get<T>(), d_log_weight.get<T>(), nullptr});
   });
-  return {d_z, d_mean, d_log_var, d_log_weight};
+  return {d_z.tensor, d_mean.tensor, d_log_var.tensor, d_log_weight.tensor};
 }
 
 struct FullTensors {
@@ -327,19 +356,20 @@ template <class Device>
 std::tuple<Tensor, Tensor, Tensor, Tensor> component_log_prob_full_backward(
     const Tensor& z, const Tensor& mean, const Tensor& precision_cholesky, const Tensor& log_weight,
     const Tensor& log_q, const MaybeTensor& by_log_prob, const MaybeTensor& by_log_q,
-    const MaybeTensor& by_log_normalizer) {
+    const MaybeTensor& by_log_normalizer, int64_t needed_bits) {
   check_rank("z", z, 2);
   check_rank("the log-weight", log_weight, 1);
   const FullTensors in(z, mean, precision_cholesky, log_weight);
   const UpstreamTensors up(z, in.N, in.K, log_q, by_log_q, by_log_normalizer, by_log_prob);
-  const Tensor d_z = allocate(z, {in.N, in.M}), d_mean = allocate(z, {in.K, in.M});
-  const Tensor d_cholesky = allocate(z, {in.K, in.M, in.M}), d_log_weight = allocate(z, {in.K});
+  const Needed needed(needed_bits);
+  const Gradient d_z(z, {in.N, in.M}, needed[0]), d_mean(z, {in.K, in.M}, needed[1]);
+  const Gradient d_cholesky(z, {in.K, in.M, in.M}, needed[2]), d_log_weight(z, {in.K}, needed[3]);
   with_scalar(z, [&](auto scalar) {
     using T = decltype(scalar);
     Device::template full_backward<T>(z, in.get<T>(), up.get<T>(),
-                                      {data<T>(d_z), data<T>(d_mean), data<T>(d_cholesky), data<T>(d_log_weight)});
+                                      {d_z.get<T>(), d_mean.get<T>(), d_cholesky.get<T>(), d_log_weight.get<T>()});
   });
-  return {d_z, d_mean, d_cholesky, d_log_weight};
+  return {d_z.tensor, d_mean.tensor, d_cholesky.tensor, d_log_weight.tensor};
 }
 
 struct KlTensors {
@@ -384,21 +414,22 @@ template <class Device>
 std::tuple<Tensor, Tensor, Tensor, Tensor> component_kl_backward(const Tensor& mean, const Tensor& log_var,
                                                                  const MaybeTensor& prior_mean,
                                                                  const MaybeTensor& prior_log_var,
-                                                                 const Tensor& by_kl_NK) {
+                                                                 const Tensor& by_kl_NK, int64_t needed_bits) {
   check_rank("the posterior's mean", mean, 3);
   const KlTensors in(mean, log_var, prior_mean, prior_log_var);
   const Input by_kl("the gradient of the KL", by_kl_NK, {in.N, in.K}, mean);
+  const Needed needed(needed_bits);
   const bool has_prior = prior_mean.has_value();
-  const Tensor d_mean = allocate(mean, {in.N, in.H, in.M}), d_log_var = allocate(mean, {in.N, in.H, in.M});
-  const Tensor d_prior_mean = allocate(mean, {in.K, in.M}, has_prior);
-  const Tensor d_prior_log_var = allocate(mean, {in.K, in.M}, has_prior);
+  const Gradient d_mean(mean, {in.N, in.H, in.M}, needed[0]), d_log_var(mean, {in.N, in.H, in.M}, needed[1]);
+  const Gradient d_prior_mean(mean, {in.K, in.M}, has_prior && needed[2]);
+  const Gradient d_prior_log_var(mean, {in.K, in.M}, has_prior && needed[3]);
   with_scalar(mean, [&](auto scalar) {
     using T = decltype(scalar);
     Device::template kl_backward<T>(mean, in.get<T>(), by_kl.get<T>(),
-                                    {data<T>(d_mean), data<T>(d_log_var), data<T>(d_prior_mean, has_prior),
-                                     data<T>(d_prior_log_var, has_prior)});
+                                    {d_mean.get<T>(), d_log_var.get<T>(), d_prior_mean.get<T>(),
+                                     d_prior_log_var.get<T>()});
   });
-  return {d_mean, d_log_var, d_prior_mean, d_prior_log_var};
+  return {d_mean.tensor, d_log_var.tensor, d_prior_mean.tensor, d_prior_log_var.tensor};
 }
 
 /// Register every operator's implementation for one device.

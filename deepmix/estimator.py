@@ -22,6 +22,7 @@ from deepmix.errors import DeepmixError, UsageError, spell_stored
 from deepmix.experiment import MAX_SEED, ExperimentConfig, Parts, prepare_experiment, run_experiment
 from deepmix.inference import LoadedRun, open_run
 from deepmix.maths import Array, Inference
+from deepmix.training import freed_memory_kept
 
 OPTION_OWNERS = {
     "latent_dim": "size",
@@ -167,7 +168,8 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
             prepared = prepare_experiment(
                 self._config(), X, None if names is None else list(names), labels, weights=sample_weight
             )
-            results = run_experiment(prepared, store, LogReporter(), report=False).metrics
+            with freed_memory_kept():
+                results = run_experiment(prepared, store, LogReporter(), report=False).metrics
             self._take(LoadedRun(store, self.device))
         for text in prepared.split.warnings:
             warnings.warn(text, UserWarning, stacklevel=2)
@@ -307,7 +309,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         self.n_components_ = run.n_components
         self.metrics_ = run.metrics.to_json()
         self.labels_ = run.assignments()[run.config.heads[0]]
-        self.cluster_sizes_ = np.bincount(self.labels_, minlength=run.n_components)
+        self.cluster_sizes_ = np.bincount(self.labels_[self.labels_ >= 0], minlength=run.n_components)
 
     def _prepared(self, X: Any) -> Any:
         check_is_fitted(self)

@@ -29,7 +29,7 @@ void heads_kl_backward(const KlInputs<T> in, const PriorTable<T>& prior, const T
   const Tile tile = prior.tile;
   const Buffer<T> weight(tile.pairs * M + PADDING);
   TileSums<T> sums(tile, K, M);
-  const bool large = is_large<T>(2, in.N * K * M);
+  const bool has_prior = out.has_prior(), large = out.has_latent() && is_large<T>(2, in.N * K * M);
 
   for (int64_t row = begin; row < end; row += tile.rows) {
     const int64_t n_pairs = std::min(tile.rows, end - row) * K;
@@ -41,13 +41,11 @@ void heads_kl_backward(const KlInputs<T> in, const PriorTable<T>& prior, const T
         const auto gradient = kl_gradient<T>(load(weight.get() + i), exponential<T>(log_ratio),
                                              access.load(in.mean + at + i), load(prior.mean.get() + offset + i),
                                              load(prior.precision.get() + offset + i));
-        access.store(out.mean + at + i, gradient.mean);
-        access.store(out.log_var + at + i, gradient.log_var);
-        const auto cached = in_cache(access);
-        cached.store(sums.mean() + offset + i, load(sums.mean() + offset + i) - gradient.mean);
-        cached.store(sums.log_var() + offset + i, load(sums.log_var() + offset + i) + gradient.prior_log_var);
+        if (out.mean != nullptr) access.store(out.mean + at + i, gradient.mean);
+        if (out.log_var != nullptr) access.store(out.log_var + at + i, gradient.log_var);
+        if (has_prior) sums.add(offset + i, -gradient.mean, gradient.prior_log_var, in_cache(access));
       };
-      over_vectors_to<T>(pairs * M, large && can_stream(out.mean + at) && can_stream(out.log_var + at), element);
+      over_vectors_to<T>(pairs * M, large && can_stream(out.mean, at) && can_stream(out.log_var, at), element);
     }
     sums.end_tile(partial);
   }
@@ -90,6 +88,7 @@ void shared_kl_backward_blocks(const KlInputs<T> in, const PriorTable<T>& prior,
   const Buffer<T> mean(M * B), log_var(M * B), weight(K * B);
   const Buffer<T> d_mean(M * B), d_log_var(M * B);
   Cascade<T> mean_sums(M * B, K), log_var_sums(M * B, K);
+  const bool has_latent = out.has_latent(), has_prior = out.has_prior();
   for (int64_t row = begin; row < end; row += B) {
     const int64_t count = block_rows<T, V>(row, end);
     transpose_in<T, V>(in.mean + row * M, count, M, mean.get());
@@ -105,11 +104,14 @@ void shared_kl_backward_blocks(const KlInputs<T> in, const PriorTable<T>& prior,
           const Vec<T> log_ratio = load(log_var.get() + i) - prior.log_var[at];
           const auto gradient = kl_gradient<T>(load(weight.get() + k * B + r), exponential<T>(log_ratio),
                                                load(mean.get() + i), p_mean, p_precision);
-          store(mean_sums.part() + i, load(mean_sums.part() + i) + gradient.mean);
-          store(log_var_sums.part() + i, load(log_var_sums.part() + i) + gradient.log_var);
+          if (has_latent) {
+            store(mean_sums.part() + i, load(mean_sums.part() + i) + gradient.mean);
+            store(log_var_sums.part() + i, load(log_var_sums.part() + i) + gradient.log_var);
+          }
           by_mean -= gradient.mean;
           by_log_var += gradient.prior_log_var;
         }
+        if (!has_prior) continue;
         partial.mean[at] += sum_lanes<T>(by_mean);
         partial.spread[at] += sum_lanes<T>(by_log_var);
       }
@@ -118,7 +120,7 @@ void shared_kl_backward_blocks(const KlInputs<T> in, const PriorTable<T>& prior,
     }
     mean_sums.finish(d_mean.get());
     log_var_sums.finish(d_log_var.get());
-    transpose_out<T, V>(d_mean.get(), count, M, out.mean + row * M);
-    transpose_out<T, V>(d_log_var.get(), count, M, out.log_var + row * M);
+    if (out.mean != nullptr) transpose_out<T, V>(d_mean.get(), count, M, out.mean + row * M);
+    if (out.log_var != nullptr) transpose_out<T, V>(d_log_var.get(), count, M, out.log_var + row * M);
   }
 }

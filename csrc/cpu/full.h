@@ -74,6 +74,8 @@ void full_backward_blocks(const FullInputs<T> in, const MixtureUpstream<T> up, c
   const Buffer<T> z(M * B), difference(M * B), d_difference(M * B), d_z(M * B);
   Cascade<T> z_sums(M * B, K);
   std::fill_n(d_difference.get(), M * B, T(0));
+  const bool needs_difference = out.z != nullptr || out.mean != nullptr;
+  const bool needs_factor = out.precision_cholesky != nullptr;
 
   for (int64_t row = begin; row < end; row += B) {
     const int64_t count = block_rows<T, V>(row, end);
@@ -84,7 +86,8 @@ void full_backward_blocks(const FullInputs<T> in, const MixtureUpstream<T> up, c
       const T* cholesky = in.precision_cholesky + k * M * M;
       const T* weight = weights.prior.get() + k * B;
       double* d_cholesky = partial.spread + k * M * M;
-      partial.log_weight[k] += sum_rows<T, V>(weights.ratio.get() + k * B);
+      if (out.log_weight != nullptr) partial.log_weight[k] += sum_rows<T, V>(weights.ratio.get() + k * B);
+      if (!needs_difference && !needs_factor) continue;
       center_block<T, V>(z.get(), in.mean + k * M, M, difference.get());
       const T weight_sum = sum_rows<T, V>(weight);
       for (int64_t j = 0; j < M; ++j) {
@@ -96,13 +99,15 @@ void full_backward_blocks(const FullInputs<T> in, const MixtureUpstream<T> up, c
           for (int v = 0; v < V; ++v) {
             const int64_t at = i * B + v * LANES<T>;
             by_factor -= y[v] * load(difference.get() + at);
-            store(d_difference.get() + at, load(d_difference.get() + at) - cholesky[i * M + j] * y[v]);
+            if (needs_difference)
+              store(d_difference.get() + at, load(d_difference.get() + at) - cholesky[i * M + j] * y[v]);
           }
-          d_cholesky[i * M + j] += sum_lanes<T>(by_factor);
+          if (needs_factor) d_cholesky[i * M + j] += sum_lanes<T>(by_factor);
         }
-        d_cholesky[j * M + j] += weight_sum / cholesky[j * M + j];
+        if (needs_factor) d_cholesky[j * M + j] += weight_sum / cholesky[j * M + j];
       }
-      for (int64_t m = 0; m < M; ++m) partial.mean[k * M + m] -= sum_rows<T, V>(d_difference.get() + m * B);
+      for (int64_t m = 0; out.mean != nullptr && m < M; ++m)
+        partial.mean[k * M + m] -= sum_rows<T, V>(d_difference.get() + m * B);
       for (int64_t i = 0; i < M * B; i += LANES<T>) {
         store(z_sums.part() + i, load(z_sums.part() + i) + load(d_difference.get() + i));
         store(d_difference.get() + i, Vec<T>{});
@@ -110,6 +115,6 @@ void full_backward_blocks(const FullInputs<T> in, const MixtureUpstream<T> up, c
       z_sums.end_term();
     }
     z_sums.finish(d_z.get());
-    transpose_out<T, V>(d_z.get(), count, M, out.z + row * M);
+    if (out.z != nullptr) transpose_out<T, V>(d_z.get(), count, M, out.z + row * M);
   }
 }

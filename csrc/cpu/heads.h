@@ -11,9 +11,10 @@ bool is_large(int64_t arrays, int64_t size) {
   return arrays * size * static_cast<int64_t>(sizeof(T)) > STREAMING_BYTES;
 }
 
+/// Whether whole vectors of an array can bypass the caches from an offset on; a null array is not written.
 template <class T>
-bool can_stream(const T* to) {
-  return reinterpret_cast<std::uintptr_t>(to) % DEEPMIX_VECTOR_BYTES == 0;
+bool can_stream(const T* array, int64_t offset) {
+  return array == nullptr || reinterpret_cast<std::uintptr_t>(array + offset) % DEEPMIX_VECTOR_BYTES == 0;
 }
 
 /// Call body for every vector of results, which bypass the caches if `streaming`.
@@ -131,7 +132,7 @@ void heads_forward(const MixtureInputs<T> in, const PriorTable<T>& prior, const 
         store(prior_terms.get() + i, prior_distance);
         store(posterior_terms.get() + i, posterior_distance * mean_weight + log_var);
       };
-      over_vectors_to<T>(pairs * M, large && can_stream(out.z + at), element);
+      over_vectors_to<T>(pairs * M, large && can_stream(out.z, at), element);
       sum_segments(prior_terms.get(), pairs, M, prior_terms.get());
       if (in.use_posterior) sum_segments(posterior_terms.get(), pairs, M, posterior_terms.get());
       for (int64_t p = 0, k = first; p < pairs; ++p, ++k) {
@@ -191,14 +192,20 @@ class TileSums {
     clear();
   }
 
-  T* mean() const { return mean_.get(); }
-  T* log_var() const { return log_var_.get(); }
+  /// Add to a vector of both sums.
+  template <class Access>
+  DEEPMIX_INLINE void add(int64_t i, Vec<T> mean, Vec<T> log_var, Access access) const {
+    access.store(mean_.get() + i, load(mean_.get() + i) + mean);
+    access.store(log_var_.get() + i, load(log_var_.get() + i) + log_var);
+  }
 
   void end_tile(const Partial& partial) {
     if (++tiles_ == TILES_BETWEEN) flush(partial);
   }
 
   void flush(const Partial& partial) {
+    tiles_ = 0;
+    if (partial.mean == nullptr) return;
     fold_rows(mean_.get(), rows_, size_, partial.mean);
     fold_rows(log_var_.get(), rows_, size_, partial.spread);
     clear();
@@ -208,7 +215,6 @@ class TileSums {
   static constexpr int TILES_BETWEEN = 64;
 
   void clear() {
-    tiles_ = 0;
     std::fill_n(mean_.get(), rows_ * size_ + PADDING, T(0));
     std::fill_n(log_var_.get(), rows_ * size_ + PADDING, T(0));
   }
@@ -227,19 +233,20 @@ void heads_backward(const MixtureInputs<T> in, const PriorTable<T>& prior, const
   const Buffer<T> ratio(tile.rows * K + PADDING), weight(tile.pairs * M + PADDING);
   const T sample_weight = in.product ? T(1) : T(1) / T(L);
   TileSums<T> sums(tile, K, M);
-  const bool large = L == 1 && is_large<T>(Origin::IS_DRAWN ? 2 : 3, sample_stride);
+  const bool has_prior = out.has_prior(), has_elements = has_prior || out.has_latent();
+  const bool large = L == 1 && out.has_latent() && is_large<T>(Origin::IS_DRAWN ? 2 : 3, sample_stride);
 
   for (int64_t row = begin; row < end; row += tile.rows) {
     const int64_t rows = std::min(tile.rows, end - row), n_pairs = rows * K;
     pair_weights(up, row, rows, K, ratio.get());
-    fold_rows(ratio.get(), rows, K, partial.log_weight);
+    if (out.log_weight != nullptr) fold_rows(ratio.get(), rows, K, partial.log_weight);
     for (int64_t p = 0; p < n_pairs; ++p) ratio[p] *= sample_weight;
     if (out.log_likelihood != nullptr) {
       for (int64_t l = 0; l < L; ++l)
         for (int64_t p = 0; p < n_pairs; ++p)
           out.log_likelihood[(l * in.N + row) * K + p] = ratio[p];
     }
-    for (int64_t first = 0; first < n_pairs; first += tile.pairs) {
+    for (int64_t first = 0; has_elements && first < n_pairs; first += tile.pairs) {
       const int64_t pairs = std::min(tile.pairs, n_pairs - first), offset = first * M, at = row * K * M + offset;
       repeat_each(ratio.get() + first, pairs, M, weight.get());
       const auto element = [&](int64_t i, auto access) __attribute__((always_inline)) {
@@ -247,8 +254,7 @@ void heads_backward(const MixtureInputs<T> in, const PriorTable<T>& prior, const
         const Vec<T> spread = exponential<T>(Origin::exponent(log_var)), p_mean = load(prior.mean.get() + offset + i);
         const Vec<T> p_precision = load(prior.precision.get() + offset + i);
         const Vec<T> by_prior = load(weight.get() + i), by_posterior = in.use_posterior ? T(0) - by_prior : Vec<T>{};
-        Vec<T> d_mean{}, d_log_var{};
-        Vec<T> d_prior_mean = load(sums.mean() + offset + i), d_prior_log_var = load(sums.log_var() + offset + i);
+        Vec<T> d_mean{}, d_log_var{}, d_prior_mean{}, d_prior_log_var{};
         for (int64_t l = 0; l < L; ++l) {
           const int64_t sample = l * sample_stride + at + i;
           const Vec<T> source = access.load(in.source + sample), z = Origin::z(source, mean, spread);
@@ -258,20 +264,20 @@ void heads_backward(const MixtureInputs<T> in, const PriorTable<T>& prior, const
             if (up.by_z != nullptr) by_z += access.load(up.by_z + sample);
           }
           const auto gradient = Origin::gradient(by_posterior, source, mean, spread, by_z);
-          if constexpr (!Origin::IS_DRAWN) access.store(out.z + sample, gradient.z);
+          if constexpr (!Origin::IS_DRAWN) {
+            if (out.z != nullptr) access.store(out.z + sample, gradient.z);
+          }
           d_mean += gradient.mean;
           d_log_var += gradient.log_var;
           d_prior_mean += of_prior.mean;
           d_prior_log_var += of_prior.log_var;
         }
-        access.store(out.mean + at + i, d_mean);
-        access.store(out.log_var + at + i, d_log_var);
-        in_cache(access).store(sums.mean() + offset + i, d_prior_mean);
-        in_cache(access).store(sums.log_var() + offset + i, d_prior_log_var);
+        if (out.mean != nullptr) access.store(out.mean + at + i, d_mean);
+        if (out.log_var != nullptr) access.store(out.log_var + at + i, d_log_var);
+        if (has_prior) sums.add(offset + i, d_prior_mean, d_prior_log_var, in_cache(access));
       };
-      const bool z_fits = Origin::IS_DRAWN || can_stream(out.z + at);
-      over_vectors_to<T>(pairs * M, large && z_fits && can_stream(out.mean + at) && can_stream(out.log_var + at),
-                         element);
+      const bool fits = can_stream(out.z, at) && can_stream(out.mean, at) && can_stream(out.log_var, at);
+      over_vectors_to<T>(pairs * M, large && fits, element);
     }
     sums.end_tile(partial);
   }

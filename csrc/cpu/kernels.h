@@ -52,7 +52,8 @@ struct PriorTable {
 
 /// One task's sums of the parameters' gradients, in double because a task has many rows. The shapes are (K, M), (K, M)
 /// and (K); with full covariances they are (K, M), (K, M, M) and (K). The EM statistics use it too: the first and second
-/// moments, and the (K) responsibilities followed by the log-likelihood.
+/// moments, and the (K) responsibilities followed by the log-likelihood. Sums that no gradient needs have no elements,
+/// and `mean` is then null.
 struct Partial {
   double *mean, *spread, *log_weight;
 };

@@ -19,6 +19,9 @@ constexpr int64_t ROWS_PER_PARTIAL = 64;  // keeps the partial gradients small c
 constexpr int64_t MAX_TASKS = 64;
 
 const Level& choose_level() {
+#if defined(DEEPMIX_ONLY_LEVEL)  // a library compiled on first use holds this machine's level alone
+  return DEEPMIX_ONLY_LEVEL;
+#else
 #if defined(__x86_64__)
   const char* name = std::getenv("DEEPMIX_SIMD");
   const auto may_use = [&](const Level& level) { return name == nullptr || std::strcmp(name, level.name) == 0; };
@@ -28,6 +31,7 @@ const Level& choose_level() {
   if (may_use(AVX2) && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return AVX2;
 #endif
   return BASELINE;
+#endif
 }
 
 const Level& level() {
@@ -87,7 +91,7 @@ class Partials {
 
   Partial of(int64_t task) const {
     double* start = data_.get() + task * stride();
-    return {start, start + mean_, start + mean_ + spread_};
+    return {mean_ == 0 ? nullptr : start, start + mean_, start + mean_ + spread_};
   }
 
   /// Write the totals, except to arrays that are null.
@@ -144,12 +148,13 @@ void mixture_backward(const MixtureInputs<T>& in, const MixtureUpstream<T>& up, 
   const Tile tile = heads ? choose_tile(in.N, in.K, in.M) : Tile{1, in.K};
   const auto prior = kernels<T>().prepare(in.prior_mean, in.prior_log_var, in.K, in.M, tile);
   const Tasks tasks(in.N, heads ? tile.rows : BLOCK, in.L * in.K * in.M, ROWS_PER_PARTIAL);
-  const Partials partials(tasks.count, in.K * in.M, in.K * in.M, in.K);
+  const int64_t sums = out.has_prior() ? in.K * in.M : 0;
+  const Partials partials(tasks.count, sums, sums, out.log_weight == nullptr ? 0 : in.K);
   tasks.run(in.N, parallel, [&](int64_t task, int64_t begin, int64_t end) {
     kernels<T>().mixture_backward(in, prior, up, out, partials.of(task), begin, end);
   });
   partials.sum<T>(out.prior_mean, out.prior_log_var, out.log_weight);
-  if (in.product)
+  if (in.product && out.log_weight != nullptr)
     for (int64_t k = 0; k < in.K; ++k) out.log_weight[k] *= T(in.L);
 }
 
@@ -163,7 +168,9 @@ template <class T>
 void full_backward(const FullInputs<T>& in, const MixtureUpstream<T>& up, const FullGradients<T>& out,
                    Parallel parallel) {
   const Tasks tasks(in.N, BLOCK, in.K * in.M * in.M, ROWS_PER_PARTIAL * in.M);
-  const Partials partials(tasks.count, in.K * in.M, in.K * in.M * in.M, in.K);
+  const int64_t means = out.mean == nullptr ? 0 : in.K * in.M;
+  const int64_t factors = out.precision_cholesky == nullptr ? 0 : in.K * in.M * in.M;
+  const Partials partials(tasks.count, means, factors, out.log_weight == nullptr ? 0 : in.K);
   tasks.run(in.N, parallel, [&](int64_t task, int64_t begin, int64_t end) {
     kernels<T>().full_backward(in, up, out, partials.of(task), begin, end);
   });
@@ -186,7 +193,8 @@ void kl_backward(const KlInputs<T>& in, const T* by_kl, const KlGradients<T>& ou
   const Tile tile = heads ? choose_tile(in.N, in.K, in.M) : Tile{1, in.K};
   const auto prior = kernels<T>().prepare(in.prior_mean, in.prior_log_var, in.K, in.M, tile);
   const Tasks tasks(in.N, heads ? tile.rows : BLOCK, in.K * in.M, ROWS_PER_PARTIAL);
-  const Partials partials(tasks.count, in.K * in.M, in.K * in.M, 0);
+  const int64_t sums = out.has_prior() ? in.K * in.M : 0;
+  const Partials partials(tasks.count, sums, sums, 0);
   tasks.run(in.N, parallel, [&](int64_t task, int64_t begin, int64_t end) {
     kernels<T>().kl_backward(in, prior, by_kl, out, partials.of(task), begin, end);
   });

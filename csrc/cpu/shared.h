@@ -82,12 +82,14 @@ void shared_backward_blocks(const MixtureInputs<T> in, const PriorTable<T>& prio
   const T* const z = Origin::IS_DRAWN ? sample.get() : source.get();
   Cascade<T> z_sums(M * B, K);
   const T sample_weight = in.product ? T(1) : T(1) / T(L);
+  const bool has_latent = out.has_latent(), has_prior = out.has_prior(), has_elements = has_latent || has_prior;
 
   for (int64_t row = begin; row < end; row += B) {
     const int64_t count = block_rows<T, V>(row, end);
     T ratio_sum[B], posterior_weight[B];
     block_weights<T, V>(up, row, count, K, sample_weight, weights, ratio_sum);
-    for (int64_t k = 0; k < K; ++k) partial.log_weight[k] += sum_rows<T, V>(weights.ratio.get() + k * B);
+    for (int64_t k = 0; out.log_weight != nullptr && k < K; ++k)
+      partial.log_weight[k] += sum_rows<T, V>(weights.ratio.get() + k * B);
     if (out.log_likelihood != nullptr) {
       for (int64_t l = 0; l < L; ++l)
         for (int64_t r = 0; r < count; ++r)
@@ -103,7 +105,7 @@ void shared_backward_blocks(const MixtureInputs<T> in, const PriorTable<T>& prio
       std::fill_n(d_mean.get(), M * B, T(0));
       std::fill_n(d_log_var.get(), M * B, T(0));
     }
-    for (int64_t l = 0; l < L; ++l) {
+    for (int64_t l = 0; has_elements && l < L; ++l) {
       const int64_t at = (l * in.N + row) * M;
       transpose_in<T, V>(in.source + at, count, M, source.get());
       if constexpr (Origin::IS_DRAWN) {
@@ -120,10 +122,11 @@ void shared_backward_blocks(const MixtureInputs<T> in, const PriorTable<T>& prio
             const int64_t i = m * B + r;
             const auto gradient = log_density_gradient<T>(load(weights.prior.get() + k * B + r), load(z + i), p_mean,
                                                           p_precision);
-            store(z_sums.part() + i, load(z_sums.part() + i) - gradient.mean);
+            if (has_latent) store(z_sums.part() + i, load(z_sums.part() + i) - gradient.mean);
             by_mean += gradient.mean;
             by_log_var += gradient.log_var;
           }
+          if (!has_prior) continue;
           partial.mean[k * M + m] += sum_lanes<T>(by_mean);
           partial.spread[k * M + m] += sum_lanes<T>(by_log_var);
         }
@@ -139,11 +142,11 @@ void shared_backward_blocks(const MixtureInputs<T> in, const PriorTable<T>& prio
           store(d_log_var.get() + i, load(d_log_var.get() + i) + gradient.log_var);
         }
       }
-      if constexpr (!Origin::IS_DRAWN) transpose_out<T, V>(d_z.get(), count, M, out.z + at);
+      if constexpr (!Origin::IS_DRAWN) {
+        if (out.z != nullptr) transpose_out<T, V>(d_z.get(), count, M, out.z + at);
+      }
     }
-    if (has_posterior) {
-      transpose_out<T, V>(d_mean.get(), count, M, out.mean + row * M);
-      transpose_out<T, V>(d_log_var.get(), count, M, out.log_var + row * M);
-    }
+    if (out.mean != nullptr) transpose_out<T, V>(d_mean.get(), count, M, out.mean + row * M);
+    if (out.log_var != nullptr) transpose_out<T, V>(d_log_var.get(), count, M, out.log_var + row * M);
   }
 }

@@ -149,8 +149,8 @@ __device__ T value_or_zero(const T* values, int64_t i) {
   return values == nullptr ? T(0) : values[i];
 }
 
-/// Where the sums over all tasks go: the three parts that a task's row of partial sums begins with. The third is
-/// multiplied by `scale`.
+/// Where the sums over all tasks go: the three parts that a task's row of partial sums begins with. A part whose array is
+/// null is in the row, but not needed. The third is multiplied by `scale`.
 template <class T>
 struct Totals {
   T *first, *second, *third;
@@ -158,14 +158,27 @@ struct Totals {
   T scale = T(1);
 
   __host__ __device__ int64_t size() const { return n_first + n_second + n_third; }
+  __host__ bool is_empty() const { return first == nullptr && second == nullptr && third == nullptr; }
+
+  /// Write the sum of one column, if it is needed.
+  __device__ void write(int64_t i, T total) const {
+    if (i < n_first) {
+      if (first != nullptr) first[i] = total;
+    } else if (i < n_first + n_second) {
+      if (second != nullptr) second[i - n_first] = total;
+    } else if (third != nullptr) {
+      third[i - n_first - n_second] = scale * total;
+    }
+  }
 };
 
 constexpr int MAX_SLICES = 32;
 
-/// Sum (tasks, stride) partial sums over the tasks, in an order that depends on the shape alone. A block sums WARP columns
-/// at a time; each of its warps sums a slice of the tasks.
+/// Sum (tasks, stride) partial sums over the tasks, in an order that depends on the shape alone. A block sums WARP
+/// columns at a time; each of its warps sums a slice of the tasks.
 template <class T>
-__global__ void __launch_bounds__(MAX_SLICES* WARP) sum_tasks(const T* partial, int64_t tasks, int64_t stride, Totals<T> totals) {
+__global__ void __launch_bounds__(MAX_SLICES* WARP)
+    sum_tasks(const T* partial, int64_t tasks, int64_t stride, Totals<T> totals) {
   double* const slices = shared_memory<double>();
   const int lane = threadIdx.x % WARP, slice = threadIdx.x / WARP, n_slices = blockDim.x / WARP;
   const int64_t size = totals.size();
@@ -181,12 +194,7 @@ __global__ void __launch_bounds__(MAX_SLICES* WARP) sum_tasks(const T* partial, 
     if (slice == 0 && i < size) {
       double total = 0;
       for (int other = 0; other < n_slices; ++other) total += slices[other * WARP + lane];
-      if (i < totals.n_first)
-        totals.first[i] = static_cast<T>(total);
-      else if (i < totals.n_first + totals.n_second)
-        totals.second[i - totals.n_first] = static_cast<T>(total);
-      else
-        totals.third[i - totals.n_first - totals.n_second] = totals.scale * static_cast<T>(total);
+      totals.write(i, static_cast<T>(total));
     }
     __syncthreads();
   }
@@ -194,7 +202,7 @@ __global__ void __launch_bounds__(MAX_SLICES* WARP) sum_tasks(const T* partial, 
 
 template <class T>
 void launch_sum_tasks(const T* partial, int64_t tasks, int64_t stride, const Totals<T>& totals, cudaStream_t stream) {
-  if (totals.size() == 0) return;
+  if (totals.is_empty()) return;
   int slices = 1;
   while (slices < MAX_SLICES && 16 * slices < tasks) slices *= 2;
   launch_blocks(sum_tasks<T>, blocks_for(totals.size(), WARP), slices * WARP, slices * WARP * sizeof(double), stream,

@@ -49,7 +49,6 @@ struct KlRule {
   const T* by_kl;
   KlGradients<T> out;
 
-  __device__ bool has_prior() const { return in.prior_mean != nullptr; }
   __device__ const T* prior_mean() const { return in.prior_mean; }
   __device__ const T* prior_log_var() const { return in.prior_log_var; }
 
@@ -90,8 +89,8 @@ struct KlRule {
         by_prior_log_var.at[v] += gradient.prior_log_var;
       }
       const int64_t at = (first + row) * cover.width + place.at;
-      store(out.mean + at, by_mean);
-      store(out.log_var + at, by_log_var);
+      if (out.mean != nullptr) store(out.mean + at, by_mean);
+      if (out.log_var != nullptr) store(out.log_var + at, by_log_var);
     }
   }
 };
@@ -126,8 +125,8 @@ __global__ void shared_latent_gradient(KlInputs<T> in, const T* by_kl, KlGradien
       d_mean.add(gradient.mean);
       d_log_var.add(gradient.log_var);
     }
-    out.mean[i] = d_mean.value();
-    out.log_var[i] = d_log_var.value();
+    if (out.mean != nullptr) out.mean[i] = d_mean.value();
+    if (out.log_var != nullptr) out.log_var[i] = d_log_var.value();
   }
 }
 
@@ -157,8 +156,8 @@ template <int V, class T>
 void launch_heads(const KlInputs<T>& in, T* result, cudaStream_t stream) {
   const Cover cover(in.N, in.K * in.M, V);
   const int64_t bytes = static_cast<int64_t>(cover.rows()) * cover.columns * V * sizeof(T);
-  launch_blocks(heads_kl<V, T>, cover.tiles() < PERSISTENT_BLOCKS ? cover.tiles() : PERSISTENT_BLOCKS, BLOCK, bytes,
-                stream, in, cover, lanes_for(in.M / 8), result);
+  launch_blocks(heads_kl<V, T>, blocks_for(cover.tiles(), 1), BLOCK, bytes, stream, in, cover, lanes_for(in.M / 8),
+                result);
 }
 
 }  // namespace
@@ -179,10 +178,10 @@ int64_t kl_scratch(const KlInputs<T>& in) {
 
 template <class T>
 void kl_backward(const KlInputs<T>& in, const T* by_kl, const KlGradients<T>& out, T* scratch, cudaStream_t stream) {
-  const int64_t size = out.prior_mean == nullptr ? 0 : in.K * in.M;
+  const int64_t size = out.has_prior() ? in.K * in.M : 0;
   const Totals<T> sums{out.prior_mean, out.prior_log_var, nullptr, size, size, 0};
   if (in.H < in.K) {
-    launch(shared_latent_gradient<T>, in.N * in.M, THREADS, stream, in, by_kl, out);
+    if (out.has_latent()) launch(shared_latent_gradient<T>, in.N * in.M, THREADS, stream, in, by_kl, out);
     if (size == 0) return;
     const int64_t tasks = tasks_for(in.N, size);
     launch(shared_prior_gradient<T>, tasks * size, THREADS, stream, in, by_kl, tasks, scratch);

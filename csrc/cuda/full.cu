@@ -86,20 +86,22 @@ __device__ T cholesky_gradient(const FullInputs<T>& in, const T* weight, const T
 }
 
 /// Gradients of mu, A and the log-weight, summed over a task's rows, (tasks, K M + K M M + K); one thread per task and
-/// element.
+/// element. Those that are not needed stay as they are.
 template <class T>
-__global__ void parameter_gradient(FullInputs<T> in, const T* ratio, const T* weight, const T* weighted_y,
-                                   int64_t tasks, T* partial) {
+__global__ void parameter_gradient(FullInputs<T> in, FullGradients<T> out, const T* ratio, const T* weight,
+                                   const T* weighted_y, int64_t tasks, T* partial) {
   const int64_t M = in.M, means = in.K * M, size = means + means * M + in.K;
   for (int64_t at = first_item(); at < tasks * size; at += item_stride()) {
     const int64_t task = at / size, element = at % size;
     const TaskRows rows(task, tasks, in.N);
-    if (element < means)
-      partial[at] = mean_gradient(in, weighted_y, rows, element / M, element % M);
-    else if (element < means + means * M)
-      partial[at] = cholesky_gradient(in, weight, weighted_y, rows, element - means);
-    else
+    if (element < means) {
+      if (out.mean != nullptr) partial[at] = mean_gradient(in, weighted_y, rows, element / M, element % M);
+    } else if (element < means + means * M) {
+      if (out.precision_cholesky != nullptr)
+        partial[at] = cholesky_gradient(in, weight, weighted_y, rows, element - means);
+    } else if (out.log_weight != nullptr) {
       partial[at] = sum_column(ratio + (element - means - means * M), in.K, rows);
+    }
   }
 }
 
@@ -151,9 +153,11 @@ void full_backward(const FullInputs<T>& in, const MixtureUpstream<T>& up, const 
     part.z += first * M;
     const T *read_ratio = ratio + first * K, *read_weight = weight + first * K, *read_weighted_y = weighted_y;
     launch(weighted_projections<T>, part.N * K * M, THREADS, stream, part, read_weight, weighted_y);
-    launch(point_gradient<T>, part.N * M, THREADS, stream, part, read_weighted_y, out.z + first * M);
-    launch(parameter_gradient<T>, rounds.tasks * parameters(K, M), THREADS, stream, part, read_ratio, read_weight,
-           read_weighted_y, rounds.tasks, partial + round * rounds.tasks * parameters(K, M));
+    if (out.z != nullptr)
+      launch(point_gradient<T>, part.N * M, THREADS, stream, part, read_weighted_y, out.z + first * M);
+    if (out.has_parameters())
+      launch(parameter_gradient<T>, rounds.tasks * parameters(K, M), THREADS, stream, part, out, read_ratio,
+             read_weight, read_weighted_y, rounds.tasks, partial + round * rounds.tasks * parameters(K, M));
   }
   const Totals<T> totals{out.mean, out.precision_cholesky, out.log_weight, K * M, K * M * M, K};
   launch_sum_tasks(static_cast<const T*>(partial), rounds.count * rounds.tasks, totals.size(), totals, stream);

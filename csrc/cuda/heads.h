@@ -130,23 +130,24 @@ __device__ void sum_components(const T* terms, int stride, const Place<V>& place
 /// Shared memory that every GPU grants without being asked.
 constexpr int64_t SHARED_BYTES = 48 << 10;
 
-/// Tasks of `heads_gradients`: their rows are a whole number of tiles, which have `rounds` times the cover's rows, and
-/// at least 32 where the weights of that many fit in shared memory.
+/// Tasks of `heads_gradients`: their rows are a whole number of tiles, whose rows are a multiple of the cover's, and at
+/// least 32 where the weights of that many fit in shared memory. The tasks' numbers of tiles differ by at most one.
 struct HeadTasks {
-  int64_t count, rows;
-  int rounds;
+  int64_t count, tiles;
+  int tile_rows;
 
   template <class T>
   __host__ HeadTasks(const Cover& cover, int V, int64_t K, int64_t M, T) {
     const int64_t weights = SHARED_BYTES / (2 * static_cast<int64_t>(sizeof(T)) * components(cover, V, K, M));
     const int64_t fitting = weights / cover.rows(), wanted = (WARP + cover.rows() - 1) / cover.rows();
-    rounds = static_cast<int>(fitting < 1 ? 1 : (fitting < wanted ? fitting : wanted));
-    const int64_t tile = rounds * cover.rows(), tiles = (cover.N + tile - 1) / tile;
-    const int64_t most = PERSISTENT_BLOCKS / 2 / cover.chunks, blocks = most < 1 ? 1 : most;
-    const int64_t per_task = (tiles + blocks - 1) / blocks;
-    rows = (per_task < 1 ? 1 : per_task) * tile;
-    count = cover.N == 0 ? 1 : (cover.N + rows - 1) / rows;
+    tile_rows = static_cast<int>(fitting < 1 ? 1 : (fitting < wanted ? fitting : wanted)) * cover.rows();
+    tiles = (cover.N + tile_rows - 1) / tile_rows;
+    const int64_t blocks = PERSISTENT_BLOCKS / 2 / cover.chunks, most = blocks < tiles ? blocks : tiles;
+    count = most < 1 ? 1 : most;
   }
+
+  /// The first row of a task; that of the task after the last may lie behind the last row.
+  __host__ __device__ int64_t begin(int64_t task) const { return task * tiles / count * tile_rows; }
 
   /// The most components that a chunk reaches.
   __host__ static int64_t components(const Cover& cover, int V, int64_t K, int64_t M) {
@@ -156,29 +157,31 @@ struct HeadTasks {
 };
 
 /// Gradients of arrays with one latent per component, and their sums over each task's rows for the prior: (tasks,
-/// 2 K M + K), or (tasks, K) without a prior. A `Rule` holds the arrays and has three functions: `read` reads a thread's columns in
-/// PASSES rows, `weigh` writes the weights of a tile's rows and a chunk's components, and `step` handles what was read.
+/// 2 K M + K), or (tasks, K) if the prior needs none. A `Rule` holds the arrays and has three functions: `read` reads a
+/// thread's columns in PASSES rows, `weigh` writes the weights of a tile's rows and a chunk's components, and `step`
+/// handles what was read.
 template <class Rule, int V, class T>
 __global__ void __launch_bounds__(BLOCK)
     heads_gradients(Rule rule, Cover cover, HeadTasks tasks, int K, int M, int lanes, T* partial) {
   T* const shared = shared_memory<T>();
   const int width = cover.width;
-  const int64_t prior_size = rule.has_prior() ? 2 * static_cast<int64_t>(width) : 0;
+  const bool has_prior = rule.out.has_prior(), has_elements = has_prior || rule.out.has_latent();
+  const int64_t prior_size = has_prior ? 2 * static_cast<int64_t>(width) : 0;
   for (int64_t item = blockIdx.x; item < tasks.count * cover.chunks; item += gridDim.x) {
     const int64_t task = item / cover.chunks;
     const Place<V> place(cover, static_cast<int>(item % cover.chunks), M);
     const PriorColumns<T, V> prior(rule.prior_mean(), rule.prior_log_var(), place.at, place.is_active);
     T* const result = partial + task * (prior_size + K);
-    const int tile_rows = tasks.rounds * cover.rows();
+    const int tile_rows = tasks.tile_rows;
     T *const ratio = shared, *const weight = shared + tile_rows * place.n_k;
-    const int64_t end = (task + 1) * tasks.rows < cover.N ? (task + 1) * tasks.rows : cover.N;
+    const int64_t next = tasks.begin(task + 1), end = next < cover.N ? next : cover.N;
     Vector<T, V> by_mean{}, by_log_var{}, mean_part{}, log_var_part{};
     double by_log_weight[V] = {};  // of up to V components, because a chunk reaches at most V BLOCK
     int count = 0;
-    for (int64_t first = task * tasks.rows; first < end; first += tile_rows) {
+    for (int64_t first = tasks.begin(task); first < end; first += tile_rows) {
       const int n_rows = static_cast<int>(end - first < tile_rows ? end - first : tile_rows);
       Reads<T, V> reads;
-      if (place.is_active) rule.read(first, 0, n_rows, cover, place, reads);
+      if (has_elements && place.is_active) rule.read(first, 0, n_rows, cover, place, reads);
       rule.weigh(first, n_rows, place, M, lanes, ratio, weight);
       __syncthreads();
       for (int v = 0; v < V; ++v) {
@@ -186,7 +189,7 @@ __global__ void __launch_bounds__(BLOCK)
         if (k < place.n_k)
           for (int row = 0; row < n_rows; ++row) by_log_weight[v] += static_cast<double>(ratio[row * place.n_k + k]);
       }
-      if (place.is_active)
+      if (has_elements && place.is_active)
         for (int start = 0; start < n_rows; start += cover.rows()) {
           if (start > 0) rule.read(first, start, n_rows, cover, place, reads);
           rule.step(first, start, n_rows, cover, place, prior, ratio, weight, reads, mean_part, log_var_part);
@@ -204,7 +207,7 @@ __global__ void __launch_bounds__(BLOCK)
       if (k < place.n_k && static_cast<int64_t>(place.first_k + k) * M >= place.begin)
         result[prior_size + place.first_k + k] = static_cast<T>(by_log_weight[v]);
     }
-    if (!rule.has_prior()) continue;
+    if (!has_prior) continue;
     for (int half = 0; half < 2; ++half) {
       const Vector<T, V>&total = half == 0 ? by_mean : by_log_var, &part = half == 0 ? mean_part : log_var_part;
       if (place.is_active)
@@ -228,12 +231,12 @@ void launch_heads_gradients(const Rule& rule, int64_t N, int64_t K, int64_t M, c
   const Cover cover(N, K * M, V);
   const HeadTasks tasks(cover, V, K, M, T{});
   const int64_t items = tasks.count * cover.chunks;
-  const int64_t weights = 2 * tasks.rounds * cover.rows() * HeadTasks::components(cover, V, K, M);
+  const int64_t weights = 2 * tasks.tile_rows * HeadTasks::components(cover, V, K, M);
   const int64_t sums = static_cast<int64_t>(cover.step) * cover.columns * V;
   launch_blocks(heads_gradients<Rule, V, T>, items < MAX_BLOCKS ? items : MAX_BLOCKS, BLOCK,
                 (weights > sums ? weights : sums) * sizeof(T), stream, rule, cover, tasks, static_cast<int>(K),
                 static_cast<int>(M), lanes_for_terms(K), scratch);
-  launch_sum_tasks(static_cast<const T*>(scratch), tasks.count, (rule.in.prior_mean == nullptr ? 0 : 2 * K * M) + K,
+  launch_sum_tasks(static_cast<const T*>(scratch), tasks.count, (rule.out.has_prior() ? 2 * K * M : 0) + K,
                    totals, stream);
 }
 

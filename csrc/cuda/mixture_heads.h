@@ -6,8 +6,8 @@
 
 namespace deepmix::cuda {
 
-/// One latent per component, SAMPLES samples (0: any number). A tile's sums are in shared memory, or in log_q where they
-/// don't fit.
+/// One latent per component, SAMPLES samples (0: any number). A tile's sums are in shared memory, or in log_q where
+/// they don't fit.
 template <class Origin, int SAMPLES, int V, class T>
 __global__ void __launch_bounds__(BLOCK)
     heads_forward(MixtureInputs<T> in, MixtureOutputs<T> out, Cover cover, int lanes, int row_lanes, bool is_staged) {
@@ -78,7 +78,6 @@ struct MixtureRule {
   MixtureGradients<T> out;
   T sample_weight;
 
-  __device__ bool has_prior() const { return in.prior_mean != nullptr; }
   __device__ const T* prior_mean() const { return in.prior_mean; }
   __device__ const T* prior_log_var() const { return in.prior_log_var; }
 
@@ -129,7 +128,7 @@ struct MixtureRule {
     Vector<T, V> by_mean[PASSES]{}, by_log_var[PASSES]{};
     for (int64_t l = 0; l < L; ++l) {
       if (l > 0) read_sample(l, first, start, n_rows, cover, place, reads);
-      T* const by_sample = Origin::IS_DRAWN ? nullptr : out.z + (l * in.N + first) * width + place.at;
+      T* const by_sample = out.z == nullptr ? nullptr : out.z + (l * in.N + first) * width + place.at;
 #pragma unroll
       for (int pass = 0; pass < PASSES; ++pass) {
         const int row = start + place.row + pass * cover.step;
@@ -151,7 +150,8 @@ struct MixtureRule {
           by_mean[pass].at[v] += gradient.mean;
           by_log_var[pass].at[v] += gradient.log_var;
         }
-        if constexpr (!Origin::IS_DRAWN) store(by_sample + static_cast<int64_t>(row) * width, by_z);
+        if constexpr (!Origin::IS_DRAWN)
+          if (by_sample != nullptr) store(by_sample + static_cast<int64_t>(row) * width, by_z);
       }
     }
 #pragma unroll
@@ -159,8 +159,8 @@ struct MixtureRule {
       const int row = start + place.row + pass * cover.step;
       if (row >= n_rows) continue;
       const int64_t at = (first + row) * width + place.at;
-      store(out.mean + at, by_mean[pass]);
-      store(out.log_var + at, by_log_var[pass]);
+      if (out.mean != nullptr) store(out.mean + at, by_mean[pass]);
+      if (out.log_var != nullptr) store(out.log_var + at, by_log_var[pass]);
     }
   }
 };
@@ -170,9 +170,9 @@ void launch_heads(const MixtureInputs<T>& in, const MixtureOutputs<T>& out, cuda
   const Cover cover(in.N, in.K * in.M, V);
   const int64_t terms = static_cast<int64_t>(cover.rows()) * cover.columns * V, sums = cover.rows() * in.K;
   const bool is_staged = (terms + sums) * static_cast<int64_t>(sizeof(T)) <= SHARED_BYTES;
-  const int64_t blocks = cover.tiles() < PERSISTENT_BLOCKS ? cover.tiles() : PERSISTENT_BLOCKS;
-  launch_blocks(heads_forward<Origin, SAMPLES, V, T>, blocks, BLOCK, (terms + (is_staged ? sums : 0)) * sizeof(T), stream, in,
-                out, cover, lanes_for(in.M / 8), lanes_for_terms(in.K), is_staged);
+  launch_blocks(heads_forward<Origin, SAMPLES, V, T>, blocks_for(cover.tiles(), 1), BLOCK,
+                (terms + (is_staged ? sums : 0)) * sizeof(T), stream, in, out, cover, lanes_for(in.M / 8),
+                lanes_for_terms(in.K), is_staged);
 }
 
 template <class Origin, int SAMPLES, int V, class T>

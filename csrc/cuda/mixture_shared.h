@@ -16,8 +16,8 @@ struct Plan {
 
   __host__ __device__ int rows() const { return groups * WARP; }
 
-  /// Distances between neighbouring rows of the tables: padded to whole vectors, or odd, so that the lanes of a warp read
-  /// from different banks.
+  /// Distances between neighbouring rows of the tables: padded to whole vectors, or odd, so that the lanes of a warp
+  /// read from different banks.
   template <int V>
   __host__ __device__ int table_stride() const {
     return (dimensions + V - 1) / V * V;
@@ -80,7 +80,8 @@ __global__ void __launch_bounds__(BLOCK)
           }
           for (int k = warp; k < n_k; k += BLOCK / WARP) {
             T sum = 0;
-            for (int m = lane; m < n_m; m += WARP) sum += value_or_zero(in.prior_log_var, (first_k + k) * M + first_m + m);
+            for (int m = lane; m < n_m; m += WARP)
+              sum += value_or_zero(in.prior_log_var, (first_k + k) * M + first_m + m);
             sum = warp_sum(sum);
             if (lane == 0) log_vars[k] = sum;
           }
@@ -157,8 +158,8 @@ __global__ void __launch_bounds__(BLOCK)
   }
 }
 
-/// Gradients of z, mu_q and log s_q where all components share one latent; one thread per (row, dimension). The prior of
-/// `components` components at a time is in shared memory.
+/// Gradients of z, mu_q and log s_q where all components share one latent; one thread per (row, dimension). The prior
+/// of `components` components at a time is in shared memory.
 template <class Origin, class T>
 __global__ void __launch_bounds__(BLOCK)
     shared_latent_gradient(MixtureInputs<T> in, MixtureUpstream<T> up, MixtureGradients<T> out, const T* ratio_weight,
@@ -218,24 +219,21 @@ __global__ void __launch_bounds__(BLOCK)
         d_mean += gradient.mean;
         d_log_var += gradient.log_var;
       }
-      if constexpr (!Origin::IS_DRAWN)
-        if (is_active) out.z[l * total + i] = d_z;
+      if (out.z != nullptr && is_active) out.z[l * total + i] = d_z;
     }
-    if (has_posterior && is_active) {
-      out.mean[i] = d_mean;
-      out.log_var[i] = d_log_var;
-    }
+    if (out.mean != nullptr && is_active) out.mean[i] = d_mean;
+    if (out.log_var != nullptr && is_active) out.log_var[i] = d_log_var;
   }
 }
 
 /// Gradients of mu_p, log s_p and the log-weight where all components share one latent, summed over a task's rows,
-/// (tasks, 2 K M + K), or (tasks, K) without a prior. A thread handles one dimension of COMPONENTS neighbouring components,
-/// for which it reads z once, or one component's log-weight.
+/// (tasks, 2 K M + K), or (tasks, K) if the prior needs none. A thread handles one dimension of COMPONENTS neighbouring
+/// components, for which it reads z once, or one component's log-weight.
 template <class Origin, int COMPONENTS, class T>
 __global__ void shared_prior_gradient(MixtureInputs<T> in, const T* ratio_weight, const T* prior_weight, int64_t tasks,
-                                      T* partial) {
+                                      bool has_prior, T* partial) {
   const int64_t N = in.N, K = in.K, M = in.M, groups = (K + COMPONENTS - 1) / COMPONENTS;
-  const int64_t width = in.prior_mean == nullptr ? 0 : K * M, columns = (width == 0 ? 0 : groups * M) + K;
+  const int64_t width = has_prior ? K * M : 0, columns = (width == 0 ? 0 : groups * M) + K;
   for (int64_t i = first_item(); i < tasks * columns; i += item_stride()) {
     const int64_t task = i / columns, column = i % columns;
     const TaskRows rows(task, tasks, N);
@@ -330,18 +328,22 @@ void launch_shared_backward(const MixtureInputs<T>& in, const MixtureUpstream<T>
   T *ratio = scratch, *prior = ratio + pairs, *partial = prior + pairs;
   const T *read_ratio = ratio, *read_prior = prior, *read_partial = partial;
   launch_pair_weights(up, in.N, in.K, sample_weight, ratio, prior, stream);
-  const int64_t table = SHARED_BYTES / static_cast<int64_t>(2 * sizeof(T)) / in.M;
-  const int64_t components = table < in.K ? table : in.K;
-  const int64_t blocks = (in.N * in.M + BLOCK - 1) / BLOCK;
-  launch_blocks(shared_latent_gradient<Origin, T>, blocks < PERSISTENT_BLOCKS ? blocks : PERSISTENT_BLOCKS, BLOCK,
-                2 * components * in.M * sizeof(T), stream, in, up, out, read_ratio, read_prior,
-                static_cast<int>(components));
+  if (out.has_latent()) {
+    const int64_t table = SHARED_BYTES / static_cast<int64_t>(2 * sizeof(T)) / in.M;
+    const int64_t components = table < in.K ? table : in.K;
+    const int64_t blocks = (in.N * in.M + BLOCK - 1) / BLOCK;
+    launch_blocks(shared_latent_gradient<Origin, T>, blocks < PERSISTENT_BLOCKS ? blocks : PERSISTENT_BLOCKS, BLOCK,
+                  2 * components * in.M * sizeof(T), stream, in, up, out, read_ratio, read_prior,
+                  static_cast<int>(components));
+  }
   const Totals<T> sums = totals(in, out);
-  const int64_t per_thread = in.K * in.M < 1024 ? 1 : 4;  // fewer columns need a thread each to fill the GPU
-  const int64_t columns = sums.n_first == 0 ? 0 : (in.K + per_thread - 1) / per_thread * in.M;
-  launch(per_thread == 1 ? shared_prior_gradient<Origin, 1, T> : shared_prior_gradient<Origin, 4, T>,
-         tasks * (columns + in.K), THREADS, stream, in, read_ratio, read_prior, tasks, partial);
-  launch_sum_tasks(read_partial, tasks, sums.size(), sums, stream);
+  if (!sums.is_empty()) {
+    const int64_t per_thread = in.K * in.M < 1024 ? 1 : 4;  // fewer columns need a thread each to fill the GPU
+    const int64_t columns = out.has_prior() ? (in.K + per_thread - 1) / per_thread * in.M : 0;
+    launch(per_thread == 1 ? shared_prior_gradient<Origin, 1, T> : shared_prior_gradient<Origin, 4, T>,
+           tasks * (columns + in.K), THREADS, stream, in, read_ratio, read_prior, tasks, out.has_prior(), partial);
+    launch_sum_tasks(read_partial, tasks, sums.size(), sums, stream);
+  }
   if (out.log_likelihood != nullptr)
     launch(likelihood_gradient<T>, in.L * pairs, THREADS, stream, read_ratio, pairs, in.L, sample_weight,
            out.log_likelihood);

@@ -43,7 +43,7 @@ __device__ void normalize_tile(const MixtureInputs<T>& in, const MixtureOutputs<
 /// The totals of the gradients of the prior and the log-weight.
 template <class T>
 Totals<T> totals(const MixtureInputs<T>& in, const MixtureGradients<T>& out) {
-  const int64_t size = out.prior_mean == nullptr ? 0 : in.K * in.M;
+  const int64_t size = out.has_prior() ? in.K * in.M : 0;
   return {out.prior_mean, out.prior_log_var, out.log_weight, size, size, in.K, in.product ? T(in.L) : T(1)};
 }
 

@@ -254,36 +254,44 @@ def training_rows(
     device: torch.device, quick: bool, seconds: float, models: Sequence[str] = ()
 ) -> Iterator[dict[str, Any]]:
     """Yield the time of each model's whole training step, from E-step to optimiser, with kernels on and off."""
-    random = np.random.default_rng(0)
-    x = random.random((STEP_BATCH, STEP_FEATURES), dtype=np.float32)
-    rows = np.arange(STEP_BATCH)
-    split = Split(x, rows, rows[:0], rows % 10, "bernoulli", "random")
     names = models or registry.names("models")[: QUICK_MODELS if quick else None]
     for name in names:
-        step = _training_step(name, split, device)
-        if step is None:
-            continue
-
-        def plain(step: Callable[[], None] = step) -> None:
-            with kernels.reference_only():
-                step()
-
-        timings = time_in_turn({"kernel": step, "plain": plain}, device, seconds)
-        yield {
-            "model": name,
-            "device": device.type,
-            "batch": STEP_BATCH,
-            "kernel_us": timings["kernel"].median,
-            "kernel_quartiles_us": [timings["kernel"].lower, timings["kernel"].upper],
-            "plain_us": timings["plain"].median,
-            "plain_quartiles_us": [timings["plain"].lower, timings["plain"].upper],
-            "speedup": timings["plain"].median / timings["kernel"].median,
-        }
+        row = training_row(ExperimentConfig(model=name), STEP_COMPONENTS, device, seconds)
+        if row is not None:
+            yield row
 
 
-def _training_step(name: str, split: Split, device: torch.device) -> Callable[[], None] | None:
+def training_row(
+    config: ExperimentConfig, n_components: int, device: torch.device, seconds: float
+) -> dict[str, Any] | None:
+    """Return the times of one training step, or None if the model learns nothing by gradients."""
+    step = _training_step(config, n_components, device)
+    if step is None:
+        return None
+
+    def plain() -> None:
+        with kernels.reference_only():
+            step()
+
+    timings = time_in_turn({"kernel": step, "plain": plain}, device, seconds)
+    return {
+        "model": config.model,
+        "device": device.type,
+        "batch": STEP_BATCH,
+        "kernel_us": timings["kernel"].median,
+        "kernel_quartiles_us": [timings["kernel"].lower, timings["kernel"].upper],
+        "plain_us": timings["plain"].median,
+        "plain_quartiles_us": [timings["plain"].lower, timings["plain"].upper],
+        "speedup": timings["plain"].median / timings["kernel"].median,
+    }
+
+
+def _training_step(config: ExperimentConfig, n_components: int, device: torch.device) -> Callable[[], None] | None:
     """Return a function that does one training step of a model, or None if the model learns nothing by gradients."""
-    model = build_model(resolve(ExperimentConfig(model=name)), split, STEP_COMPONENTS, seed=0).to(device)
+    x = np.random.default_rng(0).random((STEP_BATCH, STEP_FEATURES), dtype=np.float32)
+    rows = np.arange(STEP_BATCH)
+    split = Split(x, rows, rows[:0], rows % 10, "bernoulli", "random")
+    model = build_model(resolve(config), split, n_components, seed=0).to(device)
     if not learns_by_gradient(model):
         return None
     optimizer = torch.optim.Adam(model.parameters(), lr=start_lr(model, TrainingOptions()), fused=True)

@@ -10,14 +10,16 @@ from typing import Any
 
 import click
 
+from deepmix import training
+from deepmix.cli import torchrun
 from deepmix.cli.stopping import Terminated, exit_status, stopping_soon
 from deepmix.cli.terminal import echo
 from deepmix.errors import DeepmixError, plain
 
 FLAGS = frozenset(
     [
-        *("model", "prior", "posterior", "encoder", "decoder", "init", "head"),
-        *("dataset", "label_column", "data_dir", "components", "latent_dim", "assignment", "beta"),
+        *("model", "prior", "posterior", "encoder", "decoder", "init", "head", "track"),
+        *("dataset", "label_column", "data_dir", "components", "latent_dim", "assignment", "likelihood", "beta"),
         *("epochs", "pretrain_epochs", "batch_size", "lr", "set", "seed", "seeds", "device"),
         *("columns", "column", "drop", "id_column", "weight_column", "condition", "missing"),
         *("proba", "outliers", "interval"),
@@ -37,6 +39,11 @@ def flag(name: str, value: str | None = None) -> str:
 class Group(click.Group):
     """A command group that turns deepmix's errors into click's."""
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the command line; of several processes that torchrun started, only the first one prints."""
+        with torchrun.printing_once():
+            return super().main(*args, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; turn a DeepmixError or an operating-system error into a sentence and an exit status."""
         open_closed_streams()
@@ -44,6 +51,7 @@ class Group(click.Group):
             with stopping_soon():
                 return super().invoke(ctx)
         except DeepmixError as error:
+            _end_unless_reporting(error.exit_code)
             raise _click_error(error.spelled(flag), error.exit_code) from error
         except OSError as error:
             if error.errno == errno.EPIPE:
@@ -53,17 +61,35 @@ class Group(click.Group):
             advice = cure.get(error.errno or 0, "check the path and its permissions")
             raise _click_error(f"can't write or read{where}: {error.strerror or error}; {advice}", 1) from error
         except (MemoryError, RuntimeError) as error:
+            if torchrun.is_started() and training.is_lost_process(error):
+                _end_unless_reporting(1)
+                raise _click_error(
+                    "another process of this job has ended; start it again with the same command and --resume, or let "
+                    "torchrun do so with --max-restarts",
+                    1,
+                ) from error
             if isinstance(error, RuntimeError) and "memory" not in str(error):  # torch's allocators raise RuntimeError
                 raise
             raise _click_error(
                 "there is not enough memory; try fewer rows, a smaller --batch-size or a smaller model", 1
             ) from error
         except Terminated:
+            _end_unless_reporting(exit_status(signal.SIGTERM))
             echo("Terminated.", err=True)
             sys.exit(exit_status(signal.SIGTERM))
         except KeyboardInterrupt:
+            _end_unless_reporting(exit_status(signal.SIGINT))
             echo("Interrupted.", err=True)
             sys.exit(exit_status(signal.SIGINT))
+
+
+def _end_unless_reporting(status: int) -> None:
+    """End this process without a word if another one of its torchrun job reports the failure."""
+    if not torchrun.is_started():
+        return
+    if not training.reports_failure():
+        sys.exit(status)
+    torchrun.print_again()
 
 
 def open_closed_streams() -> None:

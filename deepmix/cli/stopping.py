@@ -9,6 +9,8 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from deepmix.cli import torchrun
+
 SECONDS_TO_STOP = 1.5
 """A command that has not ended this long after a signal, because a library computes on, is ended on the spot.
 
@@ -57,6 +59,8 @@ def _watch(reading: int, finished: threading.Event) -> None:
         while number := pipe.read(1):
             if number[0] in (signal.SIGINT, signal.SIGTERM) and not finished.wait(SECONDS_TO_STOP):
                 with contextlib.suppress(OSError):
+                    if not torchrun.is_first():
+                        os._exit(exit_status(number[0]))
                     os.write(2, b"\nStopped; resume a run that had begun with: deepmix train --resume --out FOLDER\n")
                 os._exit(exit_status(number[0]))
 

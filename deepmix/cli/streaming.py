@@ -15,7 +15,7 @@ import click
 from deepmix.cli.output import STANDARD_OUTPUT, STANDARD_OUTPUT as STANDARD_INPUT
 from deepmix.cli.terminal import echo
 from deepmix.errors import UsageError
-from deepmix.experiment import MAX_SEED
+from deepmix.experiment import MAX_SEED, format_of
 
 if TYPE_CHECKING:  # importing these would import torch, and --help must not wait for that
     import numpy as np
@@ -101,6 +101,12 @@ def inferences(
             return
         if id_column is not None:
             raise UsageError("the run was trained on an array, whose rows have no names; leave out --id-column")
+        if text is None and format_of(name.name) is not None:
+            rows = run.read_format(name, label_column)
+            prepared = run.prepare(rows.x, rows.columns)
+            names = None if rows.row_names is None else np.array(rows.row_names)
+            yield Block(0, run.infer(prepared, flag_strange=flag_strange), names)
+            return
         n_rows = 0
         blocks = open_blocks(stack, name, run.n_columns, label_column, text)
         for x in blocks.rows:
@@ -123,6 +129,10 @@ def _frames(
     from deepmix.data import is_table_file, open_blocks, open_frames
 
     assert run.schema is not None
+    if text is None and format_of(name.name) is not None:
+        rows = run.read_format(name, label_column)
+        yield rows.x if hasattr(rows.x, "iloc") else run.as_frame(rows.x, rows.columns)
+        return
     if text is None and not is_table_file(name):
         blocks = open_blocks(stack, name, run.n_columns, label_column)
         yield from (run.as_frame(x, blocks.columns) for x in blocks.rows)

@@ -9,11 +9,16 @@ import lazy_loader
 __getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
 
 __all__ = [
+    "API_VERSION",
     "Batch",
     "ClusteringHead",
     "Dataset",
     "Decoder",
+    "DensityPrior",
     "Encoder",
+    "EpochStart",
+    "FileRows",
+    "Format",
     "Initializer",
     "Likelihood",
     "Loss",
@@ -23,7 +28,10 @@ __all__ = [
     "ModelPlan",
     "NoOptions",
     "Phase",
+    "Placement",
     "PosteriorEstimator",
     "Prior",
+    "PriorPlacement",
+    "Tracker",
     "TrainingRows",
 ]

@@ -42,7 +42,8 @@ class Batch:
     row_N: Tensor | None = None
     """Row numbers among the training rows, (N,) int64; None outside training."""
     label_N: Tensor | None = None
-    """Initial clusters, (N,) int64 in [0, K); for a model that learns from labels, true classes, -1 where unknown."""
+    """Initial clusters, (N,) int64 in [0, K), -1 for noise; for a model that learns from labels, true classes, -1 where
+    unknown."""
     neighbours: Batch | None = None
     """A random one of each row's `n_neighbours` nearest training rows, (N, D); in training only."""
     cells_NC: Tensor | None = None
@@ -77,10 +78,20 @@ class Batch:
             raise ValueError(f"{purpose} needs the initial labels: set label_N of the batch")
         return self.label_N
 
+    def held_weights(self, log_q_NK: Tensor) -> Tensor:
+        """Return 1 on each row's initial cluster, (N, K); a noise row, with the label -1, keeps its q(y|x)."""
+        label_N = self.labels_for("hold")
+        one_hot_NK = functional.one_hot(label_N.clamp_min(0), log_q_NK.shape[-1]).to(log_q_NK.dtype)
+        return torch.where((label_N >= 0).unsqueeze(-1), one_hot_NK, log_q_NK.detach().exp())
+
     def anchor_cost(self, log_q_NK: Tensor) -> Tensor:
-        """Return the cross-entropy from the initial labels to q(y|x), soft or not, times the anchor's weight, (N,)."""
+        """Return the cross-entropy from the initial labels to q(y|x), soft or not, times the anchor's weight, (N,).
+
+        A noise row, with the label -1, costs nothing.
+        """
         if self.anchor_NK is None:
-            cross_entropy_N = functional.nll_loss(log_q_NK, self.labels_for("anchor"), reduction="none")
+            label_N = self.labels_for("anchor")
+            cross_entropy_N = functional.nll_loss(log_q_NK, label_N, reduction="none", ignore_index=-1)
         else:
             cross_entropy_N = -(self.anchor_NK * log_q_NK).sum(-1)
         return self.phase.anchor * cross_entropy_N

@@ -1,4 +1,4 @@
-"""The interfaces that a plugin can implement; all classes here are abstract, except `NoOptions`.
+"""The interfaces of a model's parts and of what stands beside a model; all are abstract, except `NoOptions`.
 
 A part of a model (Encoder, Decoder, Prior, PosteriorEstimator) is built as `Part(dims, options)`, where
 `options` is an instance of its dataclass `Options`; other plugins are built as `Plugin(options)`. The
@@ -9,31 +9,32 @@ shape legend.
 from __future__ import annotations
 
 import abc
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from deepmix.contracts.batch import Batch, Loss, MixtureStep
-from deepmix.contracts.plan import ModelPlan, source_of
+from deepmix.contracts.batch import MixtureStep
+from deepmix.contracts.starts import PriorPlacement
 from deepmix.contracts.training_rows import TrainingRows
 from deepmix.data import Split
-from deepmix.maths import Array, Dims, Gaussian, Inference, Latents, MixtureParameters, Responsibilities
+from deepmix.maths import (
+    Array,
+    Gaussian,
+    Inference,
+    Latents,
+    MixtureParameters,
+    Responsibilities,
+    gaussian_log_prob,
+)
 
 
 @dataclass(frozen=True)
 class NoOptions:
     """The options of a plugin that has none."""
-
-
-def first_line(documented: Any) -> str:
-    """Return the first line of a docstring."""
-    return (inspect.getdoc(documented) or "").strip().split("\n")[0]
 
 
 class Encoder(nn.Module, abc.ABC):
@@ -84,7 +85,7 @@ class Decoder(nn.Module, abc.ABC):
 
 
 class Prior(nn.Module, abc.ABC):
-    """p(z|y_k) p(y_k): K diagonal Gaussians and K weights."""
+    """p(z|y_k) p(y_k): K diagonal Gaussians and K weights; `DensityPrior` is one with any other density."""
 
     Options: ClassVar[type] = NoOptions
 
@@ -95,6 +96,56 @@ class Prior(nn.Module, abc.ABC):
     @abc.abstractmethod
     def place(self, components: Gaussian, weight_K: Tensor) -> None:
         """Set the prior to an initial clustering's moments, (K, M), and weights, (K,), which sum to 1."""
+
+    def bind(self, encoder: Encoder) -> None:
+        """Take the model's encoder, once, when the model is built.
+
+        A prior that keeps it stores it in a tuple or a list: as an attribute of its own it would be a part of the prior
+        too, and its weights would be stored twice.
+        """
+
+    def place_on(self, start: PriorPlacement) -> None:
+        """Start from an initial clustering; by default, from its moments and weights alone, by `place`."""
+        self.place(start.components, start.weight_K)
+
+
+class DensityPrior(Prior):
+    """p(z|y_k) p(y_k) with a density of its own in place of K diagonal Gaussians: full covariances, flows, ..."""
+
+    @abc.abstractmethod
+    def log_weights(self) -> Tensor:
+        """Return log p(y_k), (K,); the weights sum to 1."""
+
+    @abc.abstractmethod
+    def log_prob(self, z_LNHM: Tensor) -> Tensor:
+        """Return log p(z|y_k) in nats, (L, N, K).
+
+        Args:
+            z_LNHM: latents, (L, N, H, M): H is K, and those of head k are for component k; or H is 1, and all
+                components share the latents.
+
+        """
+
+    @abc.abstractmethod
+    def sample(self, n_rows: int, component: int, generator: torch.Generator) -> Tensor:
+        """Return latents drawn from p(z|y_k) of one component, (n_rows, M)."""
+
+    def kl(self, posterior: Gaussian, z_LNHM: Tensor) -> Tensor:
+        """Return KL(q(z|y_k,x) || p(z|y_k)) in nats, (N, K); by default, its Monte-Carlo estimate.
+
+        KL = E_q[log q(z|y_k,x) - log p(z|y_k)]
+
+        Args:
+            posterior: q(z|y,x), (N, H, M).
+            z_LNHM: samples of it; outside training they come from fixed noise, so that the result is deterministic.
+
+        """
+        log_q_LNH = gaussian_log_prob(z_LNHM, posterior.mean, posterior.log_var)
+        return (log_q_LNH - self.log_prob(z_LNHM)).mean(0)
+
+    def forward(self) -> MixtureParameters:
+        """Return the log-weights; there are no diagonal Gaussians. Subclasses leave this method as it is."""
+        return MixtureParameters(None, self.log_weights())
 
 
 class PosteriorEstimator(nn.Module, abc.ABC):
@@ -124,123 +175,6 @@ class LossTerm(nn.Module, abc.ABC):
         """Return the weighted cost of the term for each row, (N,) in nats, which is subtracted from the objective."""
 
 
-class Model(nn.Module, abc.ABC):
-    """The interface of every model to training, heads and command line; built as `Model(dims, likelihood, options)`.
-
-    Training calls the model itself, so that hooks, DistributedDataParallel and torch.compile see `forward`.
-    """
-
-    Options: ClassVar[type] = NoOptions
-    init: ClassVar[str] = "auto"
-    """Name of the initial clustering that the model starts from unless another is requested."""
-    single_component: ClassVar[bool] = False
-    """Whether the model has one component whatever the number of clusters."""
-    n_components: int
-    """K, the number of components of q(y|x)."""
-    n_neighbours: int = 0
-    """Number of nearest training rows from which each row's neighbour is chosen; 0: batches have no neighbours."""
-    latent_dim: int
-    """M, the number of latent dimensions."""
-    takes_conditions: ClassVar[bool] = False
-    """Whether the model uses `condition_NQ`."""
-    lr_factor: float = 1.0
-    """Factor by which the automatic learning rate is larger than VaDE's, as it can be where layers are narrow."""
-    generates_from_rows: bool = False
-    """Whether a cluster is generated from the latents of its training rows, not at z drawn from p(z|y)."""
-    likelihood: Any
-    """The `deepmix.models.Composite` that the model was built with: the observation model p(x|z)."""
-
-    @classmethod
-    def likelihood_name(cls, options: Any) -> str:
-        """Return the observation model that the options name; 'auto', the default, lets the data decide."""
-        return "auto"
-
-    @classmethod
-    def n_labelled(cls, options: Any) -> int:
-        """Return the number of training rows whose labels the model uses; 0, the default: it starts from clusters."""
-        return 0
-
-    @classmethod
-    def plan(cls) -> ModelPlan:
-        """Return what the core needs to know about the model before building it."""
-        return ModelPlan(
-            summary=first_line(cls),
-            source=source_of(cls),
-            options=cls.Options(),
-            build=partial(_build, cls),
-            likelihood_name=cls.likelihood_name,
-            n_labelled=cls.n_labelled,
-            init=cls.init,
-            single_component=cls.single_component,
-            takes_conditions=cls.takes_conditions,
-        )
-
-    def forward(self, batch: Batch) -> Loss:
-        """Return the loss of a batch in the stage of its phase."""
-        return self.pretraining_loss(batch) if batch.phase.stage == "pretrain" else self.training_loss(batch)
-
-    @abc.abstractmethod
-    def pretraining_loss(self, batch: Batch) -> Loss:
-        """Return the plain autoencoder's objective: the log-likelihood of the rows given their codes."""
-
-    @abc.abstractmethod
-    def training_loss(self, batch: Batch) -> Loss:
-        """Return the evidence lower bound of a batch, its parts and the weighted objective."""
-
-    @abc.abstractmethod
-    def pretrained(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the autoencoder's codes, (N, M), and mean squared errors of reconstruction, (N,)."""
-
-    @abc.abstractmethod
-    def place(self, code_NM: Tensor, squared_error_N: Tensor, label_N: Tensor, weight_N: Tensor | None = None) -> None:
-        """Start the mixture from an initial clustering of the pretrained codes.
-
-        Args:
-            code_NM: codes of all training rows.
-            squared_error_N: the autoencoder's mean squared error on each row, in squared units of the data.
-            label_N: initial cluster of each row, int64 in [0, K); -1: unknown, in a model that learns from labels.
-            weight_N: weights of the rows, with mean 1; None: all rows count alike.
-
-        """
-
-    @abc.abstractmethod
-    def infer(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return log q(y|x), (N, K), and the latent of each row's MAP component, (N, M); deterministic."""
-
-    @abc.abstractmethod
-    def prior_sample(self, n_rows: int, component: int, generator: torch.Generator) -> Tensor:
-        """Return latents drawn from p(z|y) of one component, (n_rows, M)."""
-
-    @abc.abstractmethod
-    def posterior_sample(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return components drawn from q(y|x), (N,) int64, and latents drawn from q(z|y,x), (N, M).
-
-        Without a generator in the batch, they are the most probable component and the mean of its latents. Before
-        `place`, in the phase 'pretrain', they are zeros and the autoencoder's codes, and nothing is random.
-
-        """
-
-    @abc.abstractmethod
-    def decode(self, z_NM: Tensor, component_N: Tensor, condition_NQ: Tensor | None = None) -> Tensor:
-        """Return the outputs of each row's decoder, (N, P), which the likelihood takes.
-
-        Args:
-            z_NM: latents.
-            component_N: the component that each row comes from, int64.
-            condition_NQ: covariates; None: the training rows' average.
-
-        """
-
-    @final
-    @torch.no_grad()
-    def sample(self, n_rows: int, component: int, generator: torch.Generator) -> Tensor:
-        """Generate rows of one component: means of p(x|z) at z drawn from p(z|y), (n_rows, C)."""
-        z_NM = self.prior_sample(n_rows, component, generator)
-        component_N = torch.full((n_rows,), component, device=z_NM.device)
-        mean_NC: Tensor = self.likelihood.mean(self.decode(z_NM, component_N))
-        return mean_NC
-
-
 class Initializer(abc.ABC):
     """An algorithm for the initial clustering, from which encoder heads and prior start."""
 
@@ -256,7 +190,7 @@ class Initializer(abc.ABC):
             seed: makes the result reproducible.
 
         Returns:
-            (N,) int64 labels in [0, K).
+            (N,) int64 labels in [0, K); -1: noise, which places no component and is anchored to none.
 
         """
 
@@ -292,7 +226,7 @@ class ClusteringHead(abc.ABC):
 
     @abc.abstractmethod
     def predict(self, inference: Inference) -> Array:
-        """Return (N,) int64 cluster numbers."""
+        """Return (N,) int64 cluster numbers, of any number of clusters; -1: noise, a row that is in none."""
 
     @abc.abstractmethod
     def state(self) -> dict[str, Array] | None:
@@ -301,9 +235,3 @@ class ClusteringHead(abc.ABC):
     @abc.abstractmethod
     def restore(self, state: Mapping[str, Array]) -> None:
         """Restore the arrays that `state` returned, in place of `fit`; `predict` then returns the same clusters."""
-
-
-def _build(kind: Any, dims: Dims, parts: Mapping[str, Any], likelihood: Any, options: Any) -> Model:
-    """Build a model with parts of its own."""
-    model: Model = kind(dims, likelihood, options)
-    return model

@@ -14,6 +14,10 @@ OptionRow = tuple[str, str, str, str]
 """Name, type, default and help of an option, as the help shows them."""
 
 
+MOST = 10**18 - 1
+"""Largest whole number that an option takes; torch takes numbers of 64 bits."""
+
+
 def parse_assignments(pairs: tuple[str, ...]) -> dict[str, str]:
     """Return the settings in 'key=value' strings.
 
@@ -81,9 +85,12 @@ def convert(key: str, value: str, hint: Any) -> Any:
             raise UsageError(f"{key} must be true or false, got '{value}'")
         return value.lower() == "true"
     try:
-        return hint(value)
+        result = hint(value)
     except ValueError as error:
         raise UsageError(f"{key} must be {' or '.join(map(type_name, kinds))}, got '{value}'") from error
+    if isinstance(result, int) and abs(result) > MOST:
+        raise UsageError(f"{key} must be a whole number of at most {len(str(MOST))} digits, got '{value}'")
+    return result
 
 
 def _is_union(hint: Any) -> bool:

@@ -7,7 +7,7 @@ import contextlib
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 import entrypoints
 
 from deepmix.contracts.descriptions import Description, read_description
+from deepmix.contracts.permission import API_GROUP, refusal
 from deepmix.errors import DeepmixError, UsageError, unknown_choice
 
 KINDS: tuple[str, ...] = (
@@ -28,6 +29,11 @@ KINDS: tuple[str, ...] = (
     "initializers",
     "datasets",
     "heads",
+    "formats",
+    "metrics",
+    "sections",
+    "trackers",
+    "commands",
 )
 """The kinds of plugins; the entry-point group of each kind is `deepmix.<kind>`."""
 
@@ -50,6 +56,13 @@ class Plugin:
     version: str
     target: str
     """`module:attribute`."""
+    refusal: str | None = None
+    """Why it may not be loaded, and the cure; None: it may."""
+
+    @property
+    def identity(self) -> str:
+        """The name that means this plugin and no other: `distribution:name`."""
+        return f"{self.distribution}:{self.name}"
 
     @property
     def package(self) -> str:
@@ -64,9 +77,12 @@ class Plugin:
         """Import the plugin; anything its modules print goes to standard error, as standard output is for results.
 
         Raises:
-            DeepmixError: the import fails; the message says why, and which distribution to reinstall or remove.
+            DeepmixError: it may not be loaded, or the import fails; the message says why, and what to do.
 
         """
+        if self.refusal is not None:
+            what = f"{singular(self.kind)} '{self.name}' of {self.distribution} {self.version}"
+            raise DeepmixError(f"{what} is not loaded: {self.refusal}")
         module, _, attribute = self.target.partition(":")
         try:
             with contextlib.redirect_stdout(sys.stderr):
@@ -80,7 +96,13 @@ class Plugin:
 
 def singular(kind: str) -> str:
     """Return 'prior' for 'priors', and so on."""
-    return {"posteriors": "posterior estimator", "datasets": "data set"}.get(kind, kind.removesuffix("s"))
+    others = {
+        "posteriors": "posterior estimator",
+        "datasets": "data set",
+        "formats": "file format",
+        "sections": "report section",
+    }
+    return others.get(kind, kind.removesuffix("s"))
 
 
 def canonical(distribution: str) -> str:
@@ -110,6 +132,8 @@ def read_entry_points() -> EntryPoints:
             if owner in owners:  # Python imports the first one on the path
                 continue
             owners.add(owner)
+            stated = list(parser.options(API_GROUP)) if parser.has_section(API_GROUP) else []
+            refused = None if owner == OURS else refusal(owner, stated)
             for kind in KINDS:
                 section = f"deepmix.{kind}"
                 for name, text in parser.items(section, raw=True) if parser.has_section(section) else ():
@@ -121,7 +145,8 @@ def read_entry_points() -> EntryPoints:
                             f"reinstall or remove {owner}"
                         )
                         continue
-                    plugins.append(Plugin(kind, name, owner, version, f"{point.module_name}:{point.object_name or ''}"))
+                    target = f"{point.module_name}:{point.object_name or ''}"
+                    plugins.append(Plugin(kind, name, owner, version, target, refused))
     plugins.sort(key=lambda plugin: (KINDS.index(plugin.kind), plugin.name, plugin.distribution))
     return EntryPoints(tuple(plugins), tuple(problems))
 
@@ -160,8 +185,24 @@ def names(kind: str) -> list[str]:
     return sorted({plugin.name for plugin in discover(kind)})
 
 
-def find(kind: str, name: str) -> Plugin:
-    """Return the plugin called `name`, or `distribution:name`.
+def by_shortest_name(kind: str) -> dict[str, Plugin]:
+    """Return every installed plugin of a kind by the shortest name that means it: `distribution:name` where needed."""
+    return {plugin.name if _wins(plugin) else plugin.identity: plugin for plugin in discover(kind)}
+
+
+def _wins(plugin: Plugin) -> bool:
+    """Whether the name of a plugin means this plugin without its distribution."""
+    rivals = [other for other in discover(plugin.kind) if other.name == plugin.name]
+    return len(rivals) == 1 or plugin.distribution == OURS
+
+
+def find(kind: str, name: str, near: str | None = None) -> Plugin:
+    """Return the plugin called `name`, or `distribution:name`; a built-in plugin wins a name without a distribution.
+
+    Args:
+        kind: the kind.
+        name: the name.
+        near: a distribution whose own plugin comes even before a built-in one, as for the parts of its recipes.
 
     Raises:
         UsageError: no plugin, or more than one, has that name.
@@ -174,13 +215,30 @@ def find(kind: str, name: str) -> Plugin:
         if plugin.name == short and (not distribution or plugin.distribution == canonical(distribution))
     ]
     if not matches:
-        raise unknown_choice(singular(kind), name, names(kind))
+        raise _unknown(kind, name)
+    matches = [plugin for plugin in matches if plugin.refusal is None] or matches
     if len(matches) > 1:
+        for owner in (near, OURS):
+            preferred = [plugin for plugin in matches if plugin.distribution == owner]
+            if preferred:
+                return preferred[0]
         owners = " and ".join(plugin.distribution for plugin in matches)
         raise UsageError(
             f"{singular(kind)} '{name}' is claimed by {owners}; choose one, such as '{matches[0].distribution}:{short}'"
         )
     return matches[0]
+
+
+def _unknown(kind: str, name: str) -> UsageError:
+    """Return the error for a name that no installed plugin has; it says what to install where the name tells."""
+    distribution, _, short = name.rpartition(":")
+    installed = {plugin.distribution for plugin in read_entry_points().plugins}
+    if distribution and canonical(distribution) not in installed:
+        return UsageError(
+            f"{singular(kind)} '{short}' of {canonical(distribution)} is not installed; "
+            f"install it with: pip install {canonical(distribution)}"
+        )
+    return unknown_choice(singular(kind), name, by_shortest_name(kind))
 
 
 def load_plugin(kind: str, name: str) -> Any:
@@ -218,23 +276,35 @@ def rows() -> list[PluginRow]:
     return result
 
 
-def checked_rows() -> list[CheckedRow]:
-    """Import every plugin and return its state; a broken plugin does not stop the others."""
+def checked_rows(check: Callable[[str, Any], None]) -> list[CheckedRow]:
+    """Import every plugin and return its state; a broken plugin does not stop the others.
+
+    Args:
+        check: takes a kind and an imported plugin, and raises a DeepmixError if the plugin is not of that kind.
+
+    """
     result = []
     for plugin in read_entry_points().plugins:
         summary, state = "", "ok"
         try:
-            summary = summarize(plugin.load())
+            loaded = plugin.load()
+            with contextlib.redirect_stdout(sys.stderr):
+                check(plugin.kind, loaded)
+            summary = summarize(loaded)
         except DeepmixError as error:
-            state = f"broken: {error.__cause__!r}"
-        if state == "ok" and sum(other.name == plugin.name for other in discover(plugin.kind)) > 1:
-            state = f"clash: use {plugin.distribution}:{plugin.name}"
+            if plugin.refusal is not None:
+                state = f"refused: {plugin.refusal}"
+            else:
+                state = f"broken: {error if error.__cause__ is None else repr(error.__cause__)}"
+        if state == "ok" and not _wins(plugin):
+            state = f"clash: use {plugin.identity}"
         kind = singular(plugin.kind)
         result.append(CheckedRow(kind, plugin.name, plugin.distribution, plugin.version, summary, state))
     return result
 
 
 def summarize(loaded: Any) -> str:
-    """Return the first line of a plugin's docstring."""
-    text = inspect.getdoc(loaded) or ""
-    return str(text).strip().split("\n")[0]
+    """Return the first line of a plugin's docstring; of a metric or a command, of its explanation or help."""
+    own = getattr(loaded, "explanation", None) or getattr(loaded, "help", None)
+    text = own if isinstance(own, str) else inspect.getdoc(loaded) or ""
+    return text.strip().split("\n")[0]

@@ -34,22 +34,31 @@ from .frame_arrays import (
     has_column_names as has_column_names,
     label_position as label_position,
 )
-from .frames import is_table_file as is_table_file, open_frames as open_frames, read_frame as read_frame
+from .frames import (
+    count_values as count_values,
+    is_table_file as is_table_file,
+    open_frames as open_frames,
+    read_frame as read_frame,
+)
 from .labels import (
     known_labels as known_labels,
     revealed_labels as revealed_labels,
     with_known_labels as with_known_labels,
 )
 from .narrow import MOST_COLUMNS as MOST_COLUMNS, narrow as narrow
+from .neighbours import NearestRows as NearestRows
 from .preparation import BYTE_RANGE as BYTE_RANGE, Preparation as Preparation
 from .prepared import find_prepared as find_prepared, load_prepared as load_prepared
 from .row_set import RowSet as RowSet
+from .sample import sample_rows as sample_rows
 from .schema import TableSchema as TableSchema
 from .schema_inference import infer_schema as infer_schema
 from .sparse_checks import check_sparse as check_sparse
 from .split import Split as Split, fingerprint as fingerprint, labels_fingerprint as labels_fingerprint
 from .split_options import SplitOptions as SplitOptions
 from .spreadsheet import spreadsheet_safe as spreadsheet_safe
+from .stored_rows import StoredRows as StoredRows
+from .stored_table import arrange_stored_table as arrange_stored_table
 from .table_file import LabelColumn as LabelColumn
 from .table_options import ColumnOptions as ColumnOptions, TableOptions as TableOptions
 from .whole_files import (

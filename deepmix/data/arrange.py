@@ -14,6 +14,8 @@ from deepmix.data.checks import as_table, check_labels, column_namer, refuse_siz
 from deepmix.data.preparation import Preparation, Scale
 from deepmix.data.split import Split
 from deepmix.data.split_options import SplitOptions
+from deepmix.data.stored_csr import StoredCsr
+from deepmix.data.stored_rows import StoredRows
 from deepmix.errors import UsageError, option
 from deepmix.maths import Array
 
@@ -34,8 +36,8 @@ def arrange_rows(
     """Check, scale and split rows.
 
     Args:
-        x: (N, D), or (N, ...) which is flattened; NumPy or SciPy sparse, any real type. (N, height, width) and
-            (N, height, width, 1, 3 or 4 channels) are images.
+        x: (N, D), or (N, ...) which is flattened; NumPy, SciPy sparse or `StoredRows`, any real type.
+            (N, height, width) and (N, height, width, 1, 3 or 4 channels) are images.
         labels: (N,) of any type, or None; a missing one, or a usual mark of one, is unknown.
         options: scaling and split.
         n_train: how many of the first rows are for training, where an official split exists.
@@ -47,9 +49,10 @@ def arrange_rows(
         UsageError: the rows can't be used; the message names the row and column.
 
     """
-    x = x if sparse.issparse(x) else np.asanyarray(x)
-    row_shape = tuple(x.shape[1:]) if x.ndim > 2 else None
-    image_shape = _image_shape(x.shape, options.image_shape, image_shape)
+    x = x if sparse.issparse(x) or isinstance(x, StoredRows) else np.asanyarray(x)
+    shape = x.array_shape if isinstance(x, StoredRows) else x.shape
+    row_shape = tuple(shape[1:]) if len(shape) > 2 else None
+    image_shape = _image_shape(shape, options.image_shape, image_shape)
     x = as_table(x)
     n_rows, n_columns = x.shape
     if n_rows < 2 or n_columns < 1:
@@ -71,19 +74,19 @@ def arrange_rows(
     if len(too_large):
         column = int(too_large[0])
         refuse_size(name(column), max(-low[column], high[column]))
-    warnings = []
+    warnings, is_sparse = [], sparse.issparse(x) or isinstance(x, StoredCsr)
     if known is not None:
         warnings.append(unlabelled_note(known))
     constant = np.flatnonzero(low == high)
     if len(constant) == n_columns:
         raise UsageError("every column is constant, so there is nothing to tell clusters apart by")
-    if len(constant) and how == "standard" and not sparse.issparse(x):
+    if len(constant) and how == "standard" and not is_sparse:
         listed = ", ".join(name(int(column)) for column in constant[:5]) + (", ..." if len(constant) > 5 else "")
         warnings.append(f"{len(constant)} constant column(s) carry no information and were set to 0: {listed}")
     greatest = high.max() / (255.0 if how == "bytes" else 1.0)
-    unit = how != "standard" and not sparse.issparse(x) and low.min() >= 0.0 and greatest <= 1.0
+    unit = how != "standard" and not is_sparse and low.min() >= 0.0 and greatest <= 1.0
     return Split(
-        x=scaling.apply(x),
+        x=x.prepared(scaling) if isinstance(x, StoredRows) else scaling.apply(x),
         train=train,
         test=test,
         labels=labels,
@@ -176,13 +179,50 @@ def _scaling(x: Any, train: Array, how: Scale) -> tuple[Preparation, str]:
         return Preparation(), "values as they are"
     if how == "bytes":
         return Preparation(scale=how), "divided by 255"
+    if isinstance(x, StoredCsr):
+        return _sparse_scaling(_root_mean_square(x, train))
     if sparse.issparse(x):
         rows = x[train].astype(np.float64) if x.dtype.kind in "biu" else x[train]  # squares of small integers overflow
         spread = np.sqrt(np.asarray(rows.multiply(rows).mean(), dtype=np.float64))
-        preparation = Preparation(scale=how, spread=np.where(spread > 0.0, spread, 1.0))
-        return preparation, "standardised: divided by the root mean square (kept sparse)"
-    mean_D, spread_D = x[train].mean(axis=0, dtype=np.float64), x[train].std(axis=0, dtype=np.float64)
+        return _sparse_scaling(spread)
+    mean_D, spread_D = _moments(x, train)
     if not np.isfinite(spread_D).all():
         raise UsageError("the values are too large to standardise; divide them by a power of ten first")
     preparation = Preparation(scale=how, mean=mean_D, spread=np.where(spread_D > 0.0, spread_D, 1.0))
     return preparation, "standardised: each column to mean 0 and variance 1"
+
+
+def _sparse_scaling(spread: Array) -> tuple[Preparation, str]:
+    preparation = Preparation(scale="standard", spread=np.where(spread > 0.0, spread, 1.0))
+    return preparation, "standardised: divided by the root mean square (kept sparse)"
+
+
+def _root_mean_square(x: StoredCsr, train: Array) -> Array:
+    """Return the root mean square of the training rows' values, zeros included, () float64."""
+    total = 0.0
+    for start, block in x.blocks():
+        first, end = np.searchsorted(train, [start, start + block.shape[0]])
+        total += float(np.square(block[train[first:end] - start].data.astype(np.float64)).sum())
+    return np.asarray(np.sqrt(total / (len(train) * x.shape[1])))
+
+
+def _moments(x: Any, train: Array) -> tuple[Array, Array]:
+    """Return the mean and the standard deviation of each column over the training rows, (D,) float64 each.
+
+    Stored rows are read once, block by block; the moments of the blocks are merged (Chan, Golub and LeVeque 1983).
+    """
+    if not isinstance(x, StoredRows):
+        return x[train].mean(axis=0, dtype=np.float64), x[train].std(axis=0, dtype=np.float64)
+    n_rows, mean_D, squares_D = 0, np.zeros(x.shape[1]), np.zeros(x.shape[1])
+    with np.errstate(over="ignore", invalid="ignore"):  # a spread that is not finite is refused
+        for start, whole in x.blocks():
+            first, end = np.searchsorted(train, [start, start + len(whole)])
+            if first == end:
+                continue
+            block = whole[train[first:end] - start].astype(np.float64)
+            apart_D = block.mean(axis=0) - mean_D
+            weight = (end - first) / (n_rows + end - first)
+            mean_D = mean_D + weight * apart_D
+            squares_D = squares_D + np.square(block - block.mean(axis=0)).sum(axis=0) + weight * n_rows * apart_D**2
+            n_rows += int(end - first)
+        return mean_D, np.sqrt(squares_D / n_rows)

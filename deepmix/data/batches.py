@@ -12,11 +12,21 @@ from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
+from deepmix.data.neighbours import nearest_sparse
 from deepmix.data.row_set import RowSet
+from deepmix.data.split_options import FLOAT_BYTES
+from deepmix.data.stored_rows import StoredRows
 from deepmix.maths import Array
 
+BLOCK_BYTES = 1 << 19
+"""Bytes of consecutive rows that an epoch from disk reads together, as float32."""
+
+BUFFER_BYTES = 32 << 20
+"""Bytes of rows that an epoch from disk holds and shuffles together."""
+
 DENSE_VALUES = 50_000_000
-"""Sparse rows with at most so many values, zeros included, are made dense to search for neighbours."""
+"""Sparse rows with at most so many values, zeros included, are made dense to search for neighbours; of more, those are
+approximate."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,8 @@ class RowTensors:
 class Rows:
     """Rows of a data set as float32 tensors on a device, chosen by number.
 
-    In-memory data is moved to the device once; memory maps and sparse rows are read batch by batch.
+    In-memory data is moved to the device once; memory maps and sparse rows are read batch by batch. Rows that stay on
+    disk are read in blocks while they are trained on, see `epoch_batches`.
     """
 
     def __init__(self, rows: RowSet | Any, numbers: Array, device: torch.device) -> None:
@@ -61,6 +72,8 @@ class Rows:
             self._mean_weight = float(self._rows.weights[numbers].mean())
         in_memory = isinstance(x, np.ndarray) and not isinstance(x, np.memmap)
         self._tensors = self._read(numbers) if in_memory else None
+        self._buffer: tuple[Tensor, RowTensors] | None = None
+        """The positions of the rows that were read last for an epoch, ascending on the CPU, and the rows."""
 
     def _read(self, numbers: Array) -> RowTensors:
         """Return rows with these numbers in the whole data set; weights have mean 1 over this object's rows."""
@@ -81,7 +94,47 @@ class Rows:
         """Return the chosen rows; `chosen` is an int64 tensor on the device."""
         if self._tensors is not None:
             return self._tensors.take(chosen)
+        if self._buffer is not None:
+            positions, rows = self._buffer
+            place = torch.searchsorted(positions, chosen.cpu()).clamp(max=len(positions) - 1)
+            if torch.equal(positions[place], chosen.cpu()):
+                return rows.take(place.to(self.device))
         return self._read(self._numbers[chosen.cpu().numpy()])
+
+    def epoch_batches(self, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Give the numbers of all rows once, in random order, `size` at a time; int64 tensors on the device.
+
+        Rows in memory are permuted. Rows that stay on disk are shuffled in two steps, so that the file is read in long
+        pieces: blocks of consecutive rows, of BLOCK_BYTES each, come in random order, and the rows of as many blocks as
+        BUFFER_BYTES hold are permuted together. A batch is thus drawn from some sixty places of the file.
+
+        Args:
+            size: rows of a batch; the last one may have fewer.
+            generator: decides the order, by its next draws alone.
+
+        """
+        size = min(size, self.n_rows)
+        if not isinstance(self._rows.x, StoredRows):
+            yield from torch.randperm(self.n_rows, generator=generator, device=self.device).split(size)
+            return
+        seed = int(torch.randint(2**62, (), generator=generator, device=self.device))
+        order = torch.Generator().manual_seed(seed)  # of its own, as a model may draw between two batches
+        row_bytes = FLOAT_BYTES * self._rows.n_inputs
+        block = max(BLOCK_BYTES // row_bytes, 1)
+        waiting = torch.zeros(0, dtype=torch.long)
+        blocks = torch.randperm(-(-self.n_rows // block), generator=order)
+        buffers = blocks.split(max(BUFFER_BYTES // BLOCK_BYTES, 1))
+        for number, chosen in enumerate(buffers, start=1):
+            parts = [torch.arange(b * block, min((b + 1) * block, self.n_rows)) for b in chosen.tolist()]
+            positions = torch.cat([waiting, *parts]).sort().values
+            self._buffer = None  # before the next rows are read, so that there is one buffer at a time
+            self._buffer = positions, self._read(self._numbers[positions.numpy()])
+            shuffled = positions[torch.randperm(len(positions), generator=order)]
+            n_whole = len(shuffled) if number == len(buffers) else len(shuffled) // size * size
+            waiting = shuffled[n_whole:]
+            if n_whole:
+                yield from shuffled[:n_whole].to(self.device).split(size)
+        self._buffer = None
 
     def hide(self, rows: RowTensors, fraction: float, generator: torch.Generator) -> RowTensors:
         """Return rows with a fraction of the values hidden from the encoder, at random, in columns with missing values.
@@ -111,9 +164,11 @@ class Rows:
     def nearest(self, n_neighbours: int) -> Tensor:
         """Return the numbers of each row's nearest other rows, (N, n_neighbours) or fewer where rows are few, int64."""
         rows = self._rows.x[self._numbers]
-        if sparse.issparse(rows) and rows.shape[0] * rows.shape[1] <= DENSE_VALUES:
-            rows = rows.toarray()  # the search is faster, and ties are broken as for dense rows
         number = min(n_neighbours, self.n_rows - 1)
+        if sparse.issparse(rows):
+            if rows.shape[0] * rows.shape[1] > DENSE_VALUES:
+                return torch.from_numpy(nearest_sparse(rows, number)).to(self.device)
+            rows = rows.toarray()  # the search is faster, and ties are broken as for dense rows
         neighbours = NearestNeighbors(n_neighbors=number).fit(rows).kneighbors(return_distance=False)
         return torch.from_numpy(neighbours).to(self.device, torch.long)
 

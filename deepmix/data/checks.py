@@ -11,6 +11,7 @@ from scipy import sparse
 
 from deepmix.data.missing_marks import PYTHON_MARK, USUAL_MARKS
 from deepmix.data.sparse_checks import CHECKED, check_sparse
+from deepmix.data.stored_rows import StoredRows
 from deepmix.errors import UsageError, option
 from deepmix.maths import Array
 
@@ -23,12 +24,14 @@ CHECK_ROWS = 65536
 
 
 def as_table(x: Any) -> Any:
-    """Return real numbers as (N, D): CSR, or an array, (N, ...) flattened.
+    """Return real numbers as (N, D): CSR, an array, (N, ...) flattened, or `StoredRows` as they are.
 
     Raises:
         UsageError: they are not numbers, have no rows and columns, or are a sparse matrix that is not valid.
 
     """
+    if isinstance(x, StoredRows):
+        return x
     if sparse.issparse(x):
         x = x if x.format in CHECKED else x.tocsr()
         check_sparse(x)
@@ -51,6 +54,9 @@ def column_namer(columns: Sequence[str] | None) -> Callable[[int], str]:
 
 
 def _blocks(x: Any) -> Iterator[tuple[int, Any]]:
+    if isinstance(x, StoredRows):
+        yield from x.blocks()
+        return
     for start in range(0, x.shape[0], CHECK_ROWS):
         yield start, x[start : start + CHECK_ROWS]
 
@@ -59,7 +65,7 @@ def value_range(x: Any, name: Callable[[int], str], first_row: int = 0) -> tuple
     """Return each column's least and greatest value, (D,) each; refuse NaN and infinity, and name the first cell.
 
     Args:
-        x: dense or CSR rows.
+        x: dense, CSR or stored rows.
         name: names a column, as `column_namer` does.
         first_row: number of x's first row in the whole data, from 0.
 

@@ -22,7 +22,7 @@ from deepmix.data.split import Split
 from deepmix.data.split_options import SplitOptions
 from deepmix.data.table_file import LabelColumn, TableFile
 from deepmix.data.table_options import TableOptions
-from deepmix.errors import UsageError
+from deepmix.errors import UsageError, option
 
 READERS: dict[str, Callable[[ExitStack, Path, LabelColumn], TableFile]] = {".npy": NpyFile, ".npz": NpzFile}
 """What opens a file of arrays, by how its name ends in lower case."""
@@ -58,6 +58,11 @@ def load_file(path: Path, label_column: str | None, options: SplitOptions) -> Sp
     """
     label = LabelColumn(label_column)
     if is_table_file(path):
+        if options.storage == "disk":
+            raise UsageError(
+                f"'{path.name}' is read as an array of numbers, which can't stay on disk; save it as a .npy file, or "
+                f"leave out {option('scale')} and {option('image_shape')}"
+            )
         frame = read_frame(path, names=() if label_column is None else (label_column,))
         (rows, labels), columns = frame_to_array(frame, label, f"'{path.name}'")
         split = arrange_rows(rows, labels, options, columns=columns)
@@ -66,7 +71,13 @@ def load_file(path: Path, label_column: str | None, options: SplitOptions) -> Sp
         )
     with ExitStack() as stack, reading(path):
         table = _open_arrays(stack, path, label)
-        rows, labels = table.whole()
+        stored = table.stored() if options.stays_on_disk(table.n_values) else None
+        if stored is None and options.storage == "disk":
+            raise UsageError(
+                f"the rows of '{path.name}' can't stay on disk; save them as a .npy file, or leave out "
+                f"{option('storage')}"
+            )
+        rows, labels = stored or table.whole()
         with_gaps = options.takes_tables and has_gaps(rows)
     if with_gaps:
         frame = numbered_frame(rows)

@@ -19,7 +19,8 @@ from deepmix.data.file_problems import reading
 from deepmix.data.frame_blocks import BlockReader, TableBlock, can_name_rows, frame_of, joined
 from deepmix.data.missing_marks import marks_with
 from deepmix.data.parquet_file import ParquetTable
-from deepmix.data.text_table import TextTable, open_text
+from deepmix.data.parquet_folder import ParquetFolder, parquet_files
+from deepmix.data.text_table import TextTable, most_characters, open_text
 from deepmix.errors import UsageError
 from deepmix.maths import Array
 
@@ -33,9 +34,29 @@ TABLE_SUFFIXES = (*TEXT_SUFFIXES, ".xlsx", ".parquet")
 """How the names of table files end, in lower case."""
 
 
+TEXT_BYTES = 4
+"""Bytes that a cell of a text file has at least, more or less."""
+
+
 def is_table_file(path: Path) -> bool:
-    """Whether a file is a table by its name."""
-    return path.name.lower().endswith(TABLE_SUFFIXES)
+    """Whether a file is a table by its name; so is a folder of Parquet files."""
+    return path.name.lower().endswith(TABLE_SUFFIXES) or bool(parquet_files(path))
+
+
+def count_values(path: Path) -> int:
+    """Return about how many cells a table file has, without reading them; 0 for Excel, which is small.
+
+    Raises:
+        DeepmixError: a Parquet file is damaged.
+
+    """
+    name = path.name.lower()
+    if parquet_files(path) or name.endswith(".parquet"):
+        with ExitStack() as stack, reading(path):
+            table = _open_table(stack, path, (), (), ())
+            assert isinstance(table, ParquetTable | ParquetFolder)
+            return table.n_values
+    return path.stat().st_size // TEXT_BYTES if path.is_file() and name.endswith(TEXT_SUFFIXES) else 0
 
 
 def read_frame(
@@ -121,6 +142,8 @@ def _open_table(
     stack: ExitStack, path: Path, marks: Collection[str], names: Collection[str], text_columns: Collection[str]
 ) -> BlockReader:
     """Open a file with its format's reader."""
+    if parquet_files(path):
+        return ParquetFolder(stack, path, marks_with(marks), text_columns)
     if path.is_dir():
         raise UsageError(f"'{path}' is a folder; name a table file in it")
     if not path.is_file():
@@ -132,7 +155,7 @@ def _open_table(
         return ExcelTable(path, marks_, names, text_columns)
     if not name.endswith(TEXT_SUFFIXES):
         raise UsageError(f"'{path.name}' is not a table file; use one of: {', '.join(TABLE_SUFFIXES)}")
-    return TextTable(open_text(stack, path), path.name, marks_, names, text_columns)
+    return TextTable(open_text(stack, path), path.name, marks_, names, text_columns, most_characters(path))
 
 
 def _joined_columns(blocks: Sequence[TableBlock]) -> tuple[list[tuple[str, Array]], set[str]]:

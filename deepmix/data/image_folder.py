@@ -45,7 +45,8 @@ class ImageFolder(TableFile):
         self._training, self._paths = label.training, find_images(path)
         if not self._paths:
             raise UsageError(
-                f"the folder '{path}' has no images ({', '.join(IMAGE_SUFFIXES)}); name a file, or add images"
+                f"the folder '{path}' has no images ({', '.join(IMAGE_SUFFIXES)}) and no .parquet files; name a "
+                "file, or add some"
             )
         self.row_names = [image.relative_to(path).as_posix() for image in self._paths]
         parents = [image.relative_to(path).parent.as_posix() for image in self._paths]

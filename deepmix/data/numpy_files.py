@@ -15,6 +15,8 @@ import numpy as np
 from scipy import sparse
 
 from deepmix.data.sparse_checks import COMPRESSED, check_sparse, require_whole_numbers
+from deepmix.data.stored_csr import HeldValues, StoredCsr
+from deepmix.data.stored_rows import StoredArray, StoredValues
 from deepmix.data.table_file import LabelColumn, TableFile, TableRows, block_rows, without_column
 from deepmix.errors import UsageError
 from deepmix.maths import Array
@@ -25,6 +27,10 @@ NUMBERS, LABELS = "biuf", "biufUSmM"
 
 READ_HEADER = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 """What reads a header, by the version of the .npy format."""
+
+
+LOCAL_HEADER = 30
+"""Bytes before the name of a member in a zip archive; the last four are the lengths of the name and of extra fields."""
 
 
 class Header(NamedTuple):
@@ -107,6 +113,14 @@ def _code_points(texts: Array) -> Array:
     return np.ascontiguousarray(texts).view(np.dtype(np.uint32).newbyteorder(texts.dtype.byteorder))
 
 
+def _start_of(path: Path, member: zipfile.ZipInfo) -> int:
+    """Return where the content of an archive's member begins, in bytes."""
+    with path.open("rb") as file:
+        file.seek(member.header_offset)
+        lengths = file.read(LOCAL_HEADER)[-4:]
+    return member.header_offset + LOCAL_HEADER + sum(np.frombuffer(lengths, "<u2").tolist())
+
+
 class NpyFile(TableFile):
     """One array; all its rows at once are a memory map."""
 
@@ -116,6 +130,8 @@ class NpyFile(TableFile):
         self._header = read_header(self._file, path.stat().st_size, "the data", NUMBERS)
         _check_axes(self._header.shape)
         self._label = _label_position(label, self._header.shape)
+        self._offset = self._file.tell()
+        self.n_values = math.prod(self._header.shape)
 
     def blocks(self) -> Iterator[TableRows]:
         """Give the rows block by block; rows in Fortran's order are one block."""
@@ -125,6 +141,14 @@ class NpyFile(TableFile):
     def whole(self) -> TableRows:
         """Return a memory map of all rows; without its label column it is an array."""
         return self._split(np.lib.format.open_memmap(self._path, mode="r"))
+
+    def stored(self) -> TableRows | None:
+        """Return the rows as they stay in the file; None where it holds column after column."""
+        shape, fortran_order, dtype = self._header
+        if fortran_order and len(shape) > 1:
+            return None
+        rows = StoredArray(self._path, self._offset, shape, dtype, self._label)
+        return TableRows(rows, None if self._label is None else rows.column(self._label))
 
     def _split(self, rows: Array) -> TableRows:
         if self._label is None:
@@ -138,7 +162,7 @@ class NpzFile(TableFile):
     """Arrays by key: the rows under `x`, labels under `y` or another key, and `n_train`; or a matrix saved by SciPy."""
 
     def __init__(self, stack: ExitStack, path: Path, label: LabelColumn) -> None:
-        self._stack, self._name = stack, path.name
+        self._stack, self._name, self._path = stack, path.name, path
         self._archive = stack.enter_context(zipfile.ZipFile(path))
         self._members = {member.filename.removesuffix(".npy"): member for member in self._archive.infolist()}
         keys = list(self._members)
@@ -155,6 +179,10 @@ class NpzFile(TableFile):
             if number.size != 1 or number.dtype.kind not in "iu":
                 raise UsageError(f"n_train in '{path.name}' must be one whole number")
             self.n_train = int(number.item())
+        if self._key is not None:
+            self.n_values = math.prod(self._open(self._key, NUMBERS)[1].shape)
+        elif "shape" in keys and (shape := self._array("shape", LABELS)).dtype.kind in "iu":
+            self.n_values = math.prod(shape.ravel().tolist())
 
     def blocks(self) -> Iterator[TableRows]:
         """Give the rows block by block; a sparse matrix is read whole and given in blocks."""
@@ -168,6 +196,45 @@ class NpzFile(TableFile):
         if self._key is None:
             return TableRows(self._sparse(), self._labels())
         return TableRows(self._array(self._key, NUMBERS), self._labels())
+
+    def stored(self) -> TableRows | None:
+        """Return the rows as they stay in the archive; None for an array that is compressed or in Fortran's order."""
+        if self._key is None:
+            return TableRows(self._stored_csr(), self._labels())
+        if self._members[self._key].compress_type != zipfile.ZIP_STORED:
+            return None
+        header, offset = self._place_of(self._key)
+        _check_axes(header.shape)
+        if header.fortran_order and len(header.shape) > 1:
+            return None
+        return TableRows(StoredArray(self._path, offset, header.shape, header.dtype), self._labels())
+
+    def _place_of(self, key: str) -> tuple[Header, int]:
+        """Return the header of an array that is not compressed, and where its values begin in the archive."""
+        file, header = self._open(key, NUMBERS)
+        return header, _start_of(self._path, self._members[key]) + file.tell()
+
+    def _stored_csr(self) -> StoredCsr:
+        """Return a sparse matrix as it stays in the archive; one that is compressed, or not CSR, is read once."""
+        parts = [self._members.get(name) for name in ("data", "indices", "indptr")]
+        kind = self._array("format", LABELS).item()
+        if kind not in (b"csr", "csr") or any(p is None or p.compress_type != zipfile.ZIP_STORED for p in parts):
+            matrix = self._sparse().tocsr()
+            held = HeldValues(matrix.data), HeldValues(matrix.indices)
+            return StoredCsr(*held, matrix.indptr, matrix.shape, matrix.dtype)
+        shape, indptr = self._array("shape", LABELS), self._array("indptr", LABELS)
+        for name, numbers in (("shape", shape), ("indptr", indptr)):
+            require_whole_numbers(name, numbers)
+        (data, place), (indices, place_of_indices) = self._place_of("data"), self._place_of("indices")
+        if len(shape) != 2 or data.shape != indices.shape or indices.dtype.kind not in "iu":
+            raise UsageError("the sparse matrix is not valid: its parts do not fit together; save it again")
+        return StoredCsr(
+            StoredValues(self._path, place, data.dtype),
+            StoredValues(self._path, place_of_indices, indices.dtype),
+            indptr,
+            (int(shape[0]), int(shape[1])),
+            data.dtype,
+        )
 
     def _row_blocks(self) -> Iterator[Any]:
         if self._key is None:

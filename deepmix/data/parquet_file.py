@@ -33,16 +33,26 @@ class ParquetTable(BlockReader):
             raise DeepmixError(
                 "reading .parquet needs pyarrow; install it with: pip install 'deepmix[parquet]'"
             ) from error
-        self._name, self._marks, self._plain_index = path.name, marks, pd.RangeIndex
+        self.name, self._marks, self._plain_index = path.name, marks, pd.RangeIndex
         self._text_columns = text_columns
         self.notes, self.styles = [], {}
         self._file = stack.enter_context(parquet.ParquetFile(path))
         self._lengths: dict[str, int] = {}
         """The length of each column of lists."""
 
+    @property
+    def types(self) -> list[tuple[str, str]]:
+        """The name and the type of each column."""
+        return [(field.name, str(field.type)) for field in self._file.schema_arrow]
+
+    @property
+    def n_values(self) -> int:
+        """How many cells the file has."""
+        return int(self._file.metadata.num_rows) * len(self.types)
+
     def blocks(self) -> Iterator[TableBlock]:
         """Give the rows block by block; once there is a problem, only look for further ones."""
-        problems, n_rows, has_block = FileProblems(self._name), 0, False
+        problems, n_rows, has_block = FileProblems(self.name), 0, False
         schema = self._file.schema_arrow
         for name, number in Counter(map(str, schema.names)).items():
             if number > 1:

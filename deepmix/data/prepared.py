@@ -44,6 +44,8 @@ def load_prepared(
         raise UsageError(
             f"the data folder '{data_dir}' has no {file_name}; put it there or choose another with {option('data_dir')}"
         )
+    if options.storage == "auto":  # known sets fit into memory, and plugins go on to work with their arrays
+        options = dataclasses.replace(options, storage="memory")
     split = load_file(path, label_key, options)
     is_image = image_shape is not None and math.prod(image_shape) == split.x.shape[1]
     return dataclasses.replace(split, image_shape=image_shape) if split.image_shape is None and is_image else split

@@ -13,6 +13,8 @@ from scipy import sparse
 from deepmix.data.preparation import Preparation
 from deepmix.data.row_set import InputGaps, RowSet
 from deepmix.data.schema import TableSchema
+from deepmix.data.stored_csr import StoredCsr
+from deepmix.data.stored_rows import StoredRows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,14 +27,16 @@ def fingerprint(split: Split) -> str:
     parts = [*((split.x.data, split.x.indices) if sparse.issparse(split.x) else (split.x,))]
     parts += [part for part in (split.cells, split.conditions, split.weights) if part is not None]
     for part in parts:
-        digest.update(np.ascontiguousarray(part).data)
+        for block in (block for _, block in part.blocks()) if isinstance(part, StoredRows) else (part,):
+            for values in (block.data, block.indices) if sparse.issparse(block) else (block,):
+                digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
 
 
 def labels_fingerprint(split: Split) -> str:
     """Return a hash of what `fingerprint` leaves out: the labels, and where the rows of a sparse matrix begin."""
     digest = hashlib.blake2b(digest_size=16)
-    if sparse.issparse(split.x):
+    if sparse.issparse(split.x) or isinstance(split.x, StoredCsr):
         digest.update(repr(split.x.shape).encode())
         digest.update(np.ascontiguousarray(split.x.indptr, dtype=np.int64).data)
     if split.labels is not None:
@@ -48,7 +52,7 @@ AS_THEY_ARE = Preparation()
 class Split:
     """Rows of one data set and which of them are for training.
 
-    `x` is (N, D): a NumPy array, a memory map or a SciPy CSR matrix, float32 when dense.
+    `x` is (N, D): a NumPy array, a memory map, a SciPy CSR matrix or `StoredRows`, float32 when dense.
     """
 
     x: Any
@@ -88,6 +92,18 @@ class Split:
     """The inputs of columns whose values may be missing; None where none may."""
     row_names: npt.NDArray[Any] | None = None
     """Names of the rows, (N,) text, where they have any."""
+
+    numbers: npt.NDArray[np.int64] | None = None
+    """The rows' numbers in the data set that they are a sample of, (N,) ascending; None: they are a whole data set."""
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the rows stay on disk, so that what needs them in memory takes a sample of them."""
+        return isinstance(self.x, StoredRows)
+
+    def row_numbers(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the numbers of these rows in the whole data set, from 0."""
+        return rows if self.numbers is None else self.numbers[rows]
 
     @property
     def rows(self) -> RowSet:

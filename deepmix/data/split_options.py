@@ -8,6 +8,11 @@ from typing import Literal
 
 from deepmix.errors import UsageError
 
+MOST_MEMORY = 512 << 20
+"""Bytes of rows that are read into memory where the user does not say where they should be."""
+
+FLOAT_BYTES = 4
+
 
 @dataclass(frozen=True)
 class SplitOptions:
@@ -35,6 +40,28 @@ class SplitOptions:
             "as the data set or the file's array says"
         },
     )
+
+    storage: Literal["auto", "memory", "disk"] = field(
+        default="auto",
+        metadata={
+            "help": "where the rows of a file of arrays are during training; auto: in memory, or on disk where they "
+            "would take more than 512 MiB as float32, zeros of sparse rows included",
+            "before": "memory",
+        },
+    )
+
+    cache_dir: str = field(
+        default="",
+        metadata={
+            "help": "folder where the encoded rows of a table on disk are written once; default: deepmix/rows in the "
+            "user's cache folder",
+            "before": "",
+        },
+    )
+
+    def stays_on_disk(self, n_values: int) -> bool:
+        """Whether a file's rows, with so many values in all, are read from it when they are needed."""
+        return self.storage == "disk" or (self.storage == "auto" and FLOAT_BYTES * n_values > MOST_MEMORY)
 
     @property
     def takes_tables(self) -> bool:

@@ -29,7 +29,7 @@ class TableRows(NamedTuple):
     """Some rows of a table with their labels."""
 
     rows: Any
-    """(n, D) or (n, ...), an array, a memory map or a CSR matrix."""
+    """(n, D) or (n, ...), an array, a memory map, a CSR matrix or `StoredRows`."""
     labels: Array | None
     """(n,) of any type; None for new rows, or where there are none."""
 
@@ -101,6 +101,8 @@ class TableFile(abc.ABC):
     """Names of the rows, where they have any."""
     n_train: int | None = None
     """How many of the first rows are for training, where the file says so."""
+    n_values: int = 0
+    """How many numbers its rows hold in all, where the file says so before they are read."""
 
     @abc.abstractmethod
     def blocks(self) -> Iterator[TableRows]:
@@ -115,6 +117,10 @@ class TableFile(abc.ABC):
     @abc.abstractmethod
     def whole(self) -> TableRows:
         """Return all rows at once, in place of `blocks`; the same errors."""
+
+    def stored(self) -> TableRows | None:
+        """Return the rows as they stay in the file, with their labels; None if the file must be read whole."""
+        return None
 
 
 def block_rows(n_columns: int) -> int:

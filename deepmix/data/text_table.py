@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import itertools
+import math
 import re
 from collections import Counter, deque
 from collections.abc import Collection, Iterator, Sequence
@@ -34,6 +35,10 @@ MOST_LINE_CHARACTERS = 4_000_000
 """Longest line that is read."""
 
 
+MOST_UNPACKED, LEAST_UNPACKED = 100, 10_000_000
+"""How many times its size a compressed file may unpack to, and the number of characters that it may in any case."""
+
+
 MOST_COLUMNS = 250_000
 """Most cells of a line: a cell takes about 700 bytes of memory as text, in pandas and as a column of its own."""
 
@@ -58,12 +63,22 @@ UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 """What a file in UTF-16 begins with."""
 
 
+def is_compressed(path: Path) -> bool:
+    """Whether a table of text is compressed, by its name."""
+    return path.name.lower().endswith(".gz")
+
+
+def most_characters(path: Path) -> float:
+    """Return how many characters of a text file are read; a compressed one may be made to unpack to very many."""
+    return max(MOST_UNPACKED * path.stat().st_size, LEAST_UNPACKED) if is_compressed(path) else math.inf
+
+
 def open_text(stack: ExitStack, path: Path) -> IO[str]:
     """Open a text file in UTF-8, or in UTF-16 if it begins as such; one whose name ends with .gz is compressed.
 
     Bytes that are not UTF-8 become characters that `UNDECODABLE` finds.
     """
-    opener: Any = gzip.open if path.name.lower().endswith(".gz") else open
+    opener: Any = gzip.open if is_compressed(path) else open
     with opener(path, "rb") as file:
         is_utf_16 = file.read(2) in UTF_16
     encoding, errors = ("utf-16", "strict") if is_utf_16 else ("utf-8-sig", "surrogateescape")
@@ -71,17 +86,24 @@ def open_text(stack: ExitStack, path: Path) -> IO[str]:
     return text
 
 
-def _bounded_lines(text: IO[str], name: str) -> Iterator[str]:
-    """Yield a text's lines; raise a UsageError at one that is too long, before the rest of it is read."""
+def _bounded_lines(text: IO[str], name: str, most: float) -> Iterator[str]:
+    """Yield a text's lines; raise a UsageError at one that is too long, and after `most` characters in all."""
+    n_characters = 0
     for number in itertools.count(1):
         line = text.readline(MOST_LINE_CHARACTERS + 1)
         if not line:
             return
+        n_characters += len(line)
+        if n_characters > most:
+            raise UsageError(
+                f"'{name}' unpacks to more than {MOST_UNPACKED} times its size; if you trust it, unpack it with gunzip "
+                "and name the file that this makes"
+            )
         is_wide = len(line) > MOST_COLUMNS and max(map(line.count, (*DELIMITERS, " "))) >= MOST_COLUMNS
         if is_wide or len(line) > MOST_LINE_CHARACTERS:
-            most = f"{MOST_COLUMNS:,} cells" if is_wide else f"{MOST_LINE_CHARACTERS:,} characters"
+            limit = f"{MOST_COLUMNS:,} cells" if is_wide else f"{MOST_LINE_CHARACTERS:,} characters"
             raise UsageError(
-                f"line {number} of '{name}' has more than {most}; end its rows with line breaks, or save so wide a "
+                f"line {number} of '{name}' has more than {limit}; end its rows with line breaks, or save so wide a "
                 "table as .npy"
             )
         yield line
@@ -144,7 +166,13 @@ class TextTable(BlockReader):
     """A table whose rows are lines of text."""
 
     def __init__(
-        self, text: IO[str], name: str, marks: Marks, names: Collection[str], text_columns: Collection[str]
+        self,
+        text: IO[str],
+        name: str,
+        marks: Marks,
+        names: Collection[str],
+        text_columns: Collection[str],
+        most: float = math.inf,
     ) -> None:
         """Read the first lines.
 
@@ -154,6 +182,7 @@ class TextTable(BlockReader):
             marks: marks of missing values.
             names: names that the columns may have, which make the first row a header.
             text_columns: names of columns whose cells stay text.
+            most: how many characters are read before the file is refused.
 
         Raises:
             UsageError: it is empty, its columns can't be told apart, or a line is too long.
@@ -161,7 +190,7 @@ class TextTable(BlockReader):
         """
         self._name, self._marks, self._text_columns = name, marks, text_columns
         self.notes, self.styles = [], {}
-        self._lines = NumberedLines(_bounded_lines(text, name))
+        self._lines = NumberedLines(_bounded_lines(text, name, most))
         sample = self._lines.sample()
         delimiter = "\t" if name.lower().removesuffix(".gz").endswith(".tsv") else None
         if sample and (separator := SEPARATOR_LINE.fullmatch(sample[0])):

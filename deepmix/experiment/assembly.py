@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 
 from deepmix.contracts import ClusteringHead, Model, source_of
-from deepmix.data import CellBlock, Split, TableSchema, channels_first_cure, is_channels_first
+from deepmix.data import CellBlock, Split, StoredRows, TableSchema, channels_first_cure, is_channels_first
 from deepmix.errors import DeepmixError, UsageError, option
 from deepmix.experiment.clusterer import HeadPlugin
 from deepmix.experiment.config import ExperimentConfig
@@ -78,15 +79,20 @@ def model_likelihood(parts: Parts, split: Split) -> str:
 
 
 def _check_support(parts: Parts, name: str, x: Any) -> None:
-    """Raise a UsageError if rows, dense or sparse, have values that a likelihood does not take."""
+    """Raise a UsageError if rows, dense, sparse or stored, have values that a likelihood does not take."""
     recorded = parts.classes.get(f"{LIKELIHOOD}{name}")
     support = (recorded or likelihood_class(name)).support
-    low, high = float(x.min()), float(x.max())
+    blocks = (
+        [(float(x.min()), float(x.max()), _is_whole(x))]
+        if not isinstance(x, StoredRows)
+        else [(float(block.min()), float(block.max()), _is_whole(block)) for _, block in x.blocks()]
+    )
+    low, high = min(block[0] for block in blocks), max(block[1] for block in blocks)
     valid = {
         "real": True,
         "unit": low >= 0.0 and high <= 1.0,
         "positive": low > 0.0,
-        "count": low >= 0.0 and not np.mod(getattr(x, "data", x), 1.0).any(),
+        "count": low >= 0.0 and all(block[2] for block in blocks),
         "level": False,
     }
     if not valid[support]:
@@ -95,6 +101,11 @@ def _check_support(parts: Parts, name: str, x: Any) -> None:
             f"likelihood '{name}' needs {words[support]} but these data range from {low:g} to {high:g}; "
             "leave likelihood at auto, or scale the data"
         )
+
+
+def _is_whole(x: Any) -> bool:
+    """Whether all values of rows, dense or sparse, are whole numbers."""
+    return not np.mod(getattr(x, "data", x), 1.0).any()
 
 
 def check_images(parts: Parts, split: Split) -> None:
@@ -202,25 +213,36 @@ def assemble(
         )
         if training_cells is not None:
             likelihood.start(torch.from_numpy(training_cells))
-        dims = Dims(
-            layout.n_features + layout.n_flags + layout.n_conditions,
-            likelihood.n_outputs,
-            n_components,
-            1 if parts.plan.shared_latent else n_components,
-            latent_dim(parts, layout.n_features),
-            layout.image_shape,
-            layout.n_conditions,
-            layout.n_flags,
-            layout.cell_of_feature,
-        )
-        sizes = dict.fromkeys(parts.plan.part_names, dims)
-        if "decoder" in sizes:  # it takes z and the conditions
-            sizes["decoder"] = replace(dims, latent_dim=dims.latent_dim + layout.n_conditions)
+        dims = dims_of(parts, layout, likelihood.n_outputs, n_components)
+        sizes = part_sizes(parts, dims)
         built = {role: _construct(parts.classes[role], sizes[role], parts.options[role]) for role in sizes}
         terms = [f"term.{name}" for name in parts.plan.terms]
         built |= {term: _construct(parts.classes[term], parts.options[term]) for term in terms}
         model: Model = _construct(parts.plan.build, dims, built, likelihood, options, source=parts.plan.source)
         return model
+
+
+def dims_of(parts: Parts, layout: RowLayout, n_outputs: int, n_components: int) -> Dims:
+    """Return the sizes of a model for rows of a layout."""
+    return Dims(
+        layout.n_features + layout.n_flags + layout.n_conditions,
+        n_outputs,
+        n_components,
+        1 if parts.plan.shared_latent else n_components,
+        latent_dim(parts, layout.n_features),
+        layout.image_shape,
+        layout.n_conditions,
+        layout.n_flags,
+        layout.cell_of_feature,
+    )
+
+
+def part_sizes(parts: Parts, dims: Dims) -> dict[str, Dims]:
+    """Return the sizes that each part of a recipe is built from, by role; a decoder takes z and the conditions."""
+    sizes = dict.fromkeys(parts.plan.part_names, dims)
+    if "decoder" in sizes:
+        sizes["decoder"] = replace(dims, latent_dim=dims.latent_dim + dims.n_conditions)
+    return sizes
 
 
 def make_head(name: str, parts: Parts) -> ClusteringHead:
@@ -236,6 +258,12 @@ def _construct(plugin: Any, *arguments: Any, source: str | None = None) -> Any:
     except DeepmixError:
         raise
     except Exception as error:  # code that is not ours may fail in any way
+        # torch raises RuntimeError or TypeError for want of memory, and for sizes beyond 64 bits
+        if isinstance(error, MemoryError) or re.search("memory|overflow", str(error), re.IGNORECASE):
+            raise DeepmixError(
+                "a model of these sizes does not fit into memory; choose a smaller "
+                f"{option('latent_dim')}, encoder.hidden or decoder.hidden"
+            ) from error
         raise DeepmixError(
             f"{source or source_of(plugin)} can't be built ({type(error).__name__}: {error}); fix the plugin"
         ) from error

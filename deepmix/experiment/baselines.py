@@ -69,7 +69,8 @@ def compare_baselines(
     weights = split.weights_of(split.train)
     methods = {}
     weight_N = None if weights is None else weights[chosen]
-    with_umap = n_rows > UMAP_LEAST_ROWS and importlib.util.find_spec("umap") is not None
+    is_sample = split.numbers is not None  # of rows that do not fit into memory, which UMAP's compiler needs much of
+    with_umap = n_rows > UMAP_LEAST_ROWS and not is_sample and importlib.util.find_spec("umap") is not None
     for name, method in plain_methods(row_ND, n_clusters, seed, weight_N, with_umap=with_umap).items():
         started = time.perf_counter()
         cluster_N = attempt(method)

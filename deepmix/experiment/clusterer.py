@@ -16,6 +16,10 @@ from deepmix.contracts import ClusteringHead, NoOptions
 from deepmix.errors import DeepmixError
 from deepmix.maths import Array, Inference
 
+NOISE = -1
+"""The label of rows that are in no cluster."""
+
+
 SAME_SHARE = 0.999
 """Fraction of the rows on which the nearest centre must agree with a clusterer to replace it: all but rounding ties."""
 
@@ -93,7 +97,7 @@ class ClustererHead(ClusteringHead):
             self._centre_CM = self._cluster_C = None
 
     def predict(self, inference: Inference) -> Array:
-        """Return cluster numbers: the clusterer's labels (including -1 for noise), numbered in order from 0."""
+        """Return cluster numbers: the clusterer's labels, numbered in order from 0; -1, noise, stays -1."""
         if self._centre_CM is not None:
             return self._nearest(inference.latent_NM)
         return self._number(np.asarray(self._clusterer.predict(inference.latent_NM)))
@@ -114,6 +118,10 @@ class ClustererHead(ClusteringHead):
         return self._cluster_C[pairwise_distances_argmin(latent_NM.astype(self._centre_CM.dtype), self._centre_CM)]
 
     def _number(self, labels: Array) -> Array:
-        """Return labels as 0, 1, ...; labels unseen in training share the number after the last."""
-        places = np.searchsorted(self._values, labels).clip(max=len(self._values) - 1)
-        return np.where(self._values[places] == labels, places, len(self._values)).astype(np.int64)
+        """Return labels as 0, 1, ...; labels unseen in training share the number after the last, and -1 stays -1."""
+        values = self._values[self._values != NOISE]
+        if not len(values):
+            return np.full(len(labels), NOISE, dtype=np.int64)
+        places = np.searchsorted(values, labels).clip(max=len(values) - 1)
+        numbers = np.where(values[places] == labels, places, len(values))
+        return np.where(labels == NOISE, NOISE, numbers).astype(np.int64)

@@ -10,7 +10,10 @@ from typing import Any
 from deepmix.data import TableOptions
 from deepmix.errors import UsageError, option
 
-SHORTHANDS = ("components", "latent_dim", "assignment", "beta", "epochs", "pretrain_epochs", "batch_size", "lr")
+SHORTHANDS = (
+    *("components", "latent_dim", "assignment", "likelihood", "beta"),
+    *("epochs", "pretrain_epochs", "batch_size", "lr"),
+)
 """Options that have their own argument on the command line and in the estimator; the others are settings."""
 
 
@@ -24,6 +27,7 @@ MAX_SEED = 2**32 - 1
 
 KINDS: Mapping[str, Any] = {
     "heads": (list, tuple),
+    "trackers": (list, tuple),
     "seed": int,
     "table": (Mapping, TableOptions),
     "proba": bool,
@@ -57,6 +61,8 @@ class ExperimentConfig:
     """Whether assignments.csv holds every component's probability; None: it does not."""
     baselines: bool | None = None
     """Whether plain methods are run beside the model, for comparison; None: they are."""
+    trackers: tuple[str, ...] = ()
+    """The trackers that log the run."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= MAX_SEED:
@@ -100,8 +106,9 @@ def config_from_mapping(values: Mapping[str, Any], source: str) -> ExperimentCon
         expected: Any = KINDS.get(key, str)
         if not isinstance(value, expected) and not (value is None and key in optional):
             raise UsageError(f"{source}: '{key}' has a value of the wrong kind: {value!r}")
-    if "heads" in fields:
-        fields["heads"] = tuple(map(str, fields["heads"]))
+    for key in ("heads", "trackers"):
+        if key in fields:
+            fields[key] = tuple(map(str, fields[key]))
     if isinstance(fields.get("table"), Mapping):
         try:
             fields["table"] = from_plain(TableOptions, fields["table"], "table", strict=True)

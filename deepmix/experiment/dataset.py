@@ -15,18 +15,62 @@ from deepmix.data import (
     SplitOptions,
     TableOptions,
     arrange_rows,
+    arrange_stored_table,
     arrange_table,
+    count_values,
     find_prepared,
     is_table_file,
     load_file,
     load_prepared,
     read_frame,
 )
-from deepmix.errors import UsageError, option, unknown_choice
+from deepmix.errors import DeepmixError, UsageError, option, unknown_choice
 from deepmix.experiment.config import IN_MEMORY, ExperimentConfig
+from deepmix.experiment.file_formats import load_format
 from deepmix.experiment.parts import FromFile, Parts
-from deepmix.experiment.selection import is_registered
+from deepmix.experiment.selection import format_of, is_registered
 from deepmix.maths import Array
+
+
+def read_run_data(config: ExperimentConfig, parts: Parts, run: Path, data_dir: str | None, *, as_array: bool) -> Split:
+    """Return the data set that a run's config.json names; it is fetched only into a folder that the user names.
+
+    Args:
+        config: the run's configuration, which a stranger may have written.
+        parts: its parts.
+        run: what messages call the run.
+        data_dir: the folder that the user names, which takes the place of the run's; None: the user names none.
+        as_array: whether a table file is read as an array of numbers, as runs that recorded no schema did.
+
+    Raises:
+        UsageError: the data set does not exist or can't be used, or it would be fetched into the run's own folder.
+        DeepmixError: the data set is damaged.
+
+    """
+    if data_dir is not None:
+        return load_data(replace(config, data_dir=data_dir), parts, as_array=as_array)
+    try:
+        return load_data(config, without_download(parts), as_array=as_array)
+    except UsageError as error:
+        if not _is_fetched(parts):
+            raise
+        raise UsageError(
+            f"the data set '{config.dataset}' of '{run}' is not in the folder that the run names, and it is fetched "
+            f"only into a folder that you name with {option('data_dir')} ({error})"
+        ) from error
+
+
+def without_download(parts: Parts) -> Parts:
+    """Return parts whose data set is neither fetched nor prepared in the data folder; a stranger may have named it."""
+    if not _is_fetched(parts):
+        return parts
+    options = replace(parts.options["data"], download=False)
+    return replace(parts, options={**parts.options, "data": options})
+
+
+def _is_fetched(parts: Parts) -> bool:
+    """Whether the data set can be fetched into the data folder."""
+    return bool(getattr(parts.classes["data"], "downloads", False))
 
 
 def load_data(config: ExperimentConfig, parts: Parts, *, as_array: bool = False) -> Split:
@@ -47,8 +91,7 @@ def load_data(config: ExperimentConfig, parts: Parts, *, as_array: bool = False)
         if config.label_column is not None:
             raise UsageError(f"{option('label_column')} is for files; data set '{config.dataset}' has its own labels")
         _refuse_table_options(config)
-        split: Split = parts.classes["data"](parts.options["data"]).load(data_dir)
-        return split
+        return _loaded(parts, data_dir)
     if config.dataset == IN_MEMORY:
         raise UsageError(
             f"the run was trained on rows in memory, which are not stored; name the data ({option('dataset')})"
@@ -56,8 +99,13 @@ def load_data(config: ExperimentConfig, parts: Parts, *, as_array: bool = False)
     options: SplitOptions = parts.options["data"]
     if names_a_file(config.dataset):
         path = Path(config.dataset)
+        if format_of(config.dataset) is not None:
+            format_options = parts.options.get("format")
+            return load_format(path, format_options, options, config.label_column, config.table, as_array=as_array)
         if is_table_file(path) and options.takes_tables and not as_array:
             table = config.table or TableOptions()
+            if options.stays_on_disk(count_values(path)):
+                return arrange_stored_table(path, options, table, config.label_column)
             names = table.names(config.label_column)
             as_text = (*table.drop, *(() if table.id_column is None else (table.id_column,)))
             frame = read_frame(path, table.missing, names=names, text_columns=as_text)
@@ -72,6 +120,23 @@ def load_data(config: ExperimentConfig, parts: Parts, *, as_array: bool = False)
     _refuse_table_options(config)
     assert data_dir is not None
     return load_prepared(config.dataset, data_dir, parts.options["data"], config.label_column)
+
+
+def _loaded(parts: Parts, data_dir: Path | None) -> Split:
+    """Return the data set of a plugin; an error that is not deepmix's names the plugin."""
+    plugin = parts.plugins["data"]
+    try:
+        split: Split = parts.classes["data"](parts.options["data"]).load(data_dir)
+    except (DeepmixError, OSError, MemoryError):
+        raise
+    except Exception as error:  # code that is not ours may fail in any way
+        if plugin.distribution == registry.OURS:
+            raise
+        raise DeepmixError(
+            f"data set '{plugin.name}' of {plugin.distribution} can't be loaded ({type(error).__name__}: {error}); "
+            "fix the plugin, which deepmix.testing.check_dataset tests"
+        ) from error
+    return split
 
 
 def _refuse_table_options(config: ExperimentConfig) -> None:
@@ -124,7 +189,8 @@ def check_dataset(name: str, data_dir: Path | None) -> None:
         if not Path(name).exists():
             raise UsageError(f"there is no file '{name}'")
     elif data_dir is None or find_prepared(name, data_dir) is None:
-        raise unknown_choice("data set or file", name, [*registry.names("datasets"), f"a file ({' '.join(SUFFIXES)})"])
+        suffixes = [*SUFFIXES, *(f".{suffix}" for suffix in registry.names("formats"))]
+        raise unknown_choice("data set or file", name, [*registry.names("datasets"), f"a file ({' '.join(suffixes)})"])
 
 
 def with_moved_data(config: ExperimentConfig, dataset: str | None, run: Path) -> ExperimentConfig:
@@ -159,4 +225,5 @@ def with_moved_data(config: ExperimentConfig, dataset: str | None, run: Path) ->
 def names_a_file(name: str) -> bool:
     """Whether a data set's name is the path of a file."""
     path = Path(name)
-    return path.name.lower().endswith(SUFFIXES) or path.exists() or len(path.parts) > 1
+    has_suffix = path.name.lower().endswith(SUFFIXES) or format_of(path.name) is not None
+    return has_suffix or path.exists() or len(path.parts) > 1

@@ -18,7 +18,7 @@ from deepmix.experiment.prepare import Experiment
 from deepmix.experiment.recorded import requested_of, structure_of
 from deepmix.experiment.results import count_parameters
 from deepmix.runs import DataRecord, Environment, PartRecord, RowCounts, RunConfig
-from deepmix.training import TrainingOptions, planned_epochs, start_lr
+from deepmix.training import TrainingOptions, job_name, planned_epochs, start_lr
 
 
 def describe(experiment: Experiment, model: Model, *, report: bool = True) -> RunConfig:
@@ -79,6 +79,8 @@ def _environment(experiment: Experiment) -> Environment:
         device=str(experiment.device),
         threads=torch.get_num_threads(),
         git_commit=_git_commit(),
+        ranks=experiment.ranks.size,
+        job=job_name(),
     )
 
 

@@ -55,7 +55,10 @@ def warnings_on_far_rows(split: Split, inferences: Mapping[str, Inference]) -> l
 
 def _listed(split: Split, rows: npt.NDArray[np.int64]) -> str:
     """Return rows by number, from 1, each with its strangest value."""
-    texts = [f"row {row + 1} ({_strangest_value(split, int(row))})" for row in rows[:MOST_LISTED]]
+    texts = [
+        f"row {number + 1} ({_strangest_value(split, int(row))})"
+        for row, number in zip(rows[:MOST_LISTED], split.row_numbers(rows[:MOST_LISTED]), strict=True)
+    ]
     return ", ".join(texts) + (", ..." if len(rows) > MOST_LISTED else "")
 
 

@@ -11,6 +11,7 @@ from deepmix.contracts import (
     Dataset,
     Decoder,
     Encoder,
+    Format,
     Initializer,
     Likelihood,
     Model,
@@ -18,6 +19,7 @@ from deepmix.contracts import (
     NoOptions,
     PosteriorEstimator,
     Prior,
+    Tracker,
     build_options,
     registry,
 )
@@ -27,11 +29,14 @@ from deepmix.experiment.clusterer import head_plugin
 from deepmix.experiment.config import ExperimentConfig
 from deepmix.experiment.selection import selected_plugins
 from deepmix.experiment.size_options import SizeOptions
+from deepmix.metrics import Metric
 from deepmix.models import ObjectiveOptions, Recipe
 from deepmix.training import TrainingOptions
 
 LIKELIHOOD = "likelihood."
 """What the part name of a likelihood begins with; its plugin's name follows."""
+TRACKER = "tracker."
+"""What the part name of a tracker begins with; its plugin's name follows."""
 
 
 CONTRACTS = {"encoder": Encoder, "decoder": Decoder, "prior": Prior, "posterior": PosteriorEstimator}
@@ -62,7 +67,11 @@ def resolve(config: ExperimentConfig) -> Parts:
     plugins = {"model": registry.find("models", config.model)}
     plan = plan_of(plugins["model"].load())
     selected = selected_plugins(config, {**plan.part_names, "initializer": plan.init})
-    plugins |= {part: registry.find(kind, name) for part, (kind, name) in selected.items() if name is not None}
+    own = {**plan.part_names, "initializer": plan.init}
+    for part, (kind, name) in selected.items():
+        if name is not None:
+            is_own = own.get(part) == name
+            plugins[part] = registry.find(kind, name, plugins["model"].distribution if is_own else None)
     classes = load_classes(plugins, plan)
     defaults: dict[str, Any] = {
         "size": SizeOptions(),
@@ -86,15 +95,16 @@ def load_classes(plugins: Mapping[str, registry.Plugin], plan: ModelPlan) -> dic
 
     """
     classes: dict[str, Any] = {}
-    for part, contract in (*CONTRACTS.items(), ("initializer", Initializer), ("data", Dataset)):
+    others = (("initializer", Initializer), ("data", Dataset), ("format", Format))
+    for part, contract in (*CONTRACTS.items(), *others):
         if part in plugins:
             classes[part] = _checked(plugins[part].load(), contract)
         elif part == "data":
             classes[part] = FromFile
     heads = (part for part in plugins if part.startswith("head."))
     classes |= {part: head_plugin(plugins[part].load()) for part in heads}
-    likelihoods = (part for part in plugins if part.startswith(LIKELIHOOD))
-    classes |= {part: _checked(plugins[part].load(), Likelihood) for part in likelihoods}
+    for prefix, contract in ((LIKELIHOOD, Likelihood), (TRACKER, Tracker)):
+        classes |= {part: _checked(plugins[part].load(), contract) for part in plugins if part.startswith(prefix)}
     return classes | {f"term.{name}": term for name, term in plan.terms.items()}
 
 
@@ -149,19 +159,33 @@ def likelihood_class(name: str) -> type[Likelihood]:
 
 
 def options_of(loaded: Any) -> Any:
-    """Return the default options of a plugin that is not a model; likelihoods and scikit-learn clusterers have none."""
-    if isinstance(loaded, type) and issubclass(loaded, Likelihood):
+    """Return the default options of a plugin that is not a model.
+
+    Likelihoods, scikit-learn clusterers, metrics, report sections and commands have none.
+    """
+    if (isinstance(loaded, type) and issubclass(loaded, Likelihood)) or isinstance(loaded, Metric):
         return NoOptions()
-    has_options = isinstance(loaded, type) and issubclass(loaded, (*CONTRACTS.values(), Initializer, Dataset))
+    kinds = (*CONTRACTS.values(), Initializer, Dataset, Format, Tracker)
+    has_options = isinstance(loaded, type) and issubclass(loaded, kinds)
     return _default_options(loaded if has_options else head_plugin(loaded))
 
 
 def _default_options(plugin: Any) -> Any:
     """Return the default options of a plugin."""
-    if not dataclasses.is_dataclass(plugin.Options):
+    if not (isinstance(plugin.Options, type) and dataclasses.is_dataclass(plugin.Options)):
         raise DeepmixError(f"the Options of plugin {plugin.__qualname__} are not a dataclass; fix the plugin")
     options: Any = plugin.Options
-    return options()
+    try:
+        return options()
+    except TypeError as error:
+        required = ", ".join(
+            f"'{f.name}'"
+            for f in dataclasses.fields(options)
+            if f.init and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        )
+        raise DeepmixError(
+            f"the Options of plugin {plugin.__qualname__} need a default for {required or 'each field'}; fix it"
+        ) from (None if required else error)
 
 
 class FromFile:

@@ -16,13 +16,15 @@ from deepmix.experiment.component_count import choose_components
 from deepmix.experiment.component_range import ComponentRange
 from deepmix.experiment.config import IN_MEMORY, ExperimentConfig
 from deepmix.experiment.dataset import load_data, rows_in_memory
-from deepmix.experiment.guards import try_model
+from deepmix.experiment.guards import try_data, try_model, try_parts
 from deepmix.experiment.parts import Parts, n_labelled, resolve, with_likelihoods
+from deepmix.experiment.plugin_metrics import declare_installed
 from deepmix.experiment.selection import is_registered
+from deepmix.experiment.stored_results import check_stored
 from deepmix.kernels import loader
 from deepmix.maths import Array
 from deepmix.runs import ComponentChoice
-from deepmix.training import choose_device
+from deepmix.training import ALONE, Ranks, TrainingOptions, choose_device
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Experiment:
     device: torch.device
     choice: ComponentChoice | None = None
     """How K was chosen from the rows; None where it was not, or by the run that is resumed."""
+    ranks: Ranks = ALONE
+    """The current process among those that train together."""
 
 
 def prepare_experiment(
@@ -46,7 +50,8 @@ def prepare_experiment(
     *,
     weights: Array | None = None,
     parts: Parts | None = None,
-    as_array: bool = False,
+    split: Split | None = None,
+    ranks: Ranks = ALONE,
 ) -> Experiment:
     """Return an experiment, after every check that is possible before a run folder is made; nothing is written.
 
@@ -58,7 +63,8 @@ def prepare_experiment(
         labels: the labels of `x`, (N,), used only by a model that learns from labels.
         weights: the weights of the rows of `x`, (N,), positive.
         parts: the parts of the run to be resumed; None: load those that the configuration names.
-        as_array: whether a table file is read as an array, as by a run to be resumed that recorded no schema.
+        split: the data of that run; None: load those that the configuration names.
+        ranks: the processes that train together; the first one alone chooses K.
 
     Raises:
         UsageError: the configuration or the data can't be used.
@@ -72,15 +78,20 @@ def prepare_experiment(
     if config.data_dir is not None:
         config = dataclasses.replace(config, data_dir=str(Path(config.data_dir).resolve()))
     parts = resolve(config) if parts is None else parts
+    declare_installed()
     if loader.choice() != "auto":
         loader.load_kernels()  # DEEPMIX_BUILD may ask for what this machine can't do
-    device = choose_device(config.device)
+    device = choose_device(config.device, ranks)
+    _check_batches(parts, ranks)
     check_heads(config, parts)
     if x is None:
-        split = load_data(config, parts, as_array=as_array)
+        split = load_data(config, parts) if split is None else split
+        try_data(parts, split)
     else:
         labels = labels if n_labelled(parts) else None
         split = rows_in_memory(x, columns, labels, weights, config.table, parts.options["data"])
+    if split.is_stored:
+        check_stored(parts, config.heads)
     requested: int | ComponentRange | None = parts.options["size"].components
     if isinstance(requested, ComponentRange) and n_labelled(parts):
         raise UsageError(
@@ -95,8 +106,10 @@ def prepare_experiment(
     check_images(parts, split)
     choice = None
     if isinstance(requested, ComponentRange):
-        choice = choose_components(split, requested, config.seed)
-        requested = choice.n_components
+        wanted = requested
+        if ranks.is_first:
+            choice = choose_components(split, wanted, config.seed)
+        requested = int(ranks.value(lambda: choice and choice.n_components))
     n_components = n_clusters(requested, split)
     for head in config.heads:
         if parts.classes[f"head.{head}"].refits and len(split.test) <= n_components:
@@ -104,5 +117,16 @@ def prepare_experiment(
                 f"head '{head}' fits {n_components} clusters to the test rows, but there are only {len(split.test)}; "
                 f"use {option('head', 'gmm')}, which is fitted to the training rows"
             )
+    try_parts(parts, split, n_components, config.seed)
     try_model(config, parts, split, n_components)
-    return Experiment(config, parts, split, n_components, device, choice)
+    return Experiment(config, parts, split, n_components, device, choice, ranks)
+
+
+def _check_batches(parts: Parts, ranks: Ranks) -> None:
+    """Raise a UsageError if a batch has fewer rows than there are processes to share them."""
+    training: TrainingOptions = parts.options["training"]
+    if training.batch_size < ranks.size:
+        raise UsageError(
+            f"{ranks.size} processes can't share updates of {training.batch_size} rows; use "
+            f"{option('batch_size', ranks.size)} or more, or start fewer processes"
+        )

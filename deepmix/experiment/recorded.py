@@ -10,7 +10,7 @@ from deepmix.contracts import ModelPlan, NoOptions, registry
 from deepmix.errors import DeepmixError
 from deepmix.experiment.clusterer import head_plugin
 from deepmix.experiment.config import ExperimentConfig
-from deepmix.experiment.parts import CONTRACTS, LIKELIHOOD, Parts, load_classes, plan_of
+from deepmix.experiment.parts import CONTRACTS, LIKELIHOOD, TRACKER, Parts, load_classes, plan_of
 from deepmix.experiment.size_options import SizeOptions
 from deepmix.models import ObjectiveOptions
 from deepmix.runs import (
@@ -68,7 +68,8 @@ def recorded_parts(record: RunConfig, where: str) -> Parts:
         DeepmixError: a plugin is not installed, or an option is unknown or of the wrong kind.
 
     """
-    plugins = {role: find_recorded(role, part, where) for role, part in record.parts.items()}
+    needed = {role: part for role, part in record.parts.items() if not role.startswith(TRACKER) or is_installed(part)}
+    plugins = {role: find_recorded(role, part, where) for role, part in needed.items()}
     if "model" not in plugins or "initializer" not in plugins:
         raise damaged(where, "'parts' lacks a model or an initializer")
     plan = plan_of(plugins["model"].load())
@@ -88,6 +89,12 @@ def recorded_parts(record: RunConfig, where: str) -> Parts:
     kinds |= {part: plugin.Options for part, plugin in classes.items() if not part.startswith(LIKELIHOOD)}
     options = {part: _recorded_options(kind, part, record.resolved, where) for part, kind in kinds.items()}
     return Parts(plan, classes, options, plugins)
+
+
+def is_installed(part: PartRecord) -> bool:
+    """Whether the plugin that a run recorded is installed."""
+    owner = registry.canonical(part.distribution)
+    return any(p.name == part.name and p.distribution == owner for p in registry.discover(part.kind))
 
 
 def find_recorded(role: str, part: PartRecord, where: str) -> registry.Plugin:
@@ -162,7 +169,11 @@ def is_same_run(record: RunConfig, new_record: RunConfig, ignored: Sequence[str]
     except DeepmixError:
         return False
     plugins = [
-        {role: (p.kind, p.distribution, p.name) for role, p in parts.plugins.items() if not role.startswith(LIKELIHOOD)}
+        {
+            role: (p.kind, p.distribution, p.name)
+            for role, p in parts.plugins.items()
+            if not role.startswith((LIKELIHOOD, TRACKER))
+        }
         for parts in (one, two)  # format 2 recorded no likelihoods at first; their names are options and in the schema
     ]
     options = [_decisive_options(parts, ignored) for parts in (one, two)]
@@ -183,7 +194,11 @@ def _as_recorded_by(data: DataRecord, new: DataRecord) -> DataRecord:
 
 
 def _decisive_options(parts: Parts, ignored: Sequence[str]) -> dict[str, Any]:
-    options = {part: dict(to_plain(values)) for part, values in parts.options.items() if values != NoOptions()}
+    options = {
+        part: dict(to_plain(values))
+        for part, values in parts.options.items()
+        if values != NoOptions() and not part.startswith(TRACKER)
+    }
     for key in ignored:
         part, _, name = key.rpartition(".")
         options.get(part, {}).pop(name, None)

@@ -77,7 +77,13 @@ def measure_clusters(
 
     """
     scores = metrics.measure(metrics.Clustering(cluster_N, label_N, latent_NM, seed, weight_N), scored_N)
-    return HeadFigures(scores, np.bincount(cluster_N, minlength=n_components).tolist())
+    return HeadFigures(scores, sizes_of(cluster_N, n_components))
+
+
+def sizes_of(cluster_N: Array, n_components: int = 0) -> list[int]:
+    """Return the number of rows in each cluster, of at least K clusters; noise, -1, is in none."""
+    sizes: list[int] = np.bincount(cluster_N[cluster_N >= 0], minlength=n_components).tolist()
+    return sizes
 
 
 def neighbour_errors(split: Split, inferences: Mapping[str, Inference]) -> dict[str, float]:
@@ -97,7 +103,7 @@ def neighbour_errors(split: Split, inferences: Mapping[str, Inference]) -> dict[
 def initial_baseline(split: Split, initial_N: Array) -> InitialLabels:
     """Return the metrics of the initial clustering itself, and carried to the test rows by neighbours."""
     if split.labels is None:
-        return InitialLabels(sizes=np.bincount(initial_N).tolist())
+        return InitialLabels(sizes=sizes_of(initial_N))
     scores = carried_scores(split, np.arange(len(initial_N)), initial_N)
     return InitialLabels(train=scores["train"], test=scores["test"])
 
@@ -141,7 +147,7 @@ def write_assignments(
     *,
     proba: bool = False,
     stability: Mapping[str, Array] | None = None,
-) -> None:
+) -> runs.TableChecksum:
     """Write each row's cluster from every head, its probability, outlier score and label, in the data's order.
 
     Args:
@@ -151,6 +157,9 @@ def write_assignments(
         inferences: the model's inference by side.
         proba: whether all K probabilities are written too, as p0, p1, ...
         stability: the rows' stability by side, if it was measured.
+
+    Returns:
+        The checksum of the table.
 
     """
     order = np.argsort(np.concatenate([split.train, split.test]))
@@ -180,4 +189,4 @@ def write_assignments(
     if proba:
         q_NK = np.round(both(lambda one: np.exp(one.log_q_NK)), DECIMALS)
         table |= {f"p{k}": column for k, column in enumerate(q_NK.T)}
-    folder.write_table(runs.ASSIGNMENTS, list(table), zip(*table.values(), strict=True))
+    return folder.write_table(runs.ASSIGNMENTS, list(table), zip(*table.values(), strict=True))

@@ -6,15 +6,17 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from deepmix import runs
 from deepmix.contracts import Initializer, Model, TrainingRows
-from deepmix.data import Rows, Split, revealed_labels
+from deepmix.data import Rows, Split, revealed_labels, sample_rows
 from deepmix.errors import UsageError, option
-from deepmix.experiment.assembly import build_model, make_head, model_likelihood
+from deepmix.experiment.assembly import build_model, model_likelihood
 from deepmix.experiment.baselines import compare_baselines
 from deepmix.experiment.cautions import overconfident, warnings_on_baselines, worse_than_start
 from deepmix.experiment.cluster_generators import fit_cluster_latents
@@ -22,9 +24,11 @@ from deepmix.experiment.clustering_features import clustering_features, without_
 from deepmix.experiment.component_notes import choice_note, warnings_on_groups
 from deepmix.experiment.describe import describe
 from deepmix.experiment.far_rows import warnings_on_far_rows
+from deepmix.experiment.fitted_heads import fit_heads, record_heads
 from deepmix.experiment.guards import checked_clusters
 from deepmix.experiment.initial_choice import choice_record
 from deepmix.experiment.parts import n_labelled
+from deepmix.experiment.plugin_metrics import declare_installed, metric_failures
 from deepmix.experiment.prepare import Experiment
 from deepmix.experiment.results import (
     count_parameters,
@@ -34,8 +38,11 @@ from deepmix.experiment.results import (
     write_assignments,
 )
 from deepmix.experiment.stability import RowStability, measure_stability
+from deepmix.experiment.stored_results import infer_stored, sample_note, with_sizes, write_stored_assignments
+from deepmix.experiment.tracking import Trackers
 from deepmix.maths import Array, Inference
-from deepmix.runs import Baselines, EpochRecord, Metrics, ModelHeader, RunConfig
+from deepmix.models import ObjectiveOptions
+from deepmix.runs import Baselines, EpochRecord, Metrics, ModelHeader, RowCounts, RunConfig
 from deepmix.training import (
     Reporter,
     Trainer,
@@ -62,6 +69,8 @@ class RunResults:
     """q(y|x) and the latents of the training and the test rows, by side."""
     clusters: Mapping[str, Mapping[str, Array]]
     """The clusters from each head, by side, (N,) int64."""
+    split: Split
+    """The rows that these are of: the data set, or the sample of it that is analysed where it stays on disk."""
 
 
 def run_experiment(
@@ -72,8 +81,11 @@ def run_experiment(
     resume: bool = False,
     report: bool = True,
     watch: Watch | None = None,
+    conclude: Callable[[RunResults], None] | None = None,
 ) -> RunResults:
     """Do a run from its beginning or its checkpoint to its end, and fill its folder.
+
+    Where several processes train together, the first one calls this and the others call `assist_run`.
 
     Args:
         experiment: the experiment.
@@ -82,40 +94,70 @@ def run_experiment(
         resume: whether to resume from the folder's checkpoint.
         report: whether the caller writes a report at the end; recorded, so that resuming does the same.
         watch: called after every epoch with the model, which it must not change.
-
-    Returns:
-        The results; the caller writes the report.
+        conclude: called with the results before trackers see the end of the run; it writes the report.
 
     Raises:
         DeepmixError: a step fails; finished files stay in the folder.
 
     """
-    config, parts, split = experiment.config, experiment.parts, experiment.split
-    n_components, device = experiment.n_components, experiment.device
-    model = build_model(parts, split, n_components, config.seed).to(device)
+    trackers = Trackers(experiment.parts, folder, reporter)
+    try:
+        results = _run(experiment, folder, reporter, trackers, resume=resume, report=report, watch=watch)
+        if conclude is not None:
+            conclude(results)
+    except BaseException as error:
+        trackers.stopped(error)
+        raise
+    trackers.finished(results.metrics)
+    return results
+
+
+def _run(
+    experiment: Experiment,
+    folder: runs.RunStore,
+    reporter: Reporter,
+    trackers: Trackers,
+    *,
+    resume: bool,
+    report: bool,
+    watch: Watch | None,
+) -> RunResults:
+    """Do the run; the arguments are those of `run_experiment`."""
+    config, parts, whole = experiment.config, experiment.parts, experiment.split
+    n_components, device, ranks = experiment.n_components, experiment.device, experiment.ranks
+    model = build_model(parts, whole, n_components, config.seed).to(device)
     training: TrainingOptions = parts.options["training"]
     if not resume:
         folder.write(describe(experiment, model, report=report))
         folder.keep_epochs(0)  # a model that is not trained has a file without lines
-    for text in split.warnings:
+    trackers.run_started()
+    for text in (*whole.warnings, *declare_installed()):
         reporter.note(text)
-    n_columns, likelihood = split.x.shape[1], f"{model_likelihood(parts, split)} likelihood"
-    if split.schema is not None:
-        n_columns, likelihood = len(split.schema.modelled), "one likelihood per column"
+    n_columns, likelihood = whole.x.shape[1], f"{model_likelihood(parts, whole)} likelihood"
+    if whole.schema is not None:
+        n_columns, likelihood = len(whole.schema.modelled), "one likelihood per column"
     reporter.note(
-        f"{config.dataset}: {len(split.train)} training and {len(split.test)} test rows of {n_columns} columns, "
-        f"{split.preprocessing}; {likelihood}, {n_components} clusters"
+        f"{config.dataset}: {len(whole.train)} training and {len(whole.test)} test rows of {n_columns} columns, "
+        f"{whole.preprocessing}; {likelihood}, {n_components} clusters"
     )
 
     choice = folder.read(RunConfig).component_choice  # a run that is resumed does not choose again
     if choice is not None:
         reporter.note(choice_note(choice))
 
+    split, positions = (whole, None) if not whole.is_stored else sample_rows(whole, config.seed)
     rows = {"train": Rows(split.rows, split.train, device), "test": Rows(split.rows, split.test, device)}
-    progress = reporter if watch is None else _Watched(reporter, model, watch)
-    trainer = Trainer(model, rows["train"], training, parts.options["objective"], config.seed, folder, progress)
+    training_rows, sample = (rows["train"], None)
+    if whole.is_stored:
+        training_rows, sample = Rows(whole.rows, whole.train, device), rows["train"]
+        reporter.note(sample_note(split))
+    progress = _Watched(reporter, model, trackers, watch)
+    objective: ObjectiveOptions = parts.options["objective"]
+    trainer = Trainer(model, training_rows, training, objective, config.seed, folder, progress, ranks, sample)
+    if ranks.size > 1 and learns_by_gradient(model):
+        reporter.note(ranks.traffic(count_parameters(model)))
     if resume:
-        _refuse_other_data(folder, split)
+        _refuse_other_data(folder, whole)
         trainer.restore()
     initializer: Initializer = parts.classes["initializer"](parts.options["initializer"])
     n_model, supervision = model.n_components, n_labelled(parts)
@@ -134,8 +176,8 @@ def run_experiment(
             if np.isnan(code_NM).any():  # rows with missing values, which are their own codes
                 code_NM = np.where(np.isnan(code_NM), features, code_NM)
             code_NM = without_conditions(code_NM, split)
-            training_rows = TrainingRows(features, code_NM, split.weights_of(split.train))
-            labels = initializer.initial_labels(training_rows, n_model, config.seed)
+            clustered = TrainingRows(features, code_NM, split.weights_of(split.train))
+            labels = initializer.initial_labels(clustered, n_model, config.seed)
         table_features = None if split.schema is None else features
         if (choice := choice_record(initializer, split)) is not None:
             runs.keep_choice(folder, choice)
@@ -143,40 +185,38 @@ def run_experiment(
 
     trainer.run(initial_labels)
     assert trainer.labels_N is not None
+    initial_N = trainer.labels_N.cpu().numpy() if positions is None else _labels_at(trainer.labels_N, positions)
     folder.write_weights(ModelHeader(model=config.model, n_components=n_components), model.state_dict())
 
     reporter.start("heads", 0)
     inferences, bounds = {}, {}
     for side, side_rows in rows.items():
-        inference, bounds[side] = evaluate_rows(model, side_rows, training.precision, config.seed)
+        inference, bounds[side] = evaluate_rows(model, side_rows, training.precision, config.seed, ranks)
         inferences[side] = replace(inference, weight_N=split.weights_of(getattr(split, side)))
-    heads = {name: make_head(name, parts) for name in config.heads}
     with noted(reporter):
-        for head in heads.values():
-            head.fit(inferences["train"], n_components, config.seed)
-        clusters = {
-            name: {
-                side: checked_clusters(head.predict(inference), len(inference.log_q_NK), None, f"head '{name}'")
-                for side, inference in inferences.items()
-            }
-            for name, head in heads.items()
-        }
+        fitted = fit_heads(experiment, inferences)
+    heads, clusters = fitted.heads, fitted.clusters
+    if fitted.warnings:
+        experiment = fitted.experiment
+        config = experiment.config
+        record_heads(folder, experiment)
     latents = None
     if model.generates_from_rows:
         latents = fit_cluster_latents(model, split, inferences["train"], device, training.precision).arrays()
     runs.keep_inference(folder, split, model_likelihood(parts, split), heads, inferences["train"], latents)
     baseline, n_revealed = None, None
     if supervision:
-        n_revealed = int((trainer.labels_N >= 0).sum())
+        n_revealed = int((initial_N >= 0).sum())
         reporter.note(f"{n_revealed} training rows' labels were used in training; judge the model by the test rows")
     elif n_model > 1:
-        baseline = initial_baseline(split, trainer.labels_N.cpu().numpy())
+        baseline = initial_baseline(split, initial_N)
     seconds = trainer.seconds
     own = {name: sides["train"] for name, sides in clusters.items()}
     if baseline is not None:
-        own[runs.INITIAL] = trainer.labels_N.cpu().numpy()
+        own[runs.INITIAL] = initial_N
     reporter.start("comparisons", 0)
-    baselines, stability = _comparisons(experiment, own, table_features, inferences["train"].latent_NM)
+    analysed = replace(experiment, split=split)
+    baselines, stability = _comparisons(analysed, own, table_features, inferences["train"].latent_NM)
     record = None if stability is None else stability.record
     learned_latents, first = learns_by_gradient(model), config.heads[0]
     heads_figures = measure_heads(split, clusters, inferences, n_components, config.seed)
@@ -188,6 +228,7 @@ def run_experiment(
         knn_error=None if split.labels is None else neighbour_errors(split, inferences),
         warnings=[
             *split.warnings,
+            *fitted.warnings,
             *warnings_on_steps(folder.read_epochs()),
             *([] if supervision else warnings_on_groups(split, n_components, choice, config.seed)),
             *warnings_on_far_rows(split, inferences),
@@ -195,6 +236,7 @@ def run_experiment(
             *worse_than_start(heads_figures[first], baseline, int(split.scored(split.test).sum())),
             *warnings_on_baselines(baselines, first, n_components),
             *overconfident(inferences["train"], record),
+            *metric_failures(),
         ],
         n_parameters=count_parameters(model),
         seconds=seconds,
@@ -202,11 +244,24 @@ def run_experiment(
         initial_choice=runs.read_choice(folder),
         baselines=baselines,
         stability=record,
+        sample=RowCounts(len(split.train), len(split.test)) if whole.is_stored else None,
     )
-    row_stability = None if stability is None else stability.of_all(split)
-    write_assignments(folder, split, clusters, inferences, proba=bool(config.proba), stability=row_stability)
+    proba = bool(config.proba)
+    if whole.is_stored:
+        infer = partial(infer_stored, model, whole, device, training.precision)
+        sizes, table = write_stored_assignments(folder, whole, heads, infer, inferences["train"], proba=proba)
+        results = replace(results, heads=with_sizes(heads_figures, sizes, n_components))
+    else:
+        row_stability = None if stability is None else stability.of_all(split)
+        table = write_assignments(folder, split, clusters, inferences, proba=proba, stability=row_stability)
+    results = replace(results, assignments=table)
     folder.write(results)
-    return RunResults(results, model, inferences, clusters)
+    return RunResults(results, model, inferences, clusters, split)
+
+
+def _labels_at(labels_N: Tensor, positions: Array) -> Array:
+    """Return the initial labels of some training rows, (n,) int64."""
+    return labels_N.cpu().numpy()[positions].astype(np.int64)
 
 
 def _comparisons(
@@ -235,10 +290,10 @@ def _comparisons(
 
 
 class _Watched:
-    """A reporter that also calls a watch after every epoch."""
+    """A reporter that also tells the trackers and a watch of every epoch."""
 
-    def __init__(self, reporter: Reporter, model: Model, watch: Watch) -> None:
-        self._reporter, self._model, self._watch = reporter, model, watch
+    def __init__(self, reporter: Reporter, model: Model, trackers: Trackers, watch: Watch | None) -> None:
+        self._reporter, self._model, self._trackers, self._watch = reporter, model, trackers, watch
 
     def start(self, stage: str, n_epochs: int) -> None:
         """Pass the stage on."""
@@ -249,9 +304,11 @@ class _Watched:
         self._reporter.note(text)
 
     def epoch(self, stage: str, row: EpochRecord) -> None:
-        """Pass the epoch on and call the watch."""
+        """Pass the epoch on."""
         self._reporter.epoch(stage, row)
-        self._watch(self._model, stage, row)
+        self._trackers.epoch(stage, row)
+        if self._watch is not None:
+            self._watch(self._model, stage, row)
 
 
 @contextmanager

@@ -20,8 +20,9 @@ def selected_plugins(config: ExperimentConfig, own: Mapping[str, str]) -> dict[s
         own: names of the plugins in the model's own parts: `initializer`, and those of a recipe.
 
     Returns:
-        (kind, name) by part: those of a recipe, `initializer`, `data`, and `head.NAME` for each head. The name of
-        `data` is None where the rows come from a file.
+        (kind, name) by part: those of a recipe, `initializer`, `data`, `head.NAME` for each head, `tracker.NAME` for
+        each tracker, and `format` where a plugin reads the data's file. The name of `data` is None where the rows come
+        from a file.
 
     Raises:
         UsageError: the configuration sets a part that the model does not use.
@@ -38,7 +39,29 @@ def selected_plugins(config: ExperimentConfig, own: Mapping[str, str]) -> dict[s
     selected["data"] = "datasets", config.dataset if is_registered(config.dataset) else None
     for head in config.heads:
         selected[f"head.{head}"] = "heads", head
+    for tracker in config.trackers:
+        selected[f"tracker.{tracker}"] = "trackers", tracker
+    reader = None if is_registered(config.dataset) else format_of(config.dataset)
+    if reader is not None:
+        selected["format"] = "formats", reader.identity
     return selected
+
+
+def format_of(name: str) -> registry.Plugin | None:
+    """Return the plugin that reads a file of this name; None where deepmix reads it itself, or nothing does.
+
+    Raises:
+        UsageError: two distributions claim the format.
+
+    """
+    suffixes = [suffix for suffix in registry.names("formats") if name.lower().endswith(f".{suffix.lower()}")]
+    if not suffixes:
+        return None
+    from deepmix.data import SUFFIXES  # slow, so only where a plugin may read the file
+
+    if name.lower().endswith(SUFFIXES):
+        return None
+    return registry.find("formats", max(suffixes, key=len))
 
 
 def is_registered(name: str) -> bool:

@@ -78,14 +78,17 @@ def measure_stability(
     Args:
         features: the training rows' features, (N, F), dense or CSR; see `clustering_features`.
         latent_NM: their latents, which are clustered where nothing like the run's clusters is found in the features.
-        cluster_N: the run's clusters of these rows, 0 to K - 1.
+        cluster_N: the run's clusters of these rows, 0 to K - 1; -1 for noise, which is left out.
         n_clusters: K.
         seed: draws the rows and starts the methods.
 
     """
     generator = np.random.default_rng(seed)
-    n_rows = features.shape[0]
-    chosen = np.sort(generator.choice(n_rows, min(n_rows, STABILITY_ROWS), replace=False))
+    in_cluster = np.flatnonzero(cluster_N >= 0)
+    if not len(in_cluster):
+        return None
+    n_rows = len(in_cluster)
+    chosen = in_cluster[np.sort(generator.choice(n_rows, min(n_rows, STABILITY_ROWS), replace=False))]
     own_n = cluster_N[chosen]
     best = _stand_in(narrow(features[chosen], seed), own_n, "features", seed)
     if best is None or (features.shape[1] > MOST_COLUMNS and best.resemblance < LEAST_RESEMBLANCE):

@@ -112,7 +112,7 @@ def compare_runs(compared: Sequence[Compared], metric: str) -> list[dict[str, An
     samples = scored[random.integers(len(scored), size=(RESAMPLES, len(scored)))]
     replicates = [
         {seed: np.array([_score(run, seed, metric, numbers, rows) for rows in samples]) for seed in run.clusters}
-        for run in compared
+        for run in map(_with_weights, compared)
     ]
     table: list[dict[str, Any]] = []
     for run, own in zip(compared, replicates, strict=True):
@@ -133,6 +133,11 @@ def compare_runs(compared: Sequence[Compared], metric: str) -> list[dict[str, An
                 row["difference"] |= {"low": float(low), "high": float(high)}
         table.append(row)
     return table
+
+
+def _with_weights(run: Compared) -> Compared:
+    """Return the run with weights of 1 if it has none: the scores are the same and take a tenth of the time."""
+    return dataclasses.replace(run, weights=np.ones(len(run.rows))) if run.weights is None else run
 
 
 def _scored_rows(run: Compared, metric: str) -> Array:

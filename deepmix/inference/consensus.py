@@ -155,6 +155,7 @@ class ConsensusRun:
         first = self._runs[self._central]
         self.config, self.n_columns = first.config, first.n_columns
         self.prepare, self.encode, self.as_frame = first.prepare, first.encode, first.as_frame
+        self.read_format = first.read_format
         self.outlier_scores = first.outlier_scores
 
     @property

@@ -21,6 +21,7 @@ from deepmix.data import (
     known_labels,
     label_position,
     read_frame,
+    sample_rows,
 )
 from deepmix.errors import UsageError
 from deepmix.experiment import (
@@ -30,12 +31,13 @@ from deepmix.experiment import (
     load_data,
     make_head,
     measure_clusters,
+    metric_failures,
     n_labelled,
     resolve,
     with_heads,
+    without_download,
 )
 from deepmix.inference.loaded import LoadedRun
-from deepmix.inference.own_data import read_only
 from deepmix.maths import Array, Inference
 
 
@@ -65,15 +67,15 @@ def evaluate_run(
     """
     names = heads or run.config.heads
     unknown = [name for name in names if name not in run.heads]
+    notes: list[str] = []
     if dataset is None:
-        split = run.training_data(data_dir=data_dir)
+        split = _in_memory(run.training_data(data_dir=data_dir), run, notes)
         sides = {side: _side(split, getattr(split, side)) for side in ("train", "test")}
     else:
         folder = data_dir or run.config.data_dir
         config = dataclasses.replace(run.config, dataset=dataset, label_column=label_column, data_dir=folder)
         sides = {"all": _other_data(run, config, may_fetch=data_dir is not None)}
     inferences, elbo = {}, {}
-    notes: list[str] = []
     for side, rows in sides.items():
         notes += rows.notes
         inference, parts = run.evaluate(rows.prepared)
@@ -90,7 +92,7 @@ def evaluate_run(
         }
         for name in names
     }
-    return runs.Evaluation(figures, elbo, tuple(notes))
+    return runs.Evaluation(figures, elbo, (*notes, *metric_failures()))
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,18 @@ class _Evaluated:
     weights: Array | None
     notes: tuple[str, ...] = ()
     """What the user should know of the rows, in words."""
+
+
+def _in_memory(split: Split, run: LoadedRun, notes: list[str]) -> Split:
+    """Return a data set, or the sample of it that is measured where its rows stay on disk, and add a note on that."""
+    if not split.is_stored:
+        return split
+    sample, _ = sample_rows(split, run.config.seed)
+    notes.append(
+        f"the rows stay on disk; the figures are of a sample of {len(sample.train)} training and {len(sample.test)} "
+        "held-out rows"
+    )
+    return sample
 
 
 def _side(split: Split, numbers: Array | slice) -> _Evaluated:
@@ -133,7 +147,7 @@ def _measure(run: LoadedRun, inference: Inference, clusters: Array, rows: _Evalu
 
 
 def _training_rows(run: LoadedRun, data_dir: str | None) -> Any:
-    split = run.training_data(data_dir=data_dir)
+    split = _in_memory(run.training_data(data_dir=data_dir), run, [])
     return _side(split, split.train).prepared
 
 
@@ -152,17 +166,21 @@ def _other_data(run: LoadedRun, config: ExperimentConfig, *, may_fetch: bool) ->
     if run.schema is not None:
         return _other_table(run, Path(config.dataset), config.label_column)
     own = resolve(ExperimentConfig(dataset=config.dataset))
+    if own.plugins.get("format") == run.parts.plugins.get("format") is not None:
+        own = dataclasses.replace(own, options={**own.options, "format": run.parts.options["format"]})
     if config.label_column is None and run.config.label_column is not None and Path(config.dataset).is_file():
         try:
             labelled = dataclasses.replace(config, label_column=run.config.label_column)
             return _other_data(run, labelled, may_fetch=may_fetch)
         except UsageError:
             pass  # the file has no labels; if anything else is wrong with it, the code below reports it
-    split = load_data(config, own if may_fetch else read_only(own), as_array=True)
+    split = load_data(config, own if may_fetch else without_download(own), as_array=True)
+    notes: list[str] = []
+    split = _in_memory(split, run, notes)
     whole = _side(split, slice(None))
     columns = split.preparation.columns
     prepared = run.prepare(split.preparation.undo(split.x), None if columns is None else list(columns))
-    return dataclasses.replace(whole, prepared=prepared)
+    return dataclasses.replace(whole, prepared=prepared, notes=tuple(notes))
 
 
 def _other_table(run: LoadedRun, path: Path, label_column: str | None) -> _Evaluated:

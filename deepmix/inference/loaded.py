@@ -12,7 +12,7 @@ import torch
 from scipy import sparse
 
 from deepmix import runs
-from deepmix.contracts import ClusteringHead, Model
+from deepmix.contracts import ClusteringHead, FileRows, Model
 from deepmix.data import (
     LabelColumn,
     Preparation,
@@ -32,7 +32,10 @@ from deepmix.experiment import (
     array_layout,
     assemble,
     config_of,
+    declare_installed,
+    format_of,
     make_head,
+    read_format,
     read_parts,
     table_layout,
 )
@@ -88,6 +91,7 @@ class LoadedRun:
             raise UsageError(
                 f"the run in '{store.path}' is not finished; finish it with: deepmix train --resume --out {store.path}"
             )
+        declare_installed()
         self.record, self.parts = read_parts(store)
         self.config = config_of(self.record.requested)
         self.device = choose_device(device)
@@ -179,6 +183,17 @@ class LoadedRun:
         return read_own_data(
             self.config, self.parts, self.record.data, self.store.path, dataset=dataset, data_dir=data_dir
         )
+
+    def read_format(self, path: Path, label_column: str | None) -> FileRows:
+        """Return the rows of a file that a plugin reads, with the options of the training file if its format is that.
+
+        Raises:
+            UsageError: there is no such file, or the plugin refuses it.
+            DeepmixError: the file is damaged, or the plugin breaks its contract.
+
+        """
+        is_own = self.parts.plugins.get("format") == format_of(path.name)
+        return read_format(path, self.parts.options["format"] if is_own else None, label_column)
 
     def prepare(self, x: Any, columns: Sequence[str] | None = None, first_row: int = 0) -> Any:
         """Return raw rows as the model takes them.

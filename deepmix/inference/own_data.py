@@ -7,21 +7,8 @@ from pathlib import Path
 
 from deepmix.data import Split
 from deepmix.errors import UsageError, option
-from deepmix.experiment import ExperimentConfig, Parts, load_data, with_moved_data
+from deepmix.experiment import ExperimentConfig, Parts, read_run_data, with_moved_data
 from deepmix.runs import DataRecord
-
-
-def is_fetched(parts: Parts) -> bool:
-    """Whether the data set can be fetched into the data folder."""
-    return bool(getattr(parts.classes["data"], "downloads", False))
-
-
-def read_only(parts: Parts) -> Parts:
-    """Return parts whose data set is neither fetched nor prepared in the data folder; a stranger may have named it."""
-    if not is_fetched(parts):
-        return parts
-    options = dataclasses.replace(parts.options["data"], download=False)
-    return dataclasses.replace(parts, options={**parts.options, "data": options})
 
 
 def read_own_data(
@@ -48,17 +35,8 @@ def read_own_data(
             that the run names and the user does not.
 
     """
-    is_named = data_dir is not None
     config = with_moved_data(dataclasses.replace(config, data_dir=data_dir or config.data_dir), dataset, run)
-    try:
-        split = load_data(config, parts if is_named else read_only(parts), as_array=record.schema is None)
-    except UsageError as error:
-        if is_named or not is_fetched(parts):
-            raise
-        raise UsageError(
-            f"the data set '{config.dataset}' of '{run}' is not in the folder that the run names, and it is fetched "
-            f"only into a folder that you name with {option('data_dir')} ({error})"
-        ) from error
+    split = read_run_data(config, parts, run, data_dir, as_array=record.schema is None)
     if not record.is_of(split):
         if dataset is None:
             raise UsageError(

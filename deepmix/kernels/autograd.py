@@ -1,13 +1,16 @@
 """What the compiled operators need in Python: shapes without data, gradients and batching rules.
 
 Each operator's backward pass is an operator too, so it traces and compiles like any other; it recomputes from the
-inputs whatever the forward pass did not return. An output that a call does not need has no elements. The shape legend
-is in `deepmix.maths.values`; the arguments are those of `csrc/ops.cpp`.
+inputs whatever the forward pass did not return, and computes only the gradients that are needed. An output that a call
+does not need has no elements. The shape legend is in `deepmix.maths.values`; the arguments are those of
+`csrc/ops.cpp`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -38,16 +41,29 @@ def register() -> None:
         torch.library.register_fake(f"deepmix::{name}", _on_one_device(fake))
         operator = getattr(torch.ops.deepmix, name).default
         torch.library.register_vmap(f"deepmix::{name}", _one_by_one(operator))
-    for name, save, once in (
-        ("mixture_posterior", _save_mixture_posterior, _mixture_posterior_backward),
-        ("sampled_mixture_posterior", _save_sampled_mixture_posterior, _sampled_mixture_posterior_backward),
-        ("component_log_prob", _save_component_log_prob, _component_log_prob_backward),
-        ("component_log_prob_full", _save_component_log_prob, _component_log_prob_full_backward),
-        ("component_kl", _save_component_kl, _component_kl_backward),
+    for rule in (
+        _Rule("mixture_posterior", n_tensors=7, saved_output=0),
+        _Rule("sampled_mixture_posterior", n_tensors=6, saved_output=1, first=1),
+        _Rule("component_log_prob", n_tensors=4, saved_output=1),
+        _Rule("component_log_prob_full", n_tensors=4, saved_output=1),
+        _Rule("component_kl", n_tensors=4),
     ):
-        backward = _any_order(getattr(formulas, name), once)
-        torch.library.register_autograd(f"deepmix::{name}", backward, setup_context=save)
-        _functions[name] = _function(getattr(torch.ops.deepmix, name).default, save, backward)
+        save, backward = _save_and_backward(rule)
+        torch.library.register_autograd(f"deepmix::{rule.name}", backward, setup_context=save)
+        _functions[rule.name] = _function(getattr(torch.ops.deepmix, rule.name).default, save, backward)
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """How an operator is differentiated: by the operator `<name>_backward`, whose arguments `csrc/ops.cpp` explains."""
+
+    name: str
+    n_tensors: int
+    """Number of tensors, or None in their place, with which the inputs begin; the others are switches."""
+    saved_output: int | None = None
+    """Number of the output that the backward pass reads."""
+    first: int = 0
+    """Number of the first input that has a gradient."""
 
 
 def _on_one_device(fake: Callable[..., Any]) -> Callable[..., Any]:
@@ -93,38 +109,69 @@ def _function(
 
     rules = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
     function: type[torch.autograd.Function] = type("Kernel", (torch.autograd.Function,), rules)
-    apply: Callable[..., Any] = function.apply
-    return apply
+    return shortcuts.apply_of(function)
 
 
-def _any_order(reference: Callable[..., Any], once: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a backward pass that has derivatives itself: where they are wanted, the reference computes it."""
+def _save_and_backward(rule: _Rule) -> tuple[Callable[..., None], Callable[..., Any]]:
+    """Return what keeps an operator's inputs for its backward pass, and the pass, which has derivatives itself."""
+    name, n_tensors, first = rule.name, rule.n_tensors, rule.first
+    operator = getattr(torch.ops.deepmix, f"{name}_backward").default
+    reference = getattr(formulas, name)
+
+    def save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        if rule.saved_output is None:
+            ctx.save_for_backward(*inputs[:n_tensors])
+        else:
+            ctx.set_materialize_grads(False)
+            ctx.save_for_backward(*inputs[:n_tensors], output[rule.saved_output])
+        ctx.switches = inputs[n_tensors:]
 
     def backward(ctx: Any, *upstream: MaybeTensor) -> tuple[MaybeTensor, ...]:
-        if not torch.is_grad_enabled():  # autograd enables it if the backward pass is to be differentiated
-            gradients: tuple[MaybeTensor, ...] = once(ctx, *upstream)
-            return gradients
-        switches = getattr(ctx, "switches", ())
-        # A view is a new variable, so a gradient ends here and not where one input was computed from another.
-        inputs = [None if value is None else value.view_as(value) for value in ctx.saved_tensors[: ctx.n_tensors]]
-        outputs = reference(*inputs, *switches)
-        pairs = zip((outputs,) if isinstance(outputs, Tensor) else outputs, upstream, strict=True)
-        wanted = [value for value in inputs if value is not None and value.requires_grad]
-        results, weights = zip(*((o, u) for o, u in pairs if u is not None and o.requires_grad), strict=True)
-        gradients_of = iter(torch.autograd.grad(results, wanted, weights, create_graph=True, allow_unused=True))
-        by_inputs = (None if value is None or not value.requires_grad else next(gradients_of) for value in inputs)
-        return (*by_inputs, *(None for _ in switches))
+        if torch.is_grad_enabled():  # autograd enables it if the backward pass is to be differentiated
+            return _differentiable_gradients(reference, ctx.saved_tensors[:n_tensors], ctx.switches, upstream)
+        is_needed = ctx.needs_input_grad[first:n_tensors]
+        gradients = operator(*ctx.saved_tensors, *ctx.switches, *upstream, _bits(is_needed))
+        by_inputs = [one if needed else None for one, needed in zip(gradients, is_needed, strict=True)]
+        return (None,) * first + (*by_inputs, *(None for _ in ctx.switches))
 
-    return backward
+    return save, backward
+
+
+@functools.cache
+def _bits(is_needed: tuple[bool, ...]) -> int:
+    """Return a number whose bit i says whether the i-th gradient is needed."""
+    return sum(1 << i for i, needed in enumerate(is_needed) if needed)
+
+
+def _differentiable_gradients(
+    reference: Callable[..., Any],
+    saved: Sequence[MaybeTensor],
+    switches: tuple[bool, ...],
+    upstream: tuple[MaybeTensor, ...],
+) -> tuple[MaybeTensor, ...]:
+    """Return the gradients of an operator's inputs, computed by the reference, so that they have derivatives."""
+    # A view is a new variable, so a gradient ends here and not where one input was computed from another.
+    inputs = [None if value is None else value.view_as(value) for value in saved]
+    outputs = reference(*inputs, *switches)
+    pairs = zip((outputs,) if isinstance(outputs, Tensor) else outputs, upstream, strict=True)
+    wanted = [value for value in inputs if value is not None and value.requires_grad]
+    results, weights = zip(*((o, u) for o, u in pairs if u is not None and o.requires_grad), strict=True)
+    gradients_of = iter(torch.autograd.grad(results, wanted, weights, create_graph=True, allow_unused=True))
+    by_inputs = (None if value is None or not value.requires_grad else next(gradients_of) for value in inputs)
+    return (*by_inputs, *(None for _ in switches))
 
 
 def _new(like: Tensor, *shape: int | torch.SymInt) -> Tensor:
     return like.new_empty(shape)
 
 
-def _gradient_like(value: MaybeTensor, like: Tensor) -> Tensor:
-    """Return a fake gradient: of the value's shape, or without elements where there is no value."""
-    return like.new_empty((0,) if value is None else value.shape)
+def _fake_gradients(values: Sequence[MaybeTensor], needed: int) -> tuple[Tensor, ...]:
+    """Return gradients without data, in the values' shapes; one that is not needed has no elements."""
+    like = values[0]
+    assert like is not None
+    exists = [value is not None and needed >> i & 1 for i, value in enumerate(values)]
+    shapes = [value.shape if value is not None and one else (0,) for value, one in zip(values, exists, strict=True)]
+    return tuple(like.new_empty(shape) for shape in shapes)
 
 
 def _mixture_posterior_fake(
@@ -141,32 +188,8 @@ def _mixture_posterior_fake(
     return _new(z, z.shape[1], log_weight.shape[0]), _new(z, z.shape[1])
 
 
-def _mixture_posterior_backward_fake(
-    z: Tensor,
-    mean: Tensor,
-    log_var: Tensor,
-    prior_mean: MaybeTensor,
-    prior_log_var: MaybeTensor,
-    log_weight: Tensor,
-    log_likelihood: MaybeTensor,
-    use_posterior: bool,
-    product: bool,
-    *saved_and_upstream: MaybeTensor,
-) -> tuple[Tensor, ...]:
-    inputs = (z, mean, log_var, prior_mean, prior_log_var, log_weight, log_likelihood)
-    return tuple(_gradient_like(value, z) for value in inputs)
-
-
-def _save_mixture_posterior(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs[:7], output[0])
-    ctx.n_tensors, ctx.switches = 7, inputs[7:]
-
-
-def _mixture_posterior_backward(ctx: Any, *upstream: MaybeTensor) -> tuple[MaybeTensor, ...]:
-    *inputs, log_q_NK = ctx.saved_tensors
-    gradients = torch.ops.deepmix.mixture_posterior_backward.default(*inputs, *ctx.switches, log_q_NK, *upstream)
-    return (*(None if value is None else d for value, d in zip(inputs, gradients, strict=True)), None, None)
+def _mixture_posterior_backward_fake(*inputs: Any) -> tuple[Tensor, ...]:
+    return _fake_gradients(inputs[:7], inputs[-1])
 
 
 def _sampled_mixture_posterior_fake(noise: Tensor, *others: Any) -> tuple[Tensor, ...]:
@@ -176,23 +199,7 @@ def _sampled_mixture_posterior_fake(noise: Tensor, *others: Any) -> tuple[Tensor
 
 
 def _sampled_mixture_posterior_backward_fake(noise: Tensor, *others: Any) -> tuple[Tensor, ...]:
-    return tuple(_gradient_like(value, noise) for value in others[:5])
-
-
-def _save_sampled_mixture_posterior(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs[:6], output[1])
-    ctx.n_tensors, ctx.switches = 6, inputs[6:]
-
-
-def _sampled_mixture_posterior_backward(ctx: Any, *upstream: MaybeTensor) -> tuple[MaybeTensor, ...]:
-    *inputs, log_q_NK = ctx.saved_tensors
-    gradients = torch.ops.deepmix.sampled_mixture_posterior_backward.default(
-        *inputs, *ctx.switches, log_q_NK, *upstream
-    )
-    noise_has_none = None
-    by_inputs = (None if value is None else d for value, d in zip(inputs[1:], gradients, strict=True))
-    return (noise_has_none, *by_inputs, None, None)
+    return _fake_gradients(others[:5], others[-1])
 
 
 def _component_log_prob_fake(z: Tensor, mean: Tensor, spread: Tensor, log_weight: Tensor) -> tuple[Tensor, ...]:
@@ -200,27 +207,8 @@ def _component_log_prob_fake(z: Tensor, mean: Tensor, spread: Tensor, log_weight
     return _new(z, *pairs), _new(z, *pairs), _new(z, z.shape[0])
 
 
-def _component_log_prob_backward_fake(
-    z: Tensor, mean: Tensor, spread: Tensor, log_weight: Tensor, *saved_and_upstream: MaybeTensor
-) -> tuple[Tensor, ...]:
-    return tuple(z.new_empty(value.shape) for value in (z, mean, spread, log_weight))
-
-
-def _save_component_log_prob(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs, output[1])
-    ctx.n_tensors = 4
-
-
-def _component_log_prob_backward(ctx: Any, *upstream: MaybeTensor) -> tuple[Tensor, ...]:
-    gradients: tuple[Tensor, ...] = torch.ops.deepmix.component_log_prob_backward.default(*ctx.saved_tensors, *upstream)
-    return gradients
-
-
-def _component_log_prob_full_backward(ctx: Any, *upstream: MaybeTensor) -> tuple[Tensor, ...]:
-    backward = torch.ops.deepmix.component_log_prob_full_backward.default
-    gradients: tuple[Tensor, ...] = backward(*ctx.saved_tensors, *upstream)
-    return gradients
+def _component_log_prob_backward_fake(*inputs: Any) -> tuple[Tensor, ...]:
+    return _fake_gradients(inputs[:4], inputs[-1])
 
 
 def _mixture_statistics_fake(
@@ -234,21 +222,8 @@ def _component_kl_fake(mean: Tensor, log_var: Tensor, prior_mean: MaybeTensor, p
     return _new(mean, mean.shape[0], mean.shape[1] if prior_mean is None else prior_mean.shape[0])
 
 
-def _component_kl_backward_fake(
-    mean: Tensor, log_var: Tensor, prior_mean: MaybeTensor, prior_log_var: MaybeTensor, by_kl: Tensor
-) -> tuple[Tensor, ...]:
-    return tuple(_gradient_like(value, mean) for value in (mean, log_var, prior_mean, prior_log_var))
-
-
-def _save_component_kl(ctx: Any, inputs: tuple[MaybeTensor, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
-    ctx.n_tensors = 4
-
-
-def _component_kl_backward(ctx: Any, by_kl: Tensor) -> tuple[MaybeTensor, ...]:
-    inputs = ctx.saved_tensors
-    gradients = torch.ops.deepmix.component_kl_backward.default(*inputs, by_kl)
-    return tuple(None if value is None else d for value, d in zip(inputs, gradients, strict=True))
+def _component_kl_backward_fake(*inputs: Any) -> tuple[Tensor, ...]:
+    return _fake_gradients(inputs[:4], inputs[-1])
 
 
 def _one_by_one(operator: Callable[..., Any]) -> Callable[..., Any]:

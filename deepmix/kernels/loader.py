@@ -102,12 +102,13 @@ def _load(with_cuda: bool) -> Kernels:
             reason = f"the extension built when deepmix was installed doesn't load: {_first_line(error)}"
         else:
             return Kernels("ahead of time", devices, built, "built when deepmix was installed")
-    name = "_".join(["_ops_cuda", *gpu_architectures()]) if with_cuda else "_ops"
+    level = build.own_level()
+    name = "_".join(["_ops", *(["cuda", *gpu_architectures()] if with_cuda else []), *([level] if level else [])])
     try:
         if with_cuda and (missing := why_no_cuda()) is not None:
             raise DeepmixError(missing)
         cached = cache_folder() / f"{name}.so"
-        _load_or_compile(cached, torch.ops.load_library, build.operator_sources(with_cuda), with_cuda)
+        _load_or_compile(cached, torch.ops.load_library, build.operator_sources(with_cuda, level), with_cuda)
     except (RuntimeError, OSError, ImportError, subprocess.SubprocessError, DeepmixError) as error:
         raise DeepmixError(_first_line(error) if built is None else f"{reason}; {_first_line(error)}") from error
     return Kernels("compiled on first use", devices, cached, reason)
@@ -237,13 +238,14 @@ def _compile(library: Path, sources: list[Path], with_cuda: bool) -> Any:
             prefix=_build_folders(cache), dir=cache.parent, ignore_cleanup_errors=True
         ) as folder,
         _ninja_on_path(),
+        build.compiler_as_one_program(),
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")
         loaded = cpp_extension.load(
             name=name,
             sources=[str(path) for path in sources],
-            extra_cflags=build.cpp_flags(with_cuda=with_cuda),
+            extra_cflags=build.cpp_flags(with_cuda=with_cuda, level=build.own_level()),
             extra_cuda_cflags=build.cuda_flags(gpu_architectures()),
             build_directory=folder,
             with_cuda=with_cuda,
@@ -300,9 +302,10 @@ def why_no_compiler() -> str | None:
         ninja = shutil.which("ninja")
     if ninja is None:
         return "ninja was not found; install it with 'pip install ninja'"
-    compiler = os.environ.get("CXX", "c++")
-    if shutil.which(compiler) is None and len(compiler.split()) > 1:
-        return f"CXX='{compiler}' is more than a compiler's name; name it alone (torch runs an installed ccache itself)"
+    try:
+        compiler = build.compiler_words()[0]
+    except (ValueError, IndexError):
+        return f"CXX='{os.environ['CXX']}' is not a command; name the C++ compiler in CXX"
     if shutil.which(compiler) is None:
         return f"the C++ compiler '{compiler}' was not found; install one, or name it in CXX"
     return None

@@ -17,7 +17,7 @@ from deepmix.kernels import autograd
 from deepmix.kernels.choice import look_for_kernel
 from deepmix.maths import Gaussian, Latents, MixtureParameters, MixtureStatistics, Responsibilities, em, formulas
 
-MOST_SUMS = {"cpu": (1 << 18, 1 << 22), "cuda": (1 << 15, 1 << 15)}
+MOST_SUMS = {"cpu": (1 << 18, 1 << 22), "cuda": (800, 1 << 14)}
 """Second moments, (K, M) and (K, M, M), up to which a kernel computes `mixture_statistics`, by device; beyond, matrix
 products do."""
 
@@ -62,6 +62,11 @@ def mixture_posterior(
     n_components = _check_mixture(latents.posterior, latents.prior)
     _check_samples("the noise", latents.noise_LNHM, latents.posterior)
     _check_samples("z", latents.drawn_LNHM, latents.posterior)
+    if latents.log_prior_LNK is not None:  # no kernel knows the prior's density
+        q, z_LNHM = latents.posterior, latents.z_LNHM
+        log_q_LNH = formulas.gaussian_log_prob(z_LNHM, q.mean, q.log_var) if use_posterior else None
+        prior = latents.log_prior_LNK, latents.prior.log_weight_K
+        return Responsibilities(*formulas.posterior_of_terms(*prior, log_q_LNH, log_likelihood_LNK, product))
     terms = latents.posterior.mean, latents.posterior.log_var, *_components(latents.prior), latents.prior.log_weight_K
     if latents.noise_LNHM is not None and latents.drawn_LNHM is None and log_likelihood_LNK is None:
         inputs = _one_dtype(latents.noise_LNHM, *terms)

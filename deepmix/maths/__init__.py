@@ -28,4 +28,5 @@ __all__ = [
     "normalize_log",
     "reparameterise",
     "weighted_mean_and_spread",
+    "without_noise",
 ]

@@ -17,6 +17,7 @@ from .mixture import (
     drop_negligible as drop_negligible,
     neighbour_votes as neighbour_votes,
     weighted_mean_and_spread as weighted_mean_and_spread,
+    without_noise as without_noise,
 )
 from .seeded import seeded_draws as seeded_draws
 from .values import (

@@ -73,9 +73,21 @@ def mixture_posterior(
     the solution of eq. 2.
     """
     log_prior_LNK = gaussian_log_prob(z_LNHM, prior_mean_KM, prior_log_var_KM)
+    log_posterior_LNH = gaussian_log_prob(z_LNHM, mean_NHM, log_var_NHM) if use_posterior else None
+    return posterior_of_terms(log_prior_LNK, log_weight_K, log_posterior_LNH, log_likelihood_LNK, product)
+
+
+def posterior_of_terms(
+    log_prior_LNK: Tensor,
+    log_weight_K: Tensor,
+    log_posterior_LNH: Tensor | None,
+    log_likelihood_LNK: Tensor | None,
+    product: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return what `mixture_posterior` does from log p(z_k|y_k), log q(z_k|y_k,x) and log p(x|z_k) of the samples."""
     log_ratio_LNK = log_weight_K + log_prior_LNK
-    if use_posterior:
-        log_ratio_LNK = log_ratio_LNK - gaussian_log_prob(z_LNHM, mean_NHM, log_var_NHM)
+    if log_posterior_LNH is not None:
+        log_ratio_LNK = log_ratio_LNK - log_posterior_LNH
     if log_likelihood_LNK is not None:
         log_ratio_LNK = log_ratio_LNK + log_likelihood_LNK
     log_ratio_NK = log_ratio_LNK.sum(0) if product else log_ratio_LNK.mean(0)

@@ -63,14 +63,31 @@ def weighted_mean_and_spread(z_NM: Tensor, weight_N: Tensor | None, floor: float
     return mean_M, (squares_M / (len(z_NM) - 1)).sqrt().clamp_min(floor)
 
 
+def without_noise(label_N: Tensor, rows_ND: Tensor, weight_N: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the labels, rows and weights without noise, the rows with the label -1; the weights have mean 1 again.
+
+    Raises:
+        ValueError: every row is noise.
+
+    """
+    in_cluster_N = label_N >= 0
+    if bool(in_cluster_N.all()):
+        return label_N, rows_ND, weight_N
+    if not bool(in_cluster_N.any()):
+        raise ValueError("every row is noise: there is no cluster to start from")
+    weights = None if weight_N is None else weight_N[in_cluster_N] / weight_N[in_cluster_N].mean()
+    return label_N[in_cluster_N], rows_ND[in_cluster_N], weights
+
+
 def cluster_moments(
     z_NM: Tensor, labels_N: Tensor, n_components: int, weight_N: Tensor | None = None
 ) -> tuple[Gaussian, Tensor]:
     """Return the mean and log-variance (K, M) of each cluster's latents and its weight (K,).
 
     An empty cluster gets the moments of all rows; one row is added to each weight, so that none is 0. `weight_N` are
-    weights of the rows, with mean 1.
+    weights of the rows, with mean 1. Rows with the label -1, noise, are in no cluster and count nowhere.
     """
+    labels_N, z_NM, weight_N = without_noise(labels_N, z_NM, weight_N)
     one_hot_NK = functional.one_hot(labels_N, n_components).to(z_NM.dtype)
     if weight_N is not None:
         one_hot_NK = one_hot_NK * weight_N.to(z_NM.dtype).unsqueeze(-1)

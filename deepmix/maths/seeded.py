@@ -28,9 +28,15 @@ class _Draws(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self._generator = generator
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Whether torch wraps the mode so that its compiler passes over it: no, that would import it, for seconds."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if torch.Tag.nondeterministic_seeded in func.tags and kwargs.get("generator") is None and _on_cpu(args, kwargs):
+        named = any(isinstance(value, torch.Generator) for value in (*args, *kwargs.values()))
+        if torch.Tag.nondeterministic_seeded in func.tags and not named and _on_cpu(args, kwargs):
             func = _with_generator(func)
             if "generator" in {argument.name for argument in func._schema.arguments}:
                 kwargs = {**kwargs, "generator": self._generator}

@@ -96,6 +96,8 @@ class Latents:
     """True outside training: z is the posterior mean and nothing is random."""
     drawn_LNHM: Tensor | None = None
     """The samples, if they have been computed; otherwise a kernel may compute them in the same pass."""
+    log_prior_LNK: Tensor | None = None
+    """log p(z|y_k) of the samples, where the prior has a density of its own; None: that of the Gaussians in `prior`."""
 
     @property
     def z_LNHM(self) -> Tensor:

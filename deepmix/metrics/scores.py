@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import silhouette_score
-from sklearn.metrics.cluster import contingency_matrix
 from sklearn.neighbors import NearestNeighbors
 
 from deepmix.maths import Array
 from deepmix.metrics.weighted import contingency, weighted_silhouette
+
+NOISE = -1
+"""The cluster of rows that are in none."""
+
 
 SILHOUETTE_ROWS = 5000
 """Number of rows that the silhouette is estimated on; its cost grows with their square."""
@@ -23,19 +26,26 @@ def clustering_accuracy(labels: Array, clusters: Array, weight_N: Array | None =
     """Return the fraction of rows whose label is their cluster's under the best one-to-one matching.
 
     See VaDE section 4.3. Labels may have any values and there may be any number of clusters; unmatched clusters count
-    as wrong. A row of weight 2 counts as two rows.
+    as wrong, and so does noise, the cluster -1. A row of weight 2 counts as two rows.
     """
-    table = contingency_matrix(labels, clusters) if weight_N is None else contingency(labels, clusters, weight_N)
+    table = contingency(labels, clusters, weight_N)
+    total = table.sum()
+    if clusters.dtype.kind == "i" and len(clusters) and clusters.min() == NOISE:
+        table = table[:, 1:]  # clusters are sorted, so noise is the first
     rows, columns = linear_sum_assignment(table, maximize=True)
-    return float(table[rows, columns].sum() / table.sum())
+    return float(table[rows, columns].sum() / total)
 
 
 def silhouette(latent_NM: Array, clusters: Array, seed: int, weight_N: Array | None = None) -> float | None:
     """Return the clusters' silhouette on the latents, from at most SILHOUETTE_ROWS rows that the seed draws.
 
     The result is None if those rows are in fewer than two clusters, or each row is in its own. A row of weight 2 counts
-    as two rows, but is drawn as one.
+    as two rows, but is drawn as one. Noise, the cluster -1, is left out.
     """
+    if clusters.dtype.kind == "i" and len(clusters) and clusters.min() == NOISE:
+        in_cluster_N = clusters != NOISE
+        latent_NM, clusters = latent_NM[in_cluster_N], clusters[in_cluster_N]
+        weight_N = None if weight_N is None else weight_N[in_cluster_N]
     chosen = np.arange(len(clusters))
     if len(chosen) > SILHOUETTE_ROWS:
         chosen = np.random.default_rng(seed).choice(len(chosen), SILHOUETTE_ROWS, replace=False)

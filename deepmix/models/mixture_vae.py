@@ -12,18 +12,20 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from deepmix.contracts import (
     Batch,
     Decoder,
+    DensityPrior,
     Encoder,
     Loss,
     LossTerm,
     MixtureStep,
     Model,
+    Placement,
     PosteriorEstimator,
     Prior,
+    PriorPlacement,
 )
 from deepmix.kernels import ops
 from deepmix.maths import (
@@ -48,10 +50,14 @@ INITIAL_LOG_VAR = 2.0 * math.log(0.2)
 """Initial value of the log-variance heads: posteriors are a fifth as wide as the codes' unit spread."""
 MIN_SCALE = 1e-3
 """Floor of a code's spread (standard deviation) when codes are rescaled."""
+KL_SAMPLES = 16
+"""Fixed samples of z from which the KL to a prior with a density of its own is estimated outside training."""
 
 
 class MixtureVAE(Model):
-    """A mixture of VAEs: soft or hard, any of the papers' E-steps, standard or mixture prior."""
+    """A mixture of VAEs: soft or hard, any of the papers' E-steps, any prior."""
+
+    kl_noise_L11M: Tensor
 
     def __init__(
         self,
@@ -73,6 +79,10 @@ class MixtureVAE(Model):
         self.n_neighbours = options.graph_neighbours if options.graph_weight > 0.0 else 0
         self.generates_from_rows = self.n_components > 1
         self.lr_factor = encoder.lr_factor
+        prior.bind(encoder)
+        if isinstance(prior, DensityPrior):
+            half_L11M = torch.randn(KL_SAMPLES // 2, 1, 1, dims.latent_dim, generator=torch.Generator().manual_seed(0))
+            self.register_buffer("kl_noise_L11M", torch.cat([half_L11M, -half_L11M]), persistent=False)
 
     def pretraining_loss(self, batch: Batch) -> Loss:
         """Return the log-likelihood of the rows given their codes."""
@@ -102,13 +112,20 @@ class MixtureVAE(Model):
     @torch.no_grad()
     def place(self, code_NM: Tensor, squared_error_N: Tensor, label_N: Tensor, weight_N: Tensor | None = None) -> None:
         """Rescale the codes to unit spread, copy the pretrained head to all K and give the prior the moments."""
+        self.place_on(Placement(code_NM, squared_error_N, label_N, weight_N))
+
+    @torch.no_grad()
+    def place_on(self, start: Placement) -> None:
+        """Do what `place` does; the prior sees the training rows too."""
+        code_NM, weight_N = start.code_NM, start.weight_N
         shift_M, scale_M = weighted_mean_and_spread(code_NM, weight_N, MIN_SCALE)
         self.encoder.place(shift_M, scale_M, INITIAL_LOG_VAR)
         self.decoder.place(*self._beside_conditions(shift_M, scale_M))
         z_NM = (code_NM - shift_M) / scale_M
         noise = self.likelihood.noise_error(self._decode_codes, z_NM, INITIAL_LOG_VAR) if self.options.noise else 0.0
-        self.likelihood.place(float(squared_error_N.mean()) + noise)
-        self.prior.place(*cluster_moments(z_NM, label_N, self.n_components, weight_N))
+        self.likelihood.place(float(start.squared_error_N.mean()) + noise)
+        components, weight_K = cluster_moments(z_NM, start.label_N, self.n_components, weight_N)
+        self.prior.place_on(PriorPlacement(z_NM, start.label_N, components, weight_K, weight_N, start.batches))
 
     def _beside_conditions(self, shift_M: Tensor, scale_M: Tensor) -> tuple[Tensor, Tensor]:
         """Return the shift and scale of the decoder's whole input, whose conditions stay as they are."""
@@ -133,7 +150,7 @@ class MixtureVAE(Model):
         log_q_NK = responsibilities.log_q_NK
         z_LNHM = latents.z_LNHM if responsibilities.z_LNHM is None else responsibilities.z_LNHM
         if phase.hold:
-            weight_NK = functional.one_hot(batch.labels_for("hold"), self.n_components).to(log_q_NK.dtype)
+            weight_NK = batch.held_weights(log_q_NK)
         else:
             weight_NK = assignment_weights(log_q_NK.detach(), self.options.assignment)
         weight_NK, dropped_N = drop_negligible(weight_NK, self.options.decode_threshold)
@@ -174,6 +191,8 @@ class MixtureVAE(Model):
     @torch.no_grad()
     def prior_sample(self, n_rows: int, component: int, generator: torch.Generator) -> Tensor:
         """Return latents of one component (VaDE, section 3.1)."""
+        if isinstance(self.prior, DensityPrior):
+            return self.prior.sample(n_rows, component, generator)
         prior = self.prior()
         shape = (n_rows, self.latent_dim)
         like = prior.log_weight_K
@@ -209,15 +228,24 @@ class MixtureVAE(Model):
         posterior = self.encoder(x_ND)
         posterior = Gaussian(at_least_float32(posterior.mean), at_least_float32(posterior.log_var))
         prior = self.prior()
-        kl_NK = ops.component_kl(posterior, prior)
         noise_LNHM = posterior.noise(self.options.samples, generator if self.options.noise else None)
+        drawn_LNHM, log_prior_LNK = None, None
+        if isinstance(self.prior, DensityPrior):
+            drawn_LNHM = posterior.at(noise_LNHM)
+            log_prior_LNK = self.prior.log_prob(drawn_LNHM)
+            kl_NK = self.prior.kl(posterior, posterior.at(self.kl_noise_L11M) if noise_LNHM is None else drawn_LNHM)
+        else:
+            kl_NK = ops.component_kl(posterior, prior)
+            if self.posterior.needs_likelihood:  # the samples are decoded first
+                drawn_LNHM = posterior.at(noise_LNHM)
         return Latents(
             noise_LNHM=noise_LNHM,
             posterior=posterior,
             prior=prior,
             kl_NK=kl_NK if self.options.noise else torch.zeros_like(kl_NK),
             at_mean=generator is None,
-            drawn_LNHM=posterior.at(noise_LNHM) if self.posterior.needs_likelihood else None,  # decoded first
+            drawn_LNHM=drawn_LNHM,
+            log_prior_LNK=log_prior_LNK,
         )
 
     def _e_step(self, batch: Batch, latents: Latents) -> Responsibilities:

@@ -5,9 +5,25 @@ Below them, `material` holds what a report is made from, `analysis` computes fro
 and `curves` write the report's sections, and `words` holds sentences; the modules of `html` know nothing about
 clustering.
 
-Other packages import only what this package's `__init__.pyi` lists; each name is imported when it is first used.
+A plugin's section may use `__all__`; other packages of the core may import all that `__init__.pyi` lists. Each name is
+imported when it is first used.
 """
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
+
+__all__ = [
+    "Material",
+    "Section",
+    "details",
+    "element",
+    "figure",
+    "fixed",
+    "join",
+    "number",
+    "paragraph",
+    "percent",
+    "scrolled",
+    "table",
+]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from deepmix import runs
+from deepmix.data import sample_rows
 from deepmix.inference import LoadedRun
 from deepmix.report import seeds, writing
 
@@ -42,8 +43,14 @@ def _rewrite_run(folder: runs.RunFolder, with_umap: bool, dataset: str | None, d
     with folder.locked():
         loaded = LoadedRun(folder)
         split = loaded.training_data(dataset, data_dir)
-        cluster_N = loaded.assignments()[loaded.config.heads[0]]
+        is_stored = split.is_stored
+        if is_stored:
+            split, _ = sample_rows(split, loaded.config.seed)
         sides = {"train": split.train, "test": split.test}
         inferences = {side: loaded.infer(split.take(rows)) for side, rows in sides.items()}
-        clusters = {side: np.asarray(cluster_N[rows]) for side, rows in sides.items()}
+        if is_stored:  # assignments.csv may have more rows than memory holds
+            clusters = {side: loaded.head().predict(inference) for side, inference in inferences.items()}
+        else:
+            cluster_N = loaded.assignments()[loaded.config.heads[0]]
+            clusters = {side: np.asarray(cluster_N[rows]) for side, rows in sides.items()}
         writing.write_report(folder, split, loaded.model, inferences, clusters, with_umap=with_umap)

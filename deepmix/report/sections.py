@@ -50,6 +50,10 @@ def lead(material: Material) -> Markup:
         element("strong", material.data),
         f"{_columns(material)} into {cluster_count(material)}. It learned from "
         f"{rows.train:,} of them; the other {rows.test:,} were held out, to see how it does on new rows.",
+        ""
+        if metrics.sample is None
+        else f" The rows stayed on disk: the figures and pictures here are of a random sample of "
+        f"{metrics.sample.train:,} training and {metrics.sample.test:,} held-out rows; assignments.csv has all.",
     )
     accuracy, silhouette = (material.test.get(metric.name) for metric in (ACCURACY, SILHOUETTE))
     start = words.initial_accuracy(material)

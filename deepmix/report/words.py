@@ -133,6 +133,8 @@ def command(requested: Requested, seeds: int | None = None) -> str:
     ]
     for head in requested.heads:
         words += ["--head", head]
+    for tracker in requested.trackers:
+        words += ["--track", tracker]
     for name in ("dataset", "label_column", "data_dir"):
         if (value := getattr(requested, name)) is not None:
             words += [f"--{name.replace('_', '-')}", value]

@@ -31,6 +31,7 @@ from deepmix.report.analysis import label_text
 from deepmix.report.cluster_table import cluster_table
 from deepmix.report.html.page import page
 from deepmix.report.material import SHOWN, Material
+from deepmix.report.plugin_sections import plugin_sections
 
 FEWEST_PIXELS = 16
 """Rows with fewer columns are not taken for images, whatever their type."""
@@ -152,6 +153,7 @@ def render(material: Material) -> str:
         used_columns.used_columns(material),
         rivals.initial_choice(material),
         curves.training({"this run": material.epochs}, is_mixture=material.is_mixture),
+        *plugin_sections(material),
         sections.again(material),
     )
     title = f"{material.data}: {sections.cluster_count(material)} by {material.config.requested.model}"

@@ -119,7 +119,8 @@ def find_gap(spec: Spec, protocol: Protocol) -> str:
     ]
     for kind, name in needs:
         if name is not None and name not in registry.names(kind):
-            return f"{registry.singular(kind)} '{name}' is not installed"
+            cure = f"; pip install {spec.distribution}" if spec.distribution else ""
+            return f"{registry.singular(kind)} '{name}' is not installed{cure}"
     return ""
 
 
@@ -249,7 +250,7 @@ def _run(prepared: Experiment, path: Path, wanted: runs.RunConfig, reporter: Any
             results = run_experiment(prepared, folder, reporter, resume=resume, watch=watch)
             with forgiven(reporter.note, folder.path):
                 first = results.clusters[prepared.config.heads[0]]
-                write_report(folder, prepared.split, results.model, results.inferences, first)
+                write_report(folder, results.split, results.model, results.inferences, first)
             runs.delete_checkpoint(path)  # six times the model's size, and no longer needed
             return results.metrics
     finally:

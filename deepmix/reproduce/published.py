@@ -53,6 +53,8 @@ class Spec:
     """Whether the accuracy is measured after every epoch."""
     missing: str = ""
     """Why deepmix has no such run, as a sentence."""
+    distribution: str = ""
+    """The distribution that has the run's model or head; empty: deepmix."""
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
     quick: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Settings that --quick adds, such as the epochs of an initial clustering."""

@@ -1,4 +1,5 @@
 from .assignments import read_assignments as read_assignments
+from .checksums import TableChecksum as TableChecksum
 from .comparisons import (
     INITIAL as INITIAL,
     TOTAL as TOTAL,

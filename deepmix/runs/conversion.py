@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -52,7 +53,7 @@ def from_plain(kind: type[T], values: Any, place: str = "", *, strict: bool = Fa
     """
     if not isinstance(values, Mapping):
         raise _misfit(place, "a table", values)
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]
     fields = {_key(f): f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     if strict and (unknown := sorted(set(values) - set(fields))):
         raise MisfitError(f"'{_inside(place, unknown[0])}' is unknown to this version")
@@ -65,6 +66,12 @@ def from_plain(kind: type[T], values: Any, place: str = "", *, strict: bool = Fa
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise MisfitError(f"'{_inside(place, key)}' is missing")
     return kind(**arguments)
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Return the annotations of a dataclass as types; evaluating them takes most of the time of reading a record."""
+    return typing.get_type_hints(kind)
 
 
 def value_from_plain(hint: Any, value: Any, place: str) -> Any:

@@ -16,7 +16,7 @@ from torch import Tensor
 from deepmix.data import PART, naming_file, write_atomically, writing_beside
 from deepmix.errors import DeepmixError, UsageError, option
 from deepmix.runs import ownership
-from deepmix.runs.checksums import CHECKSUM, checksum
+from deepmix.runs.checksums import CHECKSUM, RowSum, TableChecksum, checksum, json_checksum
 from deepmix.runs.folder_lock import FolderLock
 from deepmix.runs.json_files import UNREADABLE, read_json
 from deepmix.runs.names import CHECKPOINT, CONFIG, EPOCHS, PREVIOUS, SUMMARY
@@ -124,7 +124,9 @@ class RunFolder(RunStore):
         return (self.path / name).is_file()
 
     def write_json(self, name: str, value: Any) -> None:
-        """Write a JSON file."""
+        """Write a JSON file; an object's checksum is its last entry."""
+        if isinstance(value, Mapping):
+            value = {**value, CHECKSUM: json_checksum(json.loads(json.dumps(value)))}
         text = json.dumps(value, indent=2, sort_keys=False, allow_nan=False) + "\n"
         with self._writing(name) as path:
             write_atomically(path, text.encode())
@@ -133,10 +135,23 @@ class RunFolder(RunStore):
         """Read a JSON file.
 
         Raises:
-            DeepmixError: it is missing or damaged.
+            DeepmixError: it is missing or damaged, or its values are not those that were written.
 
         """
-        return read_json(self.path / name)
+        path = self.path / name
+        value = read_json(path)
+        if isinstance(value, dict) and CHECKSUM in value:  # earlier versions wrote none
+            expected = value.pop(CHECKSUM)
+            try:
+                is_whole = expected == json_checksum(value)
+            except UNREADABLE:  # nested so deep that it can be read and not written
+                is_whole = False
+            if not is_whole:
+                raise DeepmixError(
+                    f"'{path}' has changed since it was written (its checksum is wrong); restore it, or delete its "
+                    f"entry '{CHECKSUM}' if you made the change"
+                )
+        return value
 
     def append_line(self, row: Mapping[str, Any]) -> None:
         """Add a line to metrics.jsonl."""
@@ -220,8 +235,9 @@ class RunFolder(RunStore):
         if self._old is None and self.has(CHECKPOINT):
             os.replace(self.path / CHECKPOINT, self.path / PREVIOUS)
 
-    def write_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Write a CSV file."""
+    def write_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> TableChecksum:
+        """Write a CSV file and return the checksum of its values."""
+        summed = RowSum(header)
         with (
             self._writing(name) as path,
             writing_beside(path) as temporary,
@@ -229,7 +245,8 @@ class RunFolder(RunStore):
         ):
             writer = csv.writer(file)
             writer.writerow(header)
-            writer.writerows(rows)
+            writer.writerows(summed.passing(rows))
+        return summed.checksum
 
     def read_table(self, name: str) -> dict[str, list[str]]:
         """Read a CSV file's columns.

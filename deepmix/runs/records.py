@@ -17,6 +17,7 @@ from deepmix.data import Split, TableOptions, TableSchema, fingerprint, labels_f
 from deepmix.errors import DeepmixError, option
 from deepmix.metrics import METRICS as DECLARED
 from deepmix.runs import names, upgrade
+from deepmix.runs.checksums import CHECKSUM, TableChecksum
 from deepmix.runs.comparisons import Baselines, InitialChoice, Scores, Stability
 from deepmix.runs.component_choice import ComponentChoice
 from deepmix.runs.conversion import KEY, MisfitError, from_plain, to_plain, value_from_plain
@@ -123,6 +124,7 @@ class Requested:
     table: TableOptions | None = None
     proba: bool | None = None
     baselines: bool | None = None
+    trackers: tuple[str, ...] = ()
 
 
 REQUESTED_KEYS = tuple(f.name for f in dataclasses.fields(Requested))
@@ -176,6 +178,10 @@ class Environment:
     device: str
     threads: int
     git_commit: str | None
+    ranks: int = 1
+    """How many processes trained together."""
+    job: str | None = None
+    """The torchrun job that began the run, which goes on with it after a restart; None: torchrun did not start it."""
 
     @property
     def versions(self) -> dict[str, str]:
@@ -240,7 +246,7 @@ class RunConfig(Record):
         return self.requested.init or self.parts["initializer"].name
 
 
-ADDED_KEYS = ("format", *(f.name for f in dataclasses.fields(RunConfig) if f.name != "requested"))
+ADDED_KEYS = ("format", CHECKSUM, *(f.name for f in dataclasses.fields(RunConfig) if f.name != "requested"))
 """Keys that a run adds in its config.json to the configuration that was asked for."""
 
 
@@ -329,6 +335,10 @@ class Metrics(Record):
     """Plain methods beside the run; None where they were left out."""
     stability: Stability | None = None
     """How stable the first head's clusters are; None where there was nothing to refit."""
+    sample: RowCounts | None = None
+    """Rows that the figures are of, but for the sizes of clusters, where the rows stayed on disk; None: all rows."""
+    assignments: TableChecksum | None = None
+    """The checksum of assignments.csv; None in runs of earlier versions."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as a JSON object."""

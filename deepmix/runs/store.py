@@ -11,6 +11,7 @@ from typing import Any, TypeVar, final
 
 from torch import Tensor
 
+from deepmix.runs.checksums import RowSum, TableChecksum
 from deepmix.runs.names import ASSIGNMENTS, CHECKPOINT, CONFIG, EPOCHS, INFERENCE, METRICS, MODEL
 from deepmix.runs.records import EpochRecord, Record
 
@@ -60,8 +61,8 @@ class RunStore(abc.ABC):
         """Move the checkpoint, if there is one, to the place of the one before it."""
 
     @abc.abstractmethod
-    def write_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Write a CSV file."""
+    def write_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> TableChecksum:
+        """Write a CSV file and return the checksum of its values."""
 
     @abc.abstractmethod
     def read_table(self, name: str) -> dict[str, list[str]]:
@@ -114,7 +115,7 @@ class MemoryRun(RunStore):
         self._json: dict[str, Any] = {}
         self._epochs: list[dict[str, Any]] = []
         self._tensors: dict[str | Path, tuple[dict[str, Tensor], dict[str, Any]]] = {}
-        self._tables: dict[str, tuple[Sequence[str], list[Sequence[Any]]]] = {}
+        self._tables: dict[str, tuple[Sequence[str], list[list[str]]]] = {}
 
     def has(self, name: str | Path) -> bool:
         """Whether it was written."""
@@ -152,16 +153,16 @@ class MemoryRun(RunStore):
     def keep_checkpoint(self) -> None:
         """Do nothing, as there is none."""
 
-    def write_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Keep it."""
-        self._tables[name] = (header, list(rows))
+    def write_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> TableChecksum:
+        """Keep its text, and return the checksum of its values."""
+        summed = RowSum(header)
+        self._tables[name] = (header, list(summed.passing(rows)))
+        return summed.checksum
 
     def read_table(self, name: str) -> dict[str, list[str]]:
         """Return its columns as text."""
         header, rows = self._tables[name]
-        return {
-            title: [str(cell) for cell in column] for title, column in zip(header, zip(*rows, strict=True), strict=True)
-        }
+        return dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
 
 
 def copy_run(source: RunStore, target: RunStore) -> None:

@@ -1,11 +1,20 @@
 from .device import choose_device as choose_device
 from .diagnosis import IN_USE_SHARE as IN_USE_SHARE, diagnose as diagnose
-from .memory import keep_freed_memory as keep_freed_memory
+from .memory import freed_memory_kept as freed_memory_kept, keep_freed_memory as keep_freed_memory
 from .passes import (
     EVALUATION_ROWS as EVALUATION_ROWS,
     autocast as autocast,
     evaluate_rows as evaluate_rows,
     infer_rows as infer_rows,
+)
+from .ranks import (
+    ALONE as ALONE,
+    Ranks as Ranks,
+    is_lost_process as is_lost_process,
+    is_under_torchrun as is_under_torchrun,
+    job_name as job_name,
+    joined_ranks as joined_ranks,
+    reports_failure as reports_failure,
 )
 from .reporter import Reporter as Reporter, SilentReporter as SilentReporter
 from .safe_steps import warnings_on_steps as warnings_on_steps

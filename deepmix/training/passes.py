@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -11,9 +12,10 @@ import torch
 from torch import Tensor
 
 from deepmix.contracts import Batch, Loss, Model
-from deepmix.data import Rows
+from deepmix.data import Rows, RowTensors
 from deepmix.maths import Inference
 from deepmix.training.diagnosis import diverged
+from deepmix.training.ranks import ALONE, Ranks, Share
 from deepmix.training.schedule import epoch_seed
 
 EVALUATION_ROWS = 1024
@@ -34,15 +36,45 @@ def weighted(value_N: Tensor, weight_N: Tensor | None) -> Tensor:
     return value_N if weight_N is None else value_N * weight_N
 
 
+def blocks(rows: Rows, ranks: Ranks) -> Iterator[tuple[Share, RowTensors]]:
+    """Yield this rank's share of each block of `EVALUATION_ROWS` rows, in order."""
+    if ranks.size == 1:
+        for tensors in rows.in_order(EVALUATION_ROWS):
+            yield ranks.share(len(tensors.x_ND)), tensors
+        return
+    for start in range(0, rows.n_rows, EVALUATION_ROWS):
+        share = ranks.share(min(EVALUATION_ROWS, rows.n_rows - start))
+        yield share, rows.batch(torch.arange(start + share.first, start + share.last, device=rows.device))
+
+
+def collect(parts: Sequence[Tensor], n_rows: int, ranks: Ranks) -> Tensor:
+    """Return what was computed of the rows of `blocks`, (N, ...), in their order, on every rank.
+
+    Args:
+        parts: the results for this rank's share of each block.
+        n_rows: N.
+        ranks: the ranks.
+
+    """
+    if ranks.size == 1:
+        return torch.cat(list(parts))
+    whole = torch.zeros((n_rows, *parts[0].shape[1:]), dtype=parts[0].dtype, device=parts[0].device)
+    for start, part in zip(range(0, n_rows, EVALUATION_ROWS), parts, strict=True):
+        share = ranks.share(min(EVALUATION_ROWS, n_rows - start))
+        if share.counts:
+            whole[start + share.first : start + share.last] = part
+    return ranks.sum(whole)
+
+
 @torch.no_grad()
-def infer_rows(model: Model, rows: Rows, precision: str, *, bound: bool = True) -> Inference:
+def infer_rows(model: Model, rows: Rows, precision: str, *, bound: bool = True, ranks: Ranks = ALONE) -> Inference:
     """Return q(y|x), the MAP latents and, with `bound`, each row's bound at the mean of q(z|y,x); deterministic.
 
     A row so strange that the model's numbers overflow gets q(y|x) = 1/K, latents of 0 and a bound of minus infinity.
     """
     model.eval()
     log_q, latents, bounds = [], [], []
-    for tensors in rows.in_order(EVALUATION_ROWS):
+    for _, tensors in blocks(rows, ranks):
         batch = Batch.of(tensors)
         with autocast(rows.device, precision):
             log_q_NK, latent_NM = model.infer(batch)
@@ -53,12 +85,15 @@ def infer_rows(model: Model, rows: Rows, precision: str, *, bound: bool = True) 
         latents.append(latent_NM.masked_fill(lost_N.unsqueeze(-1), 0.0).cpu())
         if elbo_N is not None:
             bounds.append(torch.where(lost_N | ~elbo_N.isfinite(), -math.inf, elbo_N.float()).cpu())
-    bound_N = torch.cat(bounds).numpy() if bound else None
-    return Inference(torch.cat(log_q).numpy(), torch.cat(latents).numpy(), bound_N=bound_N)
+    log_q_NK, latent_NM = (collect(parts, rows.n_rows, ranks) for parts in (log_q, latents))
+    bound_N = collect(bounds, rows.n_rows, ranks).numpy() if bound else None
+    return Inference(log_q_NK.numpy(), latent_NM.numpy(), bound_N=bound_N)
 
 
 @torch.no_grad()
-def evaluate_rows(model: Model, rows: Rows, precision: str, seed: int) -> tuple[Inference, dict[str, float]]:
+def evaluate_rows(
+    model: Model, rows: Rows, precision: str, seed: int, ranks: Ranks = ALONE
+) -> tuple[Inference, dict[str, float]]:
     """Return the inference of all rows, and the weighted mean ELBO and its parts in nats per row.
 
     Rows without a finite bound are left out of the means.
@@ -67,21 +102,24 @@ def evaluate_rows(model: Model, rows: Rows, precision: str, seed: int) -> tuple[
         DeepmixError: more than a hundredth of the rows have no finite bound.
 
     """
-    inference = infer_rows(model, rows, precision)
+    inference = infer_rows(model, rows, precision, ranks=ranks)
     generator = torch.Generator(rows.device).manual_seed(epoch_seed(seed, "evaluate", 0))
-    sums: dict[str, float] = {}
-    n_lost = 0
-    for tensors in rows.in_order(EVALUATION_ROWS):
-        with autocast(rows.device, precision):
+    sums: dict[str, Tensor] = {"lost": torch.zeros((), dtype=torch.float64)}
+    for share, tensors in blocks(rows, ranks):
+        with autocast(rows.device, precision), share.draws(generator):
             loss: Loss = model(Batch.of(tensors, generator=generator))
+        if not share.counts:
+            continue
         finite_N = loss.elbo_N.isfinite()
-        n_lost += int((~finite_N).sum())
+        sums["lost"] += int((~finite_N).sum())
         for name, value_N in {"elbo": loss.elbo_N, **loss.terms}.items():
             total = weighted(value_N, tensors.weight_N)
-            total = total if finite_N.all() else total[finite_N]
-            sums[name] = sums.get(name, 0.0) + float(total.sum())
+            total = (total if finite_N.all() else total[finite_N]).sum().cpu().double()
+            sums[name] = sums[name] + total if name in sums else total
+    means = {name: float(value) for name, value in ranks.sums(sums).items()}
+    n_lost = int(means.pop("lost"))
     assert inference.bound_N is not None
     n_lost = max(n_lost, int(np.isneginf(inference.bound_N).sum()))
     if n_lost > max(MOST_LOST * rows.n_rows, 1):
         raise diverged("in the last update")
-    return inference, {name: total / (rows.n_rows - n_lost) for name, total in sums.items()}
+    return inference, {name: total / (rows.n_rows - n_lost) for name, total in means.items()}

@@ -28,7 +28,11 @@ def is_finite_step(objective: Tensor, parameters: Iterable[nn.Parameter]) -> Ten
 
 
 def step_if(is_finite: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    """Let a fused optimiser step if the step is finite; otherwise neither the parameters nor its state change."""
+    """Let an optimiser step if the step is finite; otherwise neither the parameters nor its state change."""
+    if not getattr(optimizer, "_step_supports_amp_scaling", False):  # it is not fused, so the device has to be asked
+        if is_finite:
+            optimizer.step()
+        return
     optimizer.found_inf = (~is_finite).float()  # type: ignore[attr-defined]  # as torch.amp.GradScaler does
     optimizer.step()
 
@@ -52,8 +56,7 @@ class SavedState:
         tensors = _tensors(model, optimizer)
         if [copy.shape for copy in self._copies] != [tensor.shape for tensor in tensors]:
             self._copies = [torch.empty_like(tensor) for tensor in tensors]
-        for copy, tensor in zip(self._copies, tensors, strict=True):
-            copy.copy_(tensor)
+        torch._foreach_copy_(self._copies, tensors)
 
     def put_back(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Give the tensors the values that they had; an optimiser that had no state yet has none again."""
@@ -66,7 +69,8 @@ class SavedState:
 def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer | None) -> list[Tensor]:
     tensors = [tensor.detach() for tensor in (*model.parameters(), *model.buffers())]
     if optimizer is not None:
-        tensors += [value for state in optimizer.state.values() for value in state.values()]
+        states = (value for state in optimizer.state.values() for value in state.values())
+        tensors += [value for value in states if isinstance(value, Tensor)]
     return tensors
 
 

@@ -19,6 +19,10 @@ MIN_EPOCHS, MIN_UPDATES = 30, 500
 updates, which matters for small data."""
 
 
+LEAST_GAIN = 0.01
+"""Nats per row; of an autoencoder with unit noise, a gain of a fiftieth of one column's variance."""
+
+
 LR = 2e-3
 """The learning rate of VaDE, whose networks are 500 wide."""
 
@@ -62,6 +66,15 @@ class TrainingOptions:
         default=None, metadata={"help": "stop after this many epochs without a better training objective; auto: never"}
     )
 
+    plateau: float = field(
+        default=0.15,
+        metadata={
+            "help": "pretraining whose number of epochs is automatic stops when its log-likelihood has not risen by "
+            f"{LEAST_GAIN} nats per row in this fraction of its epochs; 0: it never stops early",
+            "before": 0.0,
+        },
+    )
+
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("pretrain_epochs", 0), ("batch_size", 1), ("patience", 1)):
             value = getattr(self, name)
@@ -71,6 +84,8 @@ class TrainingOptions:
             raise UsageError(f"lr must be above 0, got {self.lr}")
         if not 0.0 <= self.hide < 1.0:
             raise UsageError(f"hide must be at least 0 and below 1, got {self.hide}")
+        if not 0.0 <= self.plateau <= 1.0:
+            raise UsageError(f"plateau must be between 0 and 1, got {self.plateau}")
         if not 0.0 < self.lr_decay <= 1.0:
             raise UsageError(f"lr_decay must be above 0 and at most 1, got {self.lr_decay}")
 
@@ -79,6 +94,14 @@ class TrainingOptions:
         requested = self.pretrain_epochs if stage == "pretrain" else self.epochs
         updates_per_epoch = math.ceil(n_rows / self.batch_size)
         return max(MIN_EPOCHS, math.ceil(MIN_UPDATES / updates_per_epoch)) if requested is None else requested
+
+    def most_stale_epochs(self, stage: Stage, n_epochs: int) -> int | None:
+        """Return after how many epochs without a better objective a stage of this length stops; None: it does not."""
+        if stage == "train":
+            return self.patience
+        if self.plateau == 0.0 or self.pretrain_epochs is not None:
+            return None
+        return math.ceil(self.plateau * n_epochs)
 
 
 def planned_epochs(model: Model, options: TrainingOptions, stage: Stage, n_rows: int) -> int:

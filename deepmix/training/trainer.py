@@ -2,29 +2,43 @@
 
 No random state outlives an epoch: the generator of each epoch is seeded with (seed, stage, epoch), so the weights, the
 optimiser's moments, the initial labels and the epoch number are the whole state.
+
+Under torchrun each rank trains on its share of every batch. The random draws for the batch are the same for any number
+of ranks, and the gradients are those of the mean over the batch, so that the figures differ only by rounding.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from deepmix.contracts import Batch, Loss, Model, Phase, Stage
+from deepmix.contracts import Batch, EpochStart, Loss, Model, Phase, Placement, Stage
 from deepmix.data import Rows
 from deepmix.errors import DeepmixError, option
 from deepmix.maths import Array, neighbour_votes
 from deepmix.models import MOST_VOTING_ROWS, ObjectiveOptions
 from deepmix.runs import CHECKPOINT, NEIGHBOURS, PREVIOUS, CheckpointMeta, EpochRecord, RunStore, damaged
 from deepmix.training.adam import Adam
+from deepmix.training.carried_labels import carried_labels
 from deepmix.training.diagnosis import components_in_use, diverged
-from deepmix.training.passes import EVALUATION_ROWS, autocast, weighted
+from deepmix.training.passes import EVALUATION_ROWS, autocast, blocks, collect, weighted
+from deepmix.training.ranks import ALONE, Ranks
 from deepmix.training.reporter import Reporter
 from deepmix.training.safe_steps import MOST_HALVINGS, SavedState, has_failed, is_finite_step, step_if
-from deepmix.training.schedule import TrainingOptions, epoch_seed, learns_by_gradient, planned_epochs, start_lr
+from deepmix.training.schedule import (
+    LEAST_GAIN,
+    TrainingOptions,
+    epoch_seed,
+    learns_by_gradient,
+    planned_epochs,
+    start_lr,
+)
 
 CHECKPOINT_SECONDS = 5.0
 """A checkpoint is written at the end of a stage, and after an epoch if the last one is at least this old."""
@@ -42,9 +56,27 @@ class Trainer:
         seed: int,
         folder: RunStore,
         reporter: Reporter,
+        ranks: Ranks = ALONE,
+        sample: Rows | None = None,
     ) -> None:
+        """Prepare the training.
+
+        Args:
+            model: the model.
+            rows: the training rows.
+            options: the options of the training.
+            objective: the options of the objective.
+            seed: decides every random number.
+            folder: where checkpoints and epochs are written.
+            reporter: receives stages, epochs and notes.
+            ranks: the processes that train the model together.
+            sample: some of the training rows, which are clustered and on which the mixture is placed where all of them
+                do not fit into memory; None: all rows.
+
+        """
+        self.sample = sample
         self.model, self.rows, self.options, self.objective = model, rows, options, objective
-        self.seed, self.folder, self.reporter = seed, folder, reporter
+        self.seed, self.folder, self.reporter, self.ranks = seed, folder, reporter, ranks
         self.stage: Stage = "pretrain"
         self.epoch = 0
         self.n_lines = 0
@@ -57,6 +89,7 @@ class Trainer:
         self.anchor_NK: Tensor | None = None
         self.neighbours_NJ: Tensor | None = None
         self.optimizer = self._new_optimizer()
+        self.state_at_start: dict[str, Tensor] = {}
 
     @property
     def seconds(self) -> float:
@@ -64,13 +97,20 @@ class Trainer:
         return self.earlier_seconds + time.perf_counter() - self.started
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
-        return Adam(self.model.parameters(), start_lr(self.model, self.options), fused=True)
+        """Return the optimiser of the current stage: the model's choice, or fused Adam."""
+        lr = start_lr(self.model, self.options)
+        own = self.model.optimizer(self.stage, lr)
+        optimizer = Adam(self.model.parameters(), lr, fused=True) if own is None else own
+        for group in optimizer.param_groups:
+            group.setdefault("lr_ratio", group["lr"] / lr)
+        return optimizer
 
     def run(self, initial_labels: Callable[[Array], Array]) -> None:
         """Pretrain, place the mixture on an initial clustering of the codes, and train.
 
         Args:
-            initial_labels: returns the training rows' initial clusters, (N,) int64, from their codes, (N, M).
+            initial_labels: returns the initial clusters of the training rows, or of the sample of them, (N,) int64,
+                from their codes, (N, M).
 
         """
         if self.stage == "pretrain":
@@ -84,15 +124,19 @@ class Trainer:
         """Find the training rows' neighbours if the model needs them; a resumed run reads them back."""
         if not self.model.n_neighbours:
             return
+        self.neighbours_NJ = self.ranks.tensor(self._neighbours).to(self.rows.device)
+
+    def _neighbours(self) -> Tensor:
+        """Return the numbers of each row's neighbours, (N, n_neighbours) int64, as the run folder has them or new."""
         if self.folder.has(NEIGHBOURS):
             neighbours_NJ = self.folder.read_tensors(NEIGHBOURS)[0].get("neighbours")
             if neighbours_NJ is None or neighbours_NJ.ndim != 2 or len(neighbours_NJ) != self.rows.n_rows:
                 raise damaged(str(self.folder.path / NEIGHBOURS), "it does not hold the neighbours of each row")
-            self.neighbours_NJ = neighbours_NJ.to(self.rows.device)
-            return
+            return neighbours_NJ
         self.reporter.start("neighbour graph", 0)
-        self.neighbours_NJ = self.rows.nearest(self.model.n_neighbours)
-        self.folder.write_tensors(NEIGHBOURS, {"neighbours": self.neighbours_NJ}, {})
+        neighbours_NJ = self.rows.nearest(self.model.n_neighbours)
+        self.folder.write_tensors(NEIGHBOURS, {"neighbours": neighbours_NJ}, {})
+        return neighbours_NJ
 
     def _prepare_anchor(self) -> None:
         """Let each row's neighbours vote for its label in the anchor, unless they are too many or labels are unknown.
@@ -104,27 +148,31 @@ class Trainer:
         if labels_N is None or self.objective.anchor == 0.0 or number == 0 or self.model.n_components == 1:
             return
         if 1 < self.rows.n_rows <= MOST_VOTING_ROWS and int(labels_N.min()) >= 0:
-            self.anchor_NK = neighbour_votes(labels_N, self.rows.nearest(number), self.model.n_components)
+            nearest_NJ = self.ranks.tensor(lambda: self.rows.nearest(number)).to(self.rows.device)
+            self.anchor_NK = neighbour_votes(labels_N.long(), nearest_NJ, self.model.n_components)
 
     def _run_stage(self) -> None:
         n_epochs = planned_epochs(self.model, self.options, self.stage, self.rows.n_rows)
+        most_stale = self.options.most_stale_epochs(self.stage, n_epochs)
         self.reporter.start(self.stage, n_epochs)
         self.model.train()
+        network = self.ranks.wrap(self.model) if self.epoch < n_epochs else self.model
         while self.epoch < n_epochs:
-            if self.options.patience is not None and self.stale_epochs >= self.options.patience:
+            if most_stale is not None and self.stale_epochs >= most_stale:
                 self.reporter.note(f"stopped early: no better objective in {self.stale_epochs} epochs")
                 break
             self.epoch_start.take(self.model, self.optimizer)
-            row = self._run_epoch(n_epochs)
+            self.state_at_start = {name: value.clone() for name, value in self.model.training_state().items()}
+            row = self._run_epoch(network, n_epochs)
             if has_failed(row, math.ceil(self.rows.n_rows / self.options.batch_size)):
                 self._go_back()
                 continue
             self.epoch += 1
             self.n_lines += 1
             self.halvings_in_epoch = 0
+            assert row.objective is not None
+            self._watch_objective(row.objective, n_epochs)
             if self.stage == "train":
-                assert row.objective is not None
-                self._watch_objective(row.objective, n_epochs)
                 self._watch_leavers(row, n_epochs)
             self.folder.append_epoch(row)
             if time.perf_counter() - self.saved > CHECKPOINT_SECONDS:
@@ -143,16 +191,24 @@ class Trainer:
         if self.lr_factor <= 0.5**MOST_HALVINGS:
             raise diverged(f"{when}, also after {MOST_HALVINGS} halvings of the learning rate")
         self.epoch_start.put_back(self.model, self.optimizer)
+        if self.state_at_start:
+            self.model.restore_training_state(self.state_at_start)
         self.lr_factor *= 0.5
         self.halvings_in_epoch += 1
         self.reporter.note(f"the loss or gradient was not finite {when}; the epoch is done again with half the rate")
 
     def _watch_objective(self, objective: float, n_epochs: int) -> None:
-        """Count the epochs since the objective last improved; restart the count whenever its weights change."""
+        """Count the epochs since the objective last improved; restart the count whenever its weights change.
+
+        In pretraining a small gain is none, but small gains add up.
+        """
+        least_gain = LEAST_GAIN if self.stage == "pretrain" else 0.0
         if self.epoch > 1 and self._phase(self.epoch - 1, n_epochs) != self._phase(self.epoch - 2, n_epochs):
             self.best_objective, self.stale_epochs = -math.inf, 0
-        self.stale_epochs = 0 if objective > self.best_objective else self.stale_epochs + 1
-        self.best_objective = max(objective, self.best_objective)
+        if objective > self.best_objective + least_gain:
+            self.best_objective, self.stale_epochs = objective, 0
+        else:
+            self.stale_epochs += 1
 
     def _watch_leavers(self, row: EpochRecord, n_epochs: int) -> None:
         """Let the anchor grow if too many rows left their initial clusters in an epoch."""
@@ -171,30 +227,34 @@ class Trainer:
         anchor = objective.anchor * self.anchor_factor
         return Phase("train", objective.beta_at(epoch, n_epochs), anchor, hold=epoch < objective.hold * n_epochs)
 
-    def _run_epoch(self, n_epochs: int) -> EpochRecord:
+    def _run_epoch(self, network: nn.Module, n_epochs: int) -> EpochRecord:
         started = time.perf_counter()
         device = self.rows.device
         generator = torch.Generator(device).manual_seed(epoch_seed(self.seed, self.stage, self.epoch))
         phase = self._phase(self.epoch, n_epochs)
-        lr = self.lr_factor * start_lr(self.model, self.options) * self.options.lr_decay ** (self.epoch / n_epochs)
+        self._announce_epoch(phase, n_epochs)
+        full_lr, decay = start_lr(self.model, self.options), self.options.lr_decay
+        lr = self.lr_factor * self.model.learning_rate(self.stage, full_lr, decay, self.epoch / n_epochs)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["lr_ratio"]
         sums: dict[str, Tensor] = {}
         dropped_steps, dropped_rows = torch.zeros(2, dtype=torch.long, device=device)
-        order = torch.randperm(self.rows.n_rows, generator=generator, device=device)
-        for row_N in order.split(min(self.options.batch_size, self.rows.n_rows)):
+        for batch_N in self.rows.epoch_batches(self.options.batch_size, generator):
+            share = self.ranks.share(len(batch_N))
             self.optimizer.zero_grad()
-            batch = self._batch(row_N, generator, phase)
-            with autocast(device, self.options.precision):
-                loss: Loss = self.model(batch)
+            with share.draws(generator):
+                batch = self._batch(batch_N[share.rows], generator, phase)
+                with autocast(device, self.options.precision):
+                    loss: Loss = network(batch)
             objective = weighted(loss.objective_N, batch.weight_N).mean()
-            (-objective).backward()
+            self.ranks.backward(objective, share)
             is_finite = is_finite_step(objective, self.model.parameters())
             for name, value in self._sums(loss, batch).items():
-                value = torch.where(is_finite, value, torch.zeros_like(value))
+                value = torch.where(is_finite & share.counts, value, torch.zeros_like(value))
                 sums[name] = sums[name] + value if name in sums else value
-            dropped_steps, dropped_rows = dropped_steps + ~is_finite, dropped_rows + ~is_finite * len(row_N)
+            dropped_steps, dropped_rows = dropped_steps + ~is_finite, dropped_rows + ~is_finite * len(batch_N)
             step_if(is_finite, self.optimizer)
+        sums = self.ranks.sums(sums)
         counts_K = sums.pop("counts", None)
         n_rows = max(self.rows.n_rows - int(dropped_rows), 1)
         means = {name: float(value) / n_rows for name, value in sums.items()}
@@ -217,6 +277,27 @@ class Trainer:
             seconds=time.perf_counter() - started,
         )
 
+    def _announce_epoch(self, phase: Phase, n_epochs: int) -> None:
+        """Let the model prepare for the current epoch; most models need nothing."""
+        batches = partial(self._in_order, self.rows, self.labels_N, phase)
+        start = EpochStart(self.stage, self.epoch, n_epochs, self.rows.n_rows, batches)
+        self.model.eval()
+        with torch.no_grad(), autocast(self.rows.device, self.options.precision):
+            self.model.epoch_started(start)
+        self.model.train()
+
+    def _in_order(self, rows: Rows, labels_N: Tensor | None, phase: Phase) -> Iterator[Batch]:
+        """Yield rows in order, with their numbers and initial labels."""
+        all_N = torch.arange(rows.n_rows, device=rows.device)
+        for tensors, row_N in zip(rows.in_order(EVALUATION_ROWS), all_N.split(EVALUATION_ROWS), strict=True):
+            yield Batch.of(tensors, phase=phase, row_N=row_N, label_N=None if labels_N is None else labels_N[row_N])
+
+    def _carried_labels(self, code_NM: Tensor, label_N: Tensor) -> Tensor:
+        """Return the initial labels of all training rows, carried from those of the sample by their codes."""
+        code, label, precision = code_NM.cpu().numpy(), label_N.cpu().numpy(), self.options.precision
+        carry = partial(carried_labels, self.model, self.rows, code, label, precision, self.seed)
+        return self.ranks.tensor(carry).to(self.rows.device)
+
     def _batch(self, row_N: Tensor, generator: torch.Generator, phase: Phase) -> Batch:
         """Return these training rows with what the model may need to know about them."""
         neighbours = None
@@ -224,7 +305,7 @@ class Trainer:
             n_neighbours = self.neighbours_NJ.shape[1]
             pick_N = torch.randint(n_neighbours, row_N.shape, generator=generator, device=row_N.device)
             neighbours = Batch.of(self.rows.batch(self.neighbours_NJ[row_N, pick_N]))
-        label_N = None if self.labels_N is None else self.labels_N[row_N]
+        label_N = None if self.labels_N is None else self.labels_N[row_N].long()
         whole = self.rows.batch(row_N)
         rows = self.rows.hide(whole, self.options.hide, generator)
         return Batch.of(
@@ -249,36 +330,42 @@ class Trainer:
             log_max_N, map_N = loss.log_q_NK.max(-1)
             values["confidence"] = log_max_N.exp()
             if "anchor" in loss.terms and batch.phase.anchor > 0.0:
-                whole_N = torch.ones_like(map_N) if batch.hidden_N is None else 1 - batch.hidden_N.long()
+                label_N = batch.labels_for("anchor")
+                whole_N = label_N.ge(0) if batch.hidden_N is None else label_N.ge(0) & ~batch.hidden_N
                 values["whole"] = whole_N.float()
-                values["left"] = (whole_N * map_N.ne(batch.labels_for("anchor"))).float()
+                values["left"] = (whole_N & map_N.ne(label_N)).float()
             counts["counts"] = torch.bincount(map_N, weight_N, minlength=self.model.n_components)
         return {name: weighted(value_N, weight_N).sum() for name, value_N in values.items()} | counts
 
     def _place(self, initial_labels: Callable[[Array], Array]) -> None:
         self.reporter.start("initial clustering", 0)
+        placed = self.sample or self.rows
         self.model.eval()
         with torch.no_grad(), autocast(self.rows.device, self.options.precision):
-            parts = [self.model.pretrained(Batch.of(rows)) for rows in self.rows.in_order(EVALUATION_ROWS)]
-        code_NM = torch.cat([code for code, _ in parts]).float()
-        squared_error_N = torch.cat([error for _, error in parts]).float()
+            parts = [self.model.pretrained(Batch.of(rows)) for _, rows in blocks(placed, self.ranks)]
+        code_NM = collect([code for code, _ in parts], placed.n_rows, self.ranks).float()
+        squared_error_N = collect([error for _, error in parts], placed.n_rows, self.ranks).float()
         codes_may_have_gaps = not learns_by_gradient(self.model)  # rows with missing values, which are their own codes
         if not ((codes_may_have_gaps or code_NM.isfinite().all()) and squared_error_N.isfinite().all()):
             raise diverged("at the end of pretraining")
-        labels = torch.from_numpy(initial_labels(code_NM.cpu().numpy()))
-        self.labels_N = labels.to(self.rows.device, torch.long)
-        weight_N = self.rows.weight_N
-        weights = {} if weight_N is None else {"weight_N": weight_N}
-        self.model.place(code_NM, squared_error_N, self.labels_N, **weights)
-        self.optimizer = self._new_optimizer()
+        labels = self.ranks.tensor(lambda: torch.from_numpy(initial_labels(code_NM.cpu().numpy())))
+        placed_N = labels.to(self.rows.device, torch.long)
+        self.labels_N = placed_N if self.sample is None else self._carried_labels(code_NM, placed_N)
         self.stage, self.epoch = "train", 0
+        self.best_objective, self.stale_epochs = -math.inf, 0
+        if self.ranks.is_first or learns_by_gradient(self.model):  # else `place` is the whole fit
+            batches = partial(self._in_order, placed, placed_N, Phase("train"))
+            self.model.place_on(Placement(code_NM, squared_error_N, placed_N, placed.weight_N, batches))
+        self.ranks.copy_state(self.model)
+        self.optimizer = self._new_optimizer()
         self.save()
 
     def save(self) -> None:
         """Write the whole training state, atomically."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items() if value is not None}
+        tensors |= {f"state.{name}": value for name, value in self.model.training_state().items()}
         if self.labels_N is not None:
             tensors["labels"] = self.labels_N
         meta = CheckpointMeta(
@@ -301,11 +388,13 @@ class Trainer:
             DeepmixError: every checkpoint is damaged, or does not fit the model, or lines of metrics.jsonl are missing.
 
         """
-        checkpoint = self._last_checkpoint()
-        if checkpoint is None:
+        tensors, values = self.ranks.tensors(self._last_checkpoint)
+        if values is None:
             self.folder.keep_epochs(0)
             return
-        tensors, meta = checkpoint
+        meta = CheckpointMeta.from_json(values, str(self.folder.path / CHECKPOINT))
+        self.stage, self.epoch = meta.stage, meta.epoch
+        self.optimizer = self._new_optimizer()
         try:
             self._load(tensors)
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
@@ -313,15 +402,14 @@ class Trainer:
                 f"the checkpoint in '{self.folder.path}' does not fit its config.json; "
                 f"train again with {option('overwrite')}"
             ) from error
-        self.stage, self.epoch = meta.stage, meta.epoch
         self.best_objective = -math.inf if meta.best is None else meta.best
         self.n_lines, self.stale_epochs = meta.n_lines, meta.stale_epochs
         self.earlier_seconds = meta.seconds
         self.anchor_factor, self.lr_factor = meta.anchor_factor, meta.lr_factor
         self.folder.keep_epochs(self.n_lines)
 
-    def _last_checkpoint(self) -> tuple[dict[str, Tensor], CheckpointMeta] | None:
-        """Return the contents of the last checkpoint that is whole; None if there are none."""
+    def _last_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+        """Return the tensors of the last checkpoint that is whole and its header as JSON; None if there are none."""
         failure: DeepmixError | None = None
         for name in (CHECKPOINT, PREVIOUS):
             if not self.folder.has(name):
@@ -335,17 +423,20 @@ class Trainer:
                 self.reporter.note(
                     f"'{self.folder.path / CHECKPOINT}' is damaged; the run goes on from the checkpoint before it"
                 )
-            return tensors, meta
+            return tensors, meta.to_json()
         if failure is not None:
             raise failure
-        return None
+        return {}, None
 
-    def _load(self, tensors: dict[str, Tensor]) -> None:
+    def _load(self, tensors: Mapping[str, Tensor]) -> None:
         """Load the tensors of a checkpoint."""
         prefix = "model."
         self.model.load_state_dict(
             {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
         )
+        prefix = "state."
+        if state := {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}:
+            self.model.restore_training_state(state)
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             if name.startswith("optimizer."):

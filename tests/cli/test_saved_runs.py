@@ -46,7 +46,8 @@ def other_value(name: str, hint: Any, default: Any) -> Any:
     if hint is bool:
         return not default
     if hint is str:
-        return {"hidden": "5-5", "narrow": "5-5", "image_shape": "2x2", "likelihood": "gaussian-learned"}[name]
+        texts = {"hidden": "5-5", "narrow": "5-5", "image_shape": "2x2", "likelihood": "gaussian-learned"}
+        return {**texts, "cache_dir": "cache"}[name]
     return (default or 0) + 3 if hint is int else (default or 0.0) / 2 + 0.01
 
 
@@ -194,8 +195,9 @@ def test_resume_and_config_refuse_a_newer_format(deepmix, saved):
 
 
 def edit(path: Path, *keys: str, value: Any) -> None:
-    """Change one value of a JSON file."""
+    """Change one value of a JSON file, and take out the checksum, as a user does who means the change."""
     content = json.loads(path.read_text())
+    content.pop("checksum", None)
     inner = content
     for key in keys[:-1]:
         inner = inner[key]

@@ -35,6 +35,9 @@ class WrongUse(NamedTuple):
 USES: tuple[WrongUse, ...] = (
     WrongUse("train --model mvea", 2, "unknown model 'mvea'"),
     WrongUse('train --model ""', 2, "unknown model ''"),
+    WrongUse("train --seeds 2 --jobs 0", 2, "0 is not in the range x>=1"),
+    WrongUse("train --seeds 2 --jobs 3", 2, "--jobs 3 is more than the 2 of --seeds"),
+    WrongUse("train --jobs 2", 2, "--jobs 2 is more than the 1 of --seeds"),
     WrongUse("train --prior gm", 2, "unknown prior 'gm'"),
     WrongUse("train --posterior nope", 2, "unknown posterior estimator 'nope'"),
     WrongUse("train --encoder nope", 2, "unknown encoder 'nope'"),
@@ -123,8 +126,8 @@ USES: tuple[WrongUse, ...] = (
     WrongUse("train --set encoder.hidden=0", 2, "hidden must be 'auto' or widths such as 500-500-2000, got '0'"),
     WrongUse(
         "train --set encoder.hidden=99999999999999999999999",
-        1,
-        "deepmix_builtins.networks.encoders:MlpEncoder can't be built (TypeError: empty():",
+        2,
+        "the widths in hidden must be at most 10,000,000",
     ),
     WrongUse("train --seed -1", 2, "seed must be at least 0 and at most 4294967295, got -1"),
     WrongUse(
@@ -132,7 +135,10 @@ USES: tuple[WrongUse, ...] = (
         2,
         "seed must be at least 0 and at most 4294967295, got 99999999999999999999999",
     ),
-    WrongUse("train --seeds 0", 2, "Invalid value for '--seeds': 0 is not in the range x>=1."),
+    WrongUse("train --seeds 0", 2, "Invalid value for '--seeds': 0 is not in the range 1<=x<=100000."),
+    WrongUse(f"train --seeds {'9' * 23}", 2, "is not in the range 1<=x<=100000."),
+    WrongUse(f"train --latent-dim {'9' * 23}", 2, "latent_dim must be a whole number of at most 18 digits"),
+    WrongUse(f"train --set latent_dim={'9' * 18}", 1, "a model of these sizes does not fit into memory; choose"),
     WrongUse("train --seed 1 --seeds 2", 2, "--seed and --seeds exclude each other"),
     WrongUse("train --device warp", 2, "device 'warp' can't be used here"),
     WrongUse("train --device cuda", 2, "device 'cuda' can't be used here"),

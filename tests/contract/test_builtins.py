@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -13,46 +10,37 @@ from sklearn.datasets import load_digits, make_circles, make_moons
 
 from deepmix import testing
 from deepmix.contracts import TrainingRows, registry
-from deepmix.data import Split, find_prepared
+from deepmix.data import Split
 from deepmix.errors import UsageError
 from deepmix.experiment import ExperimentConfig, build_model, resolve
-from deepmix.maths import Dims
 from deepmix.metrics import clustering_accuracy
 from deepmix.models import Recipe
+from deepmix.testing import KITS, kit_of, run_kit
 
 
 def every(kind: str) -> list[str]:
     return [plugin.name for plugin in registry.discover(kind) if plugin.distribution == "deepmix"]
 
 
-@pytest.mark.parametrize("n_heads", [1, 4])
-@pytest.mark.parametrize("name", every("encoders"))
-def test_encoder(name, n_heads):
-    dims = Dims(n_features=12, n_outputs=12, n_components=4, n_heads=n_heads, latent_dim=3, image_shape=(3, 4, 1))
-    testing.check_encoder(registry.load_plugin("encoders", name), dims)
+UNTESTED = {
+    "gradients": "there are no parameters to learn",
+    "devices": "there is no CUDA device",
+    "missing-cells": "this model has no likelihood of cells",
+    "one-row": "this head fits the rows that it clusters",
+}
+"""Clauses that some built-in plugins skip, and the beginning of the reason."""
 
 
-@pytest.mark.parametrize("n_heads", [1, 4])
-@pytest.mark.parametrize("name", every("decoders"))
-def test_decoder(name, n_heads):
-    dims = Dims(n_features=12, n_outputs=24, n_components=4, n_heads=n_heads, latent_dim=3, image_shape=(2, 2, 3))
-    testing.check_decoder(registry.load_plugin("decoders", name), dims)
-
-
-@pytest.mark.parametrize("name", every("priors"))
-def test_prior(name):
-    testing.check_prior(registry.load_plugin("priors", name))
-
-
-@pytest.mark.parametrize("name", every("posteriors"))
-def test_posterior(name):
-    testing.check_posterior(registry.load_plugin("posteriors", name))
-
-
-@pytest.mark.parametrize("name", every("initializers"))
-def test_initializer(name, monkeypatch):
-    monkeypatch.setattr("deepmix.training.schedule.MIN_UPDATES", 30)  # `vade` trains a model
-    testing.check_initializer(registry.load_plugin("initializers", name))
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind in KITS if kind != "datasets" for name in every(kind)], ids=str
+)
+def test_a_built_in_keeps_every_clause(kind, name, monkeypatch):
+    monkeypatch.setattr("deepmix.training.schedule.MIN_UPDATES", 30)  # the initializer `vade` trains a model
+    kit = kit_of(kind, registry.load_plugin(kind, name))
+    results = run_kit(kit, name, without=("command-line",))  # tests/cli trains with most of them
+    assert [result for result in results if result.state == "failed"] == []
+    for result in results:
+        assert result.state == "ok" or result.text.startswith((UNTESTED[result.clause], "encoder 'conv' is for images"))
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (3, 1), (40, 1), (5, 80)], ids=str)
@@ -130,18 +118,12 @@ def test_graph_initializer_looks_for_neighbours_where_the_clusters_are():
         graph.Options(embedding="tsne", space="both")
 
 
-@pytest.mark.parametrize("name", every("heads"))
-def test_head(name):
-    testing.check_head(registry.load_plugin("heads", name))
-
-
 @pytest.mark.parametrize("name", every("datasets"))
 def test_dataset(name):
-    data_dir = Path(os.environ["DEEPMIX_DATA"]) if "DEEPMIX_DATA" in os.environ else None
-    dataset = registry.load_plugin("datasets", name)
-    if hasattr(dataset.Options(), "download") and (data_dir is None or find_prepared(name, data_dir) is None):
-        pytest.skip(f"{name} is not in a data folder; set DEEPMIX_DATA to one that has it")
-    testing.check_dataset(dataset, data_dir)
+    results = run_kit(kit_of("datasets", registry.load_plugin("datasets", name)), name, without=("command-line",))
+    assert [result for result in results if result.state == "failed"] == []
+    if reasons := [result.text for result in results if result.state == "skipped"]:
+        pytest.skip(f"{name}: {reasons[0]}")
 
 
 SIX_COLUMNS = Split(
@@ -157,12 +139,6 @@ RECIPES = [name for name in every("models") if isinstance(registry.load_plugin("
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipe(name, prior, assignment):
     config = ExperimentConfig(model=name, prior=prior, settings={"assignment": assignment, "latent_dim": "3"})
-    testing.check_model(build_model(resolve(config), SIX_COLUMNS, 4, seed=0), n_features=6)
-
-
-@pytest.mark.parametrize("name", sorted(set(every("models")) - set(RECIPES)))
-def test_model_outside_the_grid(name):
-    config = ExperimentConfig(model=name, settings={"latent_dim": "3"})
     testing.check_model(build_model(resolve(config), SIX_COLUMNS, 4, seed=0), n_features=6)
 
 

@@ -56,6 +56,7 @@ def work(words: Sequence[str], log: str, kill_at: int, how: str) -> None:
     import torch
 
     from deepmix.cli import main
+    from deepmix.data import PART
     from deepmix.training import trainer
 
     torch.set_num_threads(1)
@@ -66,7 +67,7 @@ def work(words: Sequence[str], log: str, kill_at: int, how: str) -> None:
         nonlocal n_writes
         n_writes += 1
         if n_writes == kill_at and how != "after":
-            if how == "within":
+            if how == "within" and str(source).endswith(PART):  # a whole file that is only renamed stays whole
                 os.truncate(source, os.path.getsize(source) // 2)
             os.kill(os.getpid(), signal.SIGKILL)
         replace(source, target, **options)
@@ -177,9 +178,9 @@ def contents(folder: Path) -> dict[str, Any]:
 
 
 def without_seconds(value: Any) -> Any:
-    """Return a JSON value without any entry called 'seconds'."""
+    """Return a JSON value without any entry called 'seconds', and without the checksum, which covers them."""
     if isinstance(value, dict):
-        return {key: without_seconds(item) for key, item in value.items() if key != "seconds"}
+        return {key: without_seconds(item) for key, item in value.items() if key not in ("seconds", "checksum")}
     return [without_seconds(item) for item in value] if isinstance(value, list) else value
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import sparse
@@ -209,7 +210,7 @@ def test_resume_refuses_changed_labels_unless_the_run_is_too_old_to_know_them(st
     with pytest.raises(UsageError, match=r"are not those that .* was started with, or their labels are not"):
         run(stopped, other, resume=True)
     config = json.loads((stopped / "config.json").read_text())
-    del config["data"]["labels_fingerprint"]
+    del config["data"]["labels_fingerprint"], config["checksum"]
     (stopped / "config.json").write_text(json.dumps(config))
     run(stopped, other, resume=True)
 
@@ -257,6 +258,29 @@ def test_assignments_are_read_by_their_row_numbers(tmp_path):
     path.write_text("\n".join([header, *lines[1:], lines[1]]) + "\n")
     with pytest.raises(DeepmixError, match=r"assignments\.csv' is damaged \(it must list each of the 60 rows once\)"):
         open_run(tmp_path / "run").assignments()
+    pd.DataFrame(expected)[list(reversed(expected))].assign(mine="x").to_csv(path, index=False)  # as a user may save it
+    assert all(np.array_equal(open_run(tmp_path / "run").assignments()[name], expected[name]) for name in expected)
+    pd.DataFrame(expected).assign(posterior=expected["posterior"] + (expected["row"] == 7)).to_csv(path)
+    with pytest.raises(DeepmixError, match=r"assignments\.csv' has changed since it was written.*train --resume --out"):
+        open_run(tmp_path / "run").assignments()
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.json"])
+def test_a_changed_digit_of_a_json_file_is_noticed(tmp_path, name):
+    """Also in earlier versions' runs, which have no checksum, the file is read as before."""
+    run(tmp_path / "run", small_experiment())
+    path = tmp_path / "run" / name
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(dict(reversed(values.items())), indent=7))
+    assert RunFolder(path.parent).read_json(name) == {key: values[key] for key in values if key != "checksum"}
+    key = {"config.json": "parameters", "metrics.json": "n_parameters"}[name]
+    key = key if key in values else next(key for key, value in values.items() if isinstance(value, int))
+    path.write_text(json.dumps({**values, key: 999}))
+    with pytest.raises(DeepmixError, match=rf"{name}' has changed since it was written.*delete its entry 'checksum'"):
+        RunFolder(path.parent).read_json(name)
+    del values["checksum"]
+    path.write_text(json.dumps({**values, key: 999}))
+    assert RunFolder(path.parent).read_json(name)[key] == 999
 
 
 def test_a_stored_graph_of_other_rows_is_refused(tmp_path, monkeypatch):

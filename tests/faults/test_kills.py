@@ -6,6 +6,7 @@ Set DEEPMIX_KILLS to kill more of them; `python -m tests.faults.kills 30` does s
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 
 import pytest
@@ -36,6 +37,15 @@ def test_a_run_killed_while_it_writes_its_report_is_finished_by_resume(job_of, t
     assert (tmp_path / "run" / "report.html.part").exists() == (place != "after")
     assert call(["train", "--resume", "--out", str(tmp_path / "run"), "--quiet"], log) == 0, log.read_text()
     assert differences(contents(tmp_path / "run"), job.expected) == []
+
+
+def test_a_seed_killed_before_its_report_gets_it_from_resume(job_of, tmp_path):
+    job, run, log = job_of(2), tmp_path / "run", tmp_path / "log.txt"
+    shutil.copytree(job.folder / "whole-2", run)
+    for name in ("report.html", "clusters.csv"):
+        (run / "seed-0" / name).unlink()
+    assert call(["train", "--resume", "--out", str(run), "--quiet"], log) == 0, log.read_text()
+    assert differences(contents(run), job.expected) == []
 
 
 def test_a_difference_is_noticed(job_of, tmp_path):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import lru_cache
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy import sparse
 
 from deepmix.data import SplitOptions, load_file, open_blocks
 from tests.fuzz.damage import damage
-from tests.fuzz.target import Target
+from tests.fuzz.target import Target, from_pool
 
 N_COLUMNS = 3
 """Columns of the good files, and of the model that new rows are read for."""
@@ -89,11 +91,22 @@ TEXTS = ("<U5", "|S4", "<M8[s]", "<i8", "|b1", "<f8", "<c8")
 
 
 def npy_bytes(array: Any, version: tuple[int, int] | None = None) -> bytes:
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, np.asanyarray(array), version, allow_pickle=False)
-    return buffer.getvalue()
+    """Return the bytes of the .npy file of an array, in a version of the format or the oldest that fits."""
+    array = np.asanyarray(array)
+    order: Literal["F", "C"] = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
+    return _header_bytes(array.dtype, order, array.shape, version) + array.tobytes(order)
 
 
+@lru_cache(1000)
+def _header_bytes(
+    dtype: Any, order: Literal["F", "C"], shape: tuple[int, ...], version: tuple[int, int] | None
+) -> bytes:
+    array, buffer = np.zeros(shape, dtype, order), io.BytesIO()
+    np.lib.format.write_array(buffer, array, version, allow_pickle=False)
+    return buffer.getvalue()[: buffer.tell() - array.nbytes]
+
+
+@from_pool
 def _rows(random: Random) -> Any:
     """Return an array with rows and columns: 8 x 3 numbers in most cases."""
     shape = random.choice(((8, 3), (8, 3), (8, 3), (1, 3), (0, 3), (8,), (8, 2, 2), (8, 4), (8, 1), ()))
@@ -105,8 +118,13 @@ def _rows(random: Random) -> Any:
     return np.asfortranarray(array) if random.randrange(4) == 0 else array
 
 
+@from_pool
+def _whole_npy(random: Random) -> bytes:
+    return npy_bytes(_rows(random), random.choice((None, None, None, (2, 0), (3, 0))))
+
+
 def _npy(random: Random) -> bytes:
-    content = npy_bytes(_rows(random), random.choice((None, None, None, (2, 0), (3, 0))))
+    content = _whole_npy(random)
     if random.randrange(10) == 0:
         return content
     if random.randrange(3) == 0:
@@ -118,7 +136,13 @@ def _npy(random: Random) -> bytes:
     return content[: start - size] + len(header + b"\n").to_bytes(size, "little") + header + b"\n" + content[end + 1 :]
 
 
-def zip_bytes(members: list[tuple[str, bytes]], method: int = zipfile.ZIP_STORED) -> bytes:
+def zip_bytes(members: Sequence[tuple[str, bytes]], method: int = zipfile.ZIP_STORED) -> bytes:
+    """Return a zip archive of named members."""
+    return _zip_bytes(tuple(members), method)
+
+
+@lru_cache(4000)
+def _zip_bytes(members: tuple[tuple[str, bytes], ...], method: int) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as archive:
         for name, content in members:
@@ -126,7 +150,7 @@ def zip_bytes(members: list[tuple[str, bytes]], method: int = zipfile.ZIP_STORED
     return buffer.getvalue()
 
 
-def _damaged_archive(members: list[tuple[str, bytes]], random: Random) -> bytes:
+def _damaged_archive(members: Sequence[tuple[str, bytes]], random: Random) -> bytes:
     """Return an archive with one member or the whole of it damaged, or with other members."""
     members = list(members)
     i = random.randrange(len(members))
@@ -159,16 +183,22 @@ def _damaged_archive(members: list[tuple[str, bytes]], random: Random) -> bytes:
     return zip_bytes(members, random.choice((0, 0, 0, 8)))
 
 
-def _npz(random: Random) -> bytes:
+@from_pool
+def _npz_members(random: Random) -> list[tuple[str, bytes]]:
     arrays: dict[str, Any] = {"x": _rows(random)}
     if random.randrange(2):
         arrays["y"] = np.array([random.choice("ab") for _ in range(8)]).astype(random.choice(("<U1", "|S1")))
     if random.randrange(3) == 0:
         arrays["n_train"] = np.array(random.choice((6, 0, -1, 8, 9, 2**62, 1.5)))
-    return _damaged_archive([(f"{key}.npy", npy_bytes(value)) for key, value in arrays.items()], random)
+    return [(f"{key}.npy", npy_bytes(value)) for key, value in arrays.items()]
 
 
-def _sparse(random: Random) -> bytes:
+def _npz(random: Random) -> bytes:
+    return _damaged_archive(_npz_members(random), random)
+
+
+@from_pool
+def _sparse_members(random: Random) -> list[tuple[str, bytes]]:
     dense = np.array([[random.choice((0.0, 0.0, 1.0, 2.0)) for _ in range(N_COLUMNS)] for _ in range(8)])
     kind = random.choice(("csr", "csr", "csc", "coo", "bsr", "dia"))
     make = random.choice((sparse.csr_matrix, sparse.csr_array))
@@ -176,15 +206,23 @@ def _sparse(random: Random) -> bytes:
     matrix = make(dense).asformat(kind)
     sparse.save_npz(buffer, matrix, compressed=False)
     with zipfile.ZipFile(buffer) as archive:
-        members = [(name, archive.read(name)) for name in archive.namelist()]
+        return [(name, archive.read(name)) for name in archive.namelist()]
+
+
+@lru_cache(1000)
+def _array_in(content: bytes) -> Any:
+    return np.load(io.BytesIO(content), allow_pickle=False)
+
+
+def _sparse(random: Random) -> bytes:
+    members = list(_sparse_members(random))
     match random.randrange(4):
         case 0:
             return _damaged_archive(members, random)
         case _:  # the numbers inside one part are changed and the part stays an array
             i = random.randrange(len(members))
             name, content = members[i]
-            part = np.load(io.BytesIO(content), allow_pickle=False)
-            members[i] = (name, npy_bytes(_changed_numbers(part, random)))
+            members[i] = (name, npy_bytes(_changed_numbers(_array_in(content), random)))
             return zip_bytes(members)
 
 
@@ -227,7 +265,7 @@ def read_array(path: Path, random: Random) -> None:
 
 
 TARGETS = (
-    Target("npy", _npy, read_array, "rows.npy", 30),
-    Target("npz", _npz, read_array, "rows.npz", 15),
-    Target("sparse", _sparse, read_array, "rows.npz", 8),
+    Target("npy", _npy, read_array, "rows.npy", 120),
+    Target("npz", _npz, read_array, "rows.npz", 40),
+    Target("sparse", _sparse, read_array, "rows.npz", 16),
 )

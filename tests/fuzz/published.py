@@ -15,7 +15,7 @@ from deepmix_builtins.datasets.formats import read_har, read_idx, read_libsvm, r
 
 from tests.fuzz.arrays import zip_bytes
 from tests.fuzz.damage import damage
-from tests.fuzz.target import Target
+from tests.fuzz.target import Target, from_pool
 
 
 def _around(
@@ -100,7 +100,8 @@ def _har(random: Random) -> bytes:
             return inner
 
 
-def _tar(random: Random) -> bytes:
+@from_pool
+def _whole_tar(random: Random) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for stem in ("train_X", "train_y", "test_X", "test_y"):
@@ -113,7 +114,11 @@ def _tar(random: Random) -> bytes:
                 )
                 member.size = 0
             archive.addfile(member, io.BytesIO(bytes(member.size)))
-    content = buffer.getvalue()
+    return buffer.getvalue()
+
+
+def _tar(random: Random) -> bytes:
+    content = _whole_tar(random)
     if random.randrange(2):  # the headers are where a tar is read, and most of its bytes are pixels
         start = random.choice([i for i in range(0, len(content), 512) if content[i + 257 : i + 262] == b"ustar"])
         content = (
@@ -139,12 +144,12 @@ def _read_vectors(path: Path, random: Random) -> None:
 
 
 TARGETS = (
-    Target("idx", _idx, lambda path, random: _discard(read_idx(path)), "images.gz", 25),
-    Target("libsvm", _libsvm, lambda path, random: _discard(read_libsvm(path, 4)), "rows.bz2", 10),
-    Target("rcv1-vectors", _rcv1, _read_vectors, "rows.dat.gz", 4),
-    Target("rcv1-topics", _topics, _read_topics, "rows.qrels.gz", 4),
-    Target("har", _har, lambda path, random: _discard(read_har(path)), "har.zip", 6),
-    Target("stl10", _tar, lambda path, random: _discard(read_stl10(path)), "stl10.tar.gz", 3),
+    Target("idx", _idx, lambda path, random: _discard(read_idx(path)), "images.gz", 160),
+    Target("libsvm", _libsvm, lambda path, random: _discard(read_libsvm(path, 4)), "rows.bz2", 60),
+    Target("rcv1-vectors", _rcv1, _read_vectors, "rows.dat.gz", 12),
+    Target("rcv1-topics", _topics, _read_topics, "rows.qrels.gz", 12),
+    Target("har", _har, lambda path, random: _discard(read_har(path)), "har.zip", 50),
+    Target("stl10", _tar, lambda path, random: _discard(read_stl10(path)), "stl10.tar.gz", 20),
 )
 
 

@@ -80,6 +80,17 @@ def finished_run() -> Path:
     return folder
 
 
+@cache
+def _whole(run: str, name: str | Path) -> bytes:
+    """Return the bytes of a file of a run; without the checksum of JSON, which would refuse any other change."""
+    path = finished_run() / run / name
+    if path.suffix != ".json":
+        return path.read_bytes()
+    return json.dumps(
+        {key: value for key, value in json.loads(path.read_bytes()).items() if key != "checksum"}
+    ).encode()
+
+
 JSON_FILES = (runs.CONFIG, runs.METRICS)
 
 
@@ -107,13 +118,13 @@ def _one_of(run: str, names: tuple[str, ...], change: Callable[[bytes, Random], 
 
     def make(random: Random) -> bytes:
         name = random.choice(names)
-        return name.encode() + b"\n" + change((finished_run() / run / name).read_bytes(), random)
+        return name.encode() + b"\n" + change(_whole(run, name), random)
 
     return make
 
 
 def _in_place(run: str) -> Callable[[Path, Random], None]:
-    """Return what opens a copy of a run with one file replaced, and asks it for the clusters of three rows."""
+    """Return what opens a copy of a run with one file replaced, and in one case of four asks it for clusters."""
 
     def read(path: Path, random: Random) -> None:
         copy = path.with_name(run)
@@ -121,28 +132,33 @@ def _in_place(run: str) -> Callable[[Path, Random], None]:
             shutil.copytree(finished_run() / run, copy)
         name, _, content = path.read_bytes().partition(b"\n")
         file = copy / name.decode()
-        whole = (finished_run() / run / name.decode()).read_bytes()
         file.unlink()
         file.write_bytes(content)
         try:
-            _use(copy)
+            _use(copy, whole=random.randrange(4) == 0)
         finally:
             file.unlink()
-            file.write_bytes(whole)
+            file.write_bytes(_whole(run, name.decode()))
 
     return read
 
 
-def _use(folder: Path) -> None:
+def _use(folder: Path, whole: bool) -> None:
+    """Read the records of a run, and, if asked, build its model, which takes ten times as long."""
+    run = runs.RunFolder.open(folder)
+    run.read(runs.RunConfig)
+    run.read(runs.Metrics)
+    run.read_epochs()
+    run.read_weights(runs.ModelHeader)
+    if not whole:
+        return
     loaded = open_run(folder)
-    loaded.store.read(runs.Metrics)
-    loaded.store.read_epochs()
     if loaded.schema is None:
         loaded.infer(loaded.prepare(np.zeros((3, loaded.n_columns))))
 
 
 def _checkpoint(random: Random) -> bytes:
-    return _damaged_tensors((finished_run() / "rows-npy" / runs.CHECKPOINT).read_bytes(), random)
+    return _damaged_tensors(_whole("rows-npy", runs.CHECKPOINT), random)
 
 
 def _epochs(content: bytes, random: Random) -> bytes:
@@ -162,11 +178,11 @@ def _read_checkpoint(path: Path, random: Random) -> None:
 
 
 TARGETS = (
-    Target("config-json", _json_config, _read_config, "config.json", 6),
-    Target("config-toml", _toml_config, _read_config, "config.toml", 6),
-    Target("run-records", _one_of("rows-npy", JSON_FILES, damage_json), _in_place("rows-npy"), "file", 2),
-    Target("run-table", _one_of("rows-csv", JSON_FILES, damage_json), _in_place("rows-csv"), "file", 1),
-    Target("run-epochs", _one_of("rows-npy", (runs.EPOCHS,), _epochs), _in_place("rows-npy"), "file", 1),
-    Target("run-weights", _one_of("rows-npy", TENSOR_FILES, _damaged_tensors), _in_place("rows-npy"), "file", 2),
-    Target("checkpoint", _checkpoint, _read_checkpoint, "state.safetensors", 5),
+    Target("config-json", _json_config, _read_config, "config.json", 40),
+    Target("config-toml", _toml_config, _read_config, "config.toml", 40),
+    Target("run-records", _one_of("rows-npy", JSON_FILES, damage_json), _in_place("rows-npy"), "file", 12),
+    Target("run-table", _one_of("rows-csv", JSON_FILES, damage_json), _in_place("rows-csv"), "file", 4),
+    Target("run-epochs", _one_of("rows-npy", (runs.EPOCHS,), _epochs), _in_place("rows-npy"), "file", 8),
+    Target("run-weights", _one_of("rows-npy", TENSOR_FILES, _damaged_tensors), _in_place("rows-npy"), "file", 8),
+    Target("checkpoint", _checkpoint, _read_checkpoint, "state.safetensors", 20),
 )

@@ -25,7 +25,7 @@ from deepmix.data import (
 )
 from tests.fuzz.arrays import read_array
 from tests.fuzz.damage import damage
-from tests.fuzz.target import Target
+from tests.fuzz.target import Target, from_pool
 
 CELLS = (
     *(
@@ -98,8 +98,9 @@ TOKENS = (
 )
 
 
-def _text(random: Random) -> bytes:
-    """Return a table of text, written in one of many ways, damaged in most cases."""
+@from_pool
+def _whole_text(random: Random) -> bytes:
+    """Return a table of text, written in one of many ways."""
     delimiter = random.choice((",", ",", ";", "\t", "|", " "))
     odd = random.choice((0, 0, 0, 2))
     columns = [
@@ -126,7 +127,12 @@ def _text(random: Random) -> bytes:
         content = content.decode("utf-8", "replace").encode(
             random.choice(("utf-16", "latin-1", "utf-8-sig")), "replace"
         )
-    return content if random.randrange(5) == 0 else damage(content, random, TOKENS)
+    return content
+
+
+def _text(random: Random) -> bytes:
+    """Return a table of text, damaged in most cases."""
+    return _whole_text(random) if random.randrange(5) == 0 else damage(_whole_text(random), random, TOKENS)
 
 
 def _gzip(random: Random) -> bytes:
@@ -170,7 +176,8 @@ PARQUET_TOKENS = (
 )
 
 
-def _parquet(random: Random) -> bytes:
+@from_pool
+def _whole_parquet(random: Random) -> bytes:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -183,7 +190,11 @@ def _parquet(random: Random) -> bytes:
         table = pa.Table.from_pandas(_frame(frame, random))
     buffer = io.BytesIO()
     parquet.write_table(table, buffer, compression=random.choice(("NONE", "snappy")))
-    content = buffer.getvalue()
+    return buffer.getvalue()
+
+
+def _parquet(random: Random) -> bytes:
+    content = _whole_parquet(random)
     return content if random.randrange(4) == 0 else damage(content, random, PARQUET_TOKENS)
 
 
@@ -196,7 +207,8 @@ def _frame(columns: dict[str, Any], random: Random) -> Any:
     return pd.DataFrame(columns, index=index)
 
 
-def _excel(random: Random) -> bytes:
+@from_pool
+def _whole_excel(random: Random) -> bytes:
     import datetime
 
     import openpyxl
@@ -222,7 +234,11 @@ def _excel(random: Random) -> bytes:
         sheet.append([random.choice(cells) for _ in range(random.choice((0, 1, 3, 3, 3)))])
     buffer = io.BytesIO()
     workbook.save(buffer)
-    return buffer.getvalue() if random.randrange(2) else damage(buffer.getvalue(), random)
+    return buffer.getvalue()
+
+
+def _excel(random: Random) -> bytes:
+    return _whole_excel(random) if random.randrange(2) else damage(_whole_excel(random), random)
 
 
 def _read_table(path: Path, random: Random) -> None:
@@ -274,10 +290,10 @@ def _read_toml(path: Path, random: Random) -> None:
 
 
 TARGETS = (
-    Target("csv", _text, read_array, "rows.csv", 12),
-    Target("csv-gz", _gzip, read_array, "rows.csv.gz", 4),
-    Target("csv-table", _text, _read_table, "rows.csv", 3),
-    Target("parquet", _parquet, _read_table, "rows.parquet", 2),
-    Target("excel", _excel, _read_table, "rows.xlsx", 1),
-    Target("columns-toml", _toml, _read_toml, "columns.toml", 10),
+    Target("csv", _text, read_array, "rows.csv", 24),
+    Target("csv-gz", _gzip, read_array, "rows.csv.gz", 12),
+    Target("csv-table", _text, _read_table, "rows.csv", 8),
+    Target("parquet", _parquet, _read_table, "rows.parquet", 3),
+    Target("excel", _excel, _read_table, "rows.xlsx", 2),
+    Target("columns-toml", _toml, _read_toml, "columns.toml", 120),
 )

@@ -4,8 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from random import Random
+from typing import TypeVar
+
+Made = TypeVar("Made")
+
+POOL = 200
+"""How many good files of a kind there are; each is made once, and cases differ by which they damage, and how."""
+
+
+def from_pool(make: Callable[[Random], Made]) -> Callable[[Random], Made]:
+    """Return a function that chooses one of POOL results of `make`; nobody may change what it returns."""
+
+    @cache
+    def member(number: int) -> Made:
+        return make(Random(f"{make.__module__}.{make.__name__} {number}"))
+
+    return lambda random: member(random.randrange(POOL))
 
 
 @dataclass(frozen=True)

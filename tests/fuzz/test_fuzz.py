@@ -162,6 +162,16 @@ def test_a_line_that_never_ends(tmp_path):
         read_frame(tmp_path / "rows.csv.gz")
 
 
+def test_text_that_unpacks_to_very_much(tmp_path, monkeypatch):
+    """A file of 490 kB may unpack to 500 MB of short lines."""
+    monkeypatch.setattr("deepmix.data.text_table.LEAST_UNPACKED", 100_000)
+    (tmp_path / "rows.csv.gz").write_bytes(gzip.compress(b"a,b\n" + b"1,2\n" * 30_000))
+    with pytest.raises(UsageError, match=r"'rows\.csv\.gz' unpacks to more than 100 times its size; .* gunzip"):
+        read_frame(tmp_path / "rows.csv.gz")
+    (tmp_path / "rows.csv.gz").write_bytes(gzip.compress(b"a,b\n" + b"1,2\n" * 20_000))
+    assert len(read_frame(tmp_path / "rows.csv.gz")) == 20_000
+
+
 def test_columns_without_names_are_numbered_in_linear_time(tmp_path):
     """Comparing every name with every other took minutes."""
     (tmp_path / "rows.csv").write_text("1," * 20_000 + "1\n" + "2," * 20_000 + "1\n")

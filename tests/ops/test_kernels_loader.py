@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import torch
 
 from deepmix.errors import DeepmixError, UsageError
 from deepmix.kernels import build, loader
+
+LIBRARY = "_".join(filter(None, ["_ops", build.own_level()]))
+"""Name of the library that is compiled on first use for the CPU."""
 
 
 @pytest.fixture(autouse=True)
@@ -91,14 +95,14 @@ def test_a_built_extension_that_does_not_load_is_compiled_again(
     monkeypatch.setattr(loader, "_compile", lambda library, *a, **k: compiled.append(library.stem))
     monkeypatch.setenv("DEEPMIX_BUILD", "cpu")
     loaded = loader.load_kernels()
-    assert compiled == ["_ops"]
+    assert compiled == [LIBRARY]
     assert loaded.path == "compiled on first use"
     assert loaded.reason.startswith("the extension built when deepmix was installed doesn't load")
     assert library.exists()  # whoever installed deepmix may delete it, we may not
 
 
 def test_a_cached_library_that_does_not_load_is_compiled_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    library = broken(loader.cache_folder() / "_ops.so")
+    library = broken(loader.cache_folder() / f"{LIBRARY}.so")
     library.with_suffix(".ready").write_text(hashlib.sha256(library.read_bytes()).hexdigest())
     compiled = []
     monkeypatch.setattr(loader, "_compile", lambda library, *a, **k: compiled.append(library))
@@ -163,6 +167,24 @@ def test_only_the_architectures_at_hand_are_compiled(monkeypatch: pytest.MonkeyP
     assert loader.gpu_architectures() == ("86", "90")
     flags = " ".join(build.cuda_flags(loader.gpu_architectures()))
     assert [part.split()[0] for part in flags.split(",code=")[1:]] == ["sm_86", "sm_90", "compute_90"]
+
+
+def test_only_the_level_of_this_processor_is_compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("DEEPMIX_SIMD", raising=False)
+    monkeypatch.setattr(build, "PROCESSOR", tmp_path / "cpuinfo")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    assert build.own_level() is None  # unknown: all are compiled
+    for flags, level in (("sse2", "baseline"), ("fma avx2", "avx2"), ("fma avx2 avx512f", "avx2")):
+        build.PROCESSOR.write_text(f"processor : 0\nflags : {flags}\n")
+        assert build.own_level() == level
+        assert {path.stem for path in build.operator_sources(False, level) if "level" in path.stem} == {
+            f"level_{level}"
+        }
+        assert f"-DDEEPMIX_ONLY_LEVEL={level.upper()}" in build.cpp_flags(level=level)
+    monkeypatch.setenv("DEEPMIX_SIMD", "baseline")
+    assert build.own_level() == "baseline"
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert build.own_level() == "baseline"
 
 
 def test_the_library_tells_how_it_was_built(session_kernels: loader.Kernels, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,7 +84,7 @@ def test_float32_is_as_exact_as_float32_responsibilities_allow(
         errors = [[one - true for one, true in zip(form, exact, strict=True)] for form in (actual, plain)]
         tables.append(torch.stack([magnitudes(values) for values in (*errors, exact)]))
     error, reference_error, scale = torch.stack(tables).square().mean(0).sqrt()
-    limit = torch.tensor([2.0, 4.0]) * torch.maximum(reference_error, 2.0 * EPSILON * scale)
+    limit = torch.tensor([2.0, 4.0]) * torch.maximum(reference_error, 4.0 * EPSILON * scale)
     for number in range(len(error)):
         message = f"output {number}: error {error[number].tolist()}, limit {limit[number].tolist()}"
         assert (error[number] <= limit[number]).all(), message

@@ -36,7 +36,7 @@ def plugins(check: bool, distribution: str | None, as_json: bool) -> None:
             raise UsageError("--check and --describe exclude each other; give one")
         _describe(distribution, as_json)
         return
-    rows = registry.checked_rows() if check else registry.rows()
+    rows = registry.checked_rows(experiment.check_plugin) if check else registry.rows()
     problems = [f"Passed over: {problem}" for problem in registry.read_entry_points().problems]
     if as_json:
         echo(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))

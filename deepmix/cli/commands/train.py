@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -14,8 +15,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deepmix import experiment, metrics, runs, training
+from deepmix.cli import torchrun
 from deepmix.cli.errors import flag
+from deepmix.cli.job_folder import open_folder
 from deepmix.cli.progress import UNWRAPPED, make_reporter
+from deepmix.cli.side_by_side import finish_side_by_side
 from deepmix.cli.table_flags import table_flags
 from deepmix.cli.terminal import echo
 from deepmix.contracts import parse_assignments, registry
@@ -25,10 +29,16 @@ from deepmix.experiment import SHORTHANDS, ExperimentConfig, config_from_mapping
 
 if TYPE_CHECKING:  # importing it would import torch, and --help must not wait for that
     from deepmix.data import TableSchema
-    from deepmix.experiment import Experiment
+    from deepmix.experiment import Experiment, RunResults
 
-NAMING_FLAGS = ("model", "prior", "posterior", "encoder", "decoder", "init", "dataset", "head")
+NAMING_FLAGS = ("model", "prior", "posterior", "encoder", "decoder", "init", "dataset", "head", "track")
 """Flags that name plugins; the help shows the options of the named plugins."""
+
+
+SEEDS_OR_TORCHRUN = (
+    "torchrun divides one run among its processes, and --seeds does several; leave out torchrun and give --jobs, or "
+    "give --seed"
+)
 
 
 class TrainCommand(click.Command):
@@ -46,14 +56,16 @@ class TrainCommand(click.Command):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the installed parts and, with --model, every option that --set can change."""
         with formatter.section("Installed"):
-            formatter.write_dl([(kind, ", ".join(registry.names(kind))) for kind in registry.KINDS])
+            installed = {kind: ", ".join(registry.by_shortest_name(kind)) for kind in registry.KINDS}
+            formatter.write_dl([(kind, names) for kind, names in installed.items() if names])
         named: dict[str, Any] = dict(ctx.meta["deepmix.named"])
         if not named:
             with formatter.section("Options of a model and its parts"):
                 formatter.write_text("deepmix train --model NAME [--init NAME] [--head NAME] ... --help")
             return
-        if "head" in named:
-            named["heads"] = (named.pop("head"),)
+        for flag_name, field in (("head", "heads"), ("track", "trackers")):
+            if flag_name in named:
+                named[field] = (named.pop(flag_name),)
         try:
             description = model_help(ExperimentConfig(**named))
         except DeepmixError as error:
@@ -95,14 +107,19 @@ class TrainCommand(click.Command):
 )
 @click.option("--latent-dim", type=int, help="M, the latent dimensions.  [default: 10, or as many as columns]")
 @click.option("--assignment", type=click.Choice(["soft", "hard"]), help="How q(y|x) weighs the components.")
+@click.option("--likelihood", metavar="NAME", help="p(x|z) of an array's values.  [default: by their range]")
 @click.option("--beta", type=float, help="Weight of the KL terms.")
 @click.option("--epochs", type=int, help="Epochs of training.  [default: by the size of the data]")
 @click.option("--pretrain-epochs", type=int, help="Epochs of autoencoder pretraining.  [default: likewise]")
 @click.option("--batch-size", type=int, help="Rows per update.  [default: 128]")
 @click.option("--lr", type=float, help="Learning rate.  [default: 0.002, or more for arrays of few columns]")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other option; may be repeated.")
+@click.option("--track", "trackers", multiple=True, metavar="NAME", help="Tracker that logs the run; may be repeated.")
 @click.option("--seed", type=int, help="Seed of one run.  [default: 0]")
-@click.option("--seeds", type=click.IntRange(min=1), help="Do this many runs, seeds 0, 1, ...")
+@click.option("--seeds", type=click.IntRange(1, 100_000), help="Do this many runs, seeds 0, 1, ...")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="With --seeds, do so many of the runs at a time.  [default: 1]"
+)
 @click.option("--device", help="cpu, cuda, ... or auto.  [default: auto]")
 @click.option("--config", "config_file", type=click.Path(), help="Read options from a .json or .toml file first.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder.  [default: a new one below runs/]")
@@ -119,6 +136,7 @@ def train(
     no_report: bool,
     quiet: bool,
     seeds: int | None,
+    jobs: int | None,
     table_options: TableOptions,
     **flags: Any,
 ) -> None:
@@ -133,38 +151,69 @@ def train(
         raise UsageError("--overwrite and --resume exclude each other; give one")
     if seeds is not None and "seed" in chosen:
         raise UsageError("--seed and --seeds exclude each other; give one")
+    if jobs is not None and not resume and jobs > (seeds or 1):
+        raise UsageError(f"--jobs {jobs} is more than the {seeds or 1} of --seeds; give at most as many jobs as seeds")
+    if seeds is not None and torchrun.is_started():
+        raise UsageError(SEEDS_OR_TORCHRUN)
     if table_options != TableOptions():
         chosen["table"] = table_options
     if resume:
         if out is None:
             raise UsageError("--resume needs the run folder; give it with --out")
-        moved = chosen.pop("dataset", None)
+        moved, data_dir = chosen.pop("dataset", None), chosen.pop("data_dir", None) or os.environ.get("DEEPMIX_DATA")
+        heads = list(chosen.pop("heads", ()))
         if config_file or chosen or settings or seeds is not None:
             raise UsageError(
-                "--resume takes its options from the run folder; leave all others out, but --dataset where its data "
-                "were moved"
+                "--resume takes its options from the run folder; leave all others out, but --dataset or --data-dir "
+                "where its data were moved, and --head for other heads"
             )
-        _resume(out, quiet, moved, report=not no_report)
+        _resume(out, quiet, moved, data_dir, heads, jobs or 1, report=not no_report)
         return
     values = read_config(config_file) if config_file else {}
     if "DEEPMIX_DATA" in os.environ:
         values.setdefault("data_dir", os.environ["DEEPMIX_DATA"])
     config = config_from_mapping({**values, **chosen}, config_file or "the options")
     config = dataclasses.replace(config, settings={**config.settings, **settings})
-    prepared = experiment.prepare_experiment(config)  # before a folder is created or replaced
-    if prepared.split.schema is not None and not quiet:
-        _show_schema(prepared.split.schema)
-    if prepared.n_components < 2 and prepared.choice is None:
-        raise UsageError("components must be at least 2, got 1: one cluster would hold every row")
-    out = out or runs.fresh_path(Path("runs"), f"{Path(config.dataset).name.split('.')[0]}-{config.model}")
-    if seeds is None:
-        results = _run(prepared, runs.RunFolder.create(out, overwrite=overwrite), quiet, report=not no_report)
-        _show(out, {config.seed: results})
-        return
-    folder = runs.RunFolder.create(out, overwrite=overwrite)
+    with training.joined_ranks() as ranks:
+        prepared = experiment.prepare_experiment(config, ranks=ranks)  # before a folder is created or replaced
+        if prepared.split.schema is not None and not quiet:
+            _show_schema(prepared.split.schema)
+        if prepared.n_components < 2 and prepared.choice is None and ranks.is_first:
+            raise UsageError("components must be at least 2, got 1: one cluster would hold every row")
+        fresh = f"{Path(config.dataset).name.split('.')[0]}-{config.model}"
+        if seeds is None:
+            _train_one(prepared, out, fresh, quiet, overwrite=overwrite, report=not no_report)
+            return
+    folder = runs.RunFolder.create(out or runs.fresh_path(Path("runs"), fresh), overwrite=overwrite)
     with folder.locked():
         folder.write(runs.Summary(list(range(seeds)), experiment.requested_of(config), report=not no_report))
-        _run_seeds(prepared, folder, range(seeds), quiet, report=not no_report)
+        _run_seeds(prepared, folder, range(seeds), quiet, jobs or 1, report=not no_report)
+
+
+def _train_one(
+    prepared: Experiment, out: Path | None, fresh: str, quiet: bool, *, overwrite: bool, report: bool
+) -> None:
+    """Do one run, together with the other processes of a torchrun job, if any.
+
+    Args:
+        prepared: the experiment.
+        out: the run folder; None: a new one below runs/, called `fresh`.
+        fresh: how a new folder is called.
+        quiet: whether to show no progress.
+        overwrite: whether the folder may be replaced.
+        report: whether the run ends with a report.
+
+    """
+    folder: runs.RunFolder | None = None
+    resume = False
+    if prepared.ranks.is_first:
+        folder, resume = open_folder(out, fresh, prepared.config, overwrite=overwrite)
+    resume = prepared.ranks.value(lambda: resume)
+    if folder is None:
+        experiment.assist_run(prepared, resume=resume)
+        return
+    results = _run(prepared, folder, quiet, report=report, resume=resume)
+    _show(folder.path, {prepared.config.seed: results})
 
 
 def _show_schema(schema: TableSchema) -> None:
@@ -190,18 +239,22 @@ def _run(
 
     training.keep_freed_memory()
     reporter = make_reporter(quiet)
+
+    def conclude(results: RunResults) -> None:
+        reporter.start("report", 0)
+        with forgiven(reporter.note, folder.path):
+            first = next(iter(results.clusters.values()))
+            write_report(folder, results.split, results.model, results.inferences, first)
+
     try:
         with folder.locked():
-            results = experiment.run_experiment(prepared, folder, reporter, resume=resume, report=report)
-            if report:
-                reporter.start("report", 0)
-                with forgiven(reporter.note, folder.path):
-                    first = results.clusters[prepared.config.heads[0]]
-                    write_report(folder, prepared.split, results.model, results.inferences, first)
+            results = experiment.run_experiment(
+                prepared, folder, reporter, resume=resume, report=report, conclude=conclude if report else None
+            )
             return results.metrics
     except (KeyboardInterrupt, OSError):
         reporter.close()
-        if whole or folder.has_begun:
+        if (whole or folder.has_begun) and not torchrun.is_started():
             echo(f"Stopped; resume with: deepmix train --resume --out {whole or folder.path}", err=True)
         raise
     finally:
@@ -209,17 +262,20 @@ def _run(
 
 
 def _run_seeds(
-    prepared: Experiment, folder: runs.RunFolder, seeds: Sequence[int], quiet: bool, *, report: bool
+    prepared: Experiment, folder: runs.RunFolder, seeds: Sequence[int], quiet: bool, jobs: int, *, report: bool
 ) -> None:
     """Do or finish one run per seed, and write their summary."""
     from deepmix.inference import write_consensus
     from deepmix.report import forgiven, write_seeds
 
+    if jobs > 1:
+        _begin_and_finish(prepared, folder, seeds, quiet, jobs, report=report)
     results = {}
     for seed in seeds:
         path = folder.path / f"seed-{seed}"
         one = dataclasses.replace(prepared, config=dataclasses.replace(prepared.config, seed=seed))
-        if (path / runs.METRICS).is_file():
+        lacks_report = report and not (path / runs.REPORT).is_file() and (path / runs.CHECKPOINT).is_file()
+        if (path / runs.METRICS).is_file() and not lacks_report:
             results[seed] = runs.RunFolder(path).read(runs.Metrics)
         elif (path / runs.CONFIG).is_file():
             results[seed] = _run(one, runs.RunFolder(path), quiet, report=report, resume=True, whole=folder.path)
@@ -238,39 +294,100 @@ def _run_seeds(
         echo(f"Consensus of the seeds, mean certainty {consensus.mean_certainty:.2f}: {path}")
 
 
-def _resume(out: Path, quiet: bool, moved: str | None, *, report: bool) -> None:
+def _begin_and_finish(
+    prepared: Experiment, folder: runs.RunFolder, seeds: Sequence[int], quiet: bool, jobs: int, *, report: bool
+) -> None:
+    """Do the runs of the seeds that are not finished, several at a time; the arguments are those of `_run_seeds`."""
+    import torch
+
+    threads = max(1, torch.get_num_threads() // jobs)
+    unfinished = {}
+    for seed in seeds:
+        path = folder.path / f"seed-{seed}"
+        if (path / runs.METRICS).is_file():
+            continue
+        if not (path / runs.CONFIG).is_file():
+            one = dataclasses.replace(prepared, config=dataclasses.replace(prepared.config, seed=seed))
+            record = experiment.describe(
+                one, experiment.build_model(one.parts, one.split, one.n_components, seed), report=report
+            )
+            environment = dataclasses.replace(record.environment, threads=threads)
+            runs.RunFolder.create(path, overwrite=True).write(dataclasses.replace(record, environment=environment))
+        unfinished[seed] = path
+    try:
+        finish_side_by_side(unfinished, jobs, threads, quiet=quiet, report=report)
+    except KeyboardInterrupt:
+        echo(f"Stopped; resume with: deepmix train --resume --out {folder.path}", err=True)
+        raise
+
+
+def _resume(
+    out: Path,
+    quiet: bool,
+    moved: str | None,
+    data_dir: str | None,
+    heads: Sequence[str],
+    jobs: int,
+    *,
+    report: bool,
+) -> None:
     """Finish a run, or a folder of runs, from its last checkpoint, with the options that it records.
+
+    A data set is fetched only into the `data_dir` of the user: a stranger may have written the run's config.json.
 
     Args:
         out: the folder.
         quiet: whether to show no progress.
         moved: where the data are now; None: where they were.
+        data_dir: where the folder of prepared data sets is now; None: where it was.
+        heads: the heads of the run from now on; if empty, those that it has.
+        jobs: how many runs go on at a time.
         report: False leaves out the report even if the run was started with one.
 
     """
     if (out / runs.SUMMARY).is_file():
+        if heads:
+            raise UsageError("--head with --resume is for one run; name the folder of one seed")
+        if torchrun.is_started():
+            raise UsageError(SEEDS_OR_TORCHRUN)
         with runs.RunFolder(out).locked() as folder:
-            _resume_seeds(folder, quiet, moved, report=report)
+            _resume_seeds(folder, quiet, moved, data_dir, jobs, report=report)
         return
-    with runs.RunFolder.open(out).locked() as folder:
-        record, parts = experiment.read_parts(folder)
-        config = experiment.with_moved_data(experiment.config_of(record.requested), moved, out)
-        prepared = experiment.prepare_experiment(config, parts=parts, as_array=record.data.schema is None)
-        results = _run(prepared, folder, quiet, report=report and record.report, resume=True)
+    if jobs > 1:
+        raise UsageError(f"'{out}' is one run; leave out --jobs, which is for folders of several seeds")
+    with training.joined_ranks() as ranks:
+        folder = runs.RunFolder.open(out)
+        with folder.locked() if ranks.is_first else contextlib.nullcontext():
+            record, parts = experiment.read_parts(folder)
+            config = experiment.with_moved_data(experiment.config_of(record.requested), moved, out)
+            config, parts = experiment.with_other_heads(config, parts, heads) if heads else (config, parts)
+            split = experiment.read_run_data(config, parts, out, data_dir, as_array=record.data.schema is None)
+            prepared = experiment.prepare_experiment(config, parts=parts, split=split, ranks=ranks)
+            if not ranks.is_first:
+                experiment.assist_run(prepared, resume=True)
+                return
+            if heads:
+                experiment.record_heads(folder, prepared)
+            results = _run(prepared, folder, quiet, report=report and record.report, resume=True)
     _show(out, {record.requested.seed: results})
 
 
-def _resume_seeds(folder: runs.RunFolder, quiet: bool, moved: str | None, *, report: bool) -> None:
+def _resume_seeds(
+    folder: runs.RunFolder, quiet: bool, moved: str | None, data_dir: str | None, jobs: int, *, report: bool
+) -> None:
     """Finish a folder of runs; the arguments are those of `_resume`."""
     summary = folder.read(runs.Summary)
     if summary.config is None:
         raise runs.damaged(str(folder.path / runs.SUMMARY), "'config' is missing")
     first_run = next((path.parent for path in sorted(folder.path.glob(f"seed-*/{runs.CONFIG}"))), None)
-    record, parts = (None, None) if first_run is None else experiment.read_parts(runs.RunFolder(first_run))
-    as_array = record is not None and record.data.schema is None
     config = experiment.with_moved_data(experiment.config_of(summary.config), moved, folder.path)
-    prepared = experiment.prepare_experiment(config, parts=parts, as_array=as_array)
-    _run_seeds(prepared, folder, summary.seeds, quiet, report=report and summary.report)
+    record, parts = (None, experiment.resolve(config))
+    if first_run is not None:
+        record, parts = experiment.read_parts(runs.RunFolder(first_run))
+    as_array = record is not None and record.data.schema is None
+    split = experiment.read_run_data(config, parts, folder.path, data_dir, as_array=as_array)
+    prepared = experiment.prepare_experiment(config, parts=parts, split=split)
+    _run_seeds(prepared, folder, summary.seeds, quiet, jobs, report=report and summary.report)
 
 
 def read_config(path: str) -> dict[str, Any]:

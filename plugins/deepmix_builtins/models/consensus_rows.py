@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from deepmix.data import narrow
 from deepmix.errors import UsageError
-from deepmix.maths import Array, Dims, Responsibilities
+from deepmix.maths import Array, Dims, Responsibilities, without_noise
 from deepmix.models import Composite
 
 from ..clustering.votes import vote_shares
@@ -68,7 +68,11 @@ class ConsensusModel(RowMixture):
 
     @torch.no_grad()
     def place(self, code_NM: Tensor, squared_error_N: Tensor, label_N: Tensor, weight_N: Tensor | None = None) -> None:
-        """Store rows with their share of the votes on samples of them; missing values take their cluster's mean."""
+        """Store rows with their share of the votes on samples of them; missing values take their cluster's mean.
+
+        Noise is left out.
+        """
+        label_N, code_NM, weight_N = without_noise(label_N, code_NM, weight_N)
         rows_ND, labels = code_NM.double().cpu(), label_N.cpu()
         weights = torch.ones(len(rows_ND), dtype=rows_ND.dtype) if weight_N is None else weight_N.double().cpu()
         rows_ND = _filled(rows_ND, labels, self.n_components)

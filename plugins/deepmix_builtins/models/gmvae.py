@@ -18,7 +18,6 @@ from typing import final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from deepmix.contracts import Batch, Loss, Model
 from deepmix.errors import UsageError
@@ -176,7 +175,7 @@ class Gmvae(Model):
         log_q_NK = cluster_posterior(z_NM, components)
         weight_NK = log_q_NK.exp()
         if phase.hold:
-            weight_NK = functional.one_hot(batch.labels_for("hold"), self.n_components).to(weight_NK.dtype)
+            weight_NK = batch.held_weights(log_q_NK)
 
         reconstruction_N = self.likelihood.log_prob(batch.target_NC, self._decode(z_NM))
         w_kl_N = component_kl(w_posterior.mean.unsqueeze(1), w_posterior.log_var.unsqueeze(1), None, None)[:, 0]

@@ -28,6 +28,7 @@ from deepmix.maths import (
     categorical_kl,
     cluster_moments,
     draw_component,
+    without_noise,
 )
 from deepmix.models import Composite
 
@@ -190,7 +191,8 @@ class GaussianMixtureModel(RowMixture):
 
     @torch.no_grad()
     def place(self, code_NM: Tensor, squared_error_N: Tensor, label_N: Tensor, weight_N: Tensor | None = None) -> None:
-        """Run EM from the clusters' moments."""
+        """Run EM from the clusters' moments, on all rows but noise."""
+        label_N, code_NM, weight_N = without_noise(label_N, code_NM, weight_N)
         if code_NM.isnan().any():
             self._place_incomplete(code_NM.double().cpu(), label_N.cpu(), weight_N)
             return
@@ -263,7 +265,8 @@ class KMeansModel(RowMixture):
 
     @torch.no_grad()
     def place(self, code_NM: Tensor, squared_error_N: Tensor, label_N: Tensor, weight_N: Tensor | None = None) -> None:
-        """Run Lloyd's iterations from the clusters' centres."""
+        """Run Lloyd's iterations from the clusters' centres, on all rows but noise."""
+        label_N, code_NM, weight_N = without_noise(label_N, code_NM, weight_N)
         if code_NM.isnan().any():
             rows_NF = code_NM.double().cpu()
             weight_N = torch.ones(len(rows_NF), dtype=rows_NF.dtype) if weight_N is None else weight_N.double().cpu()

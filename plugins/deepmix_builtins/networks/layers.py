@@ -75,16 +75,27 @@ def copy_first_group(layer: nn.Module) -> None:
         parameter.copy_(parameter[:1].expand_as(parameter).clone())
 
 
-WIDTHS = re.compile(r"[1-9]\d*(-[1-9]\d*)*")
+WIDTHS = re.compile(r"[1-9][0-9]*(-[1-9][0-9]*)*")
+MOST_WIDTH = 10_000_000
+"""Largest width; wider layers fit into no memory."""
 
 
 def check_hidden(hidden: str) -> None:
     """Raise a UsageError unless `hidden` is 'auto' or widths joined by dashes."""
     if hidden != "auto" and not WIDTHS.fullmatch(hidden):
         raise UsageError(f"hidden must be 'auto' or widths such as 500-500-2000, got '{hidden}'")
+    _check_size("hidden", hidden)
 
 
 def check_narrow(narrow: str) -> None:
     """Raise a UsageError unless `narrow` is widths joined by dashes."""
     if not WIDTHS.fullmatch(narrow):
         raise UsageError(f"narrow must be widths such as {NARROW_TRUNK}, got '{narrow}'")
+    _check_size("narrow", narrow)
+
+
+def _check_size(name: str, widths: str) -> None:
+    """Raise a UsageError if one of the widths is above MOST_WIDTH."""
+    numbers = [] if widths == "auto" else widths.split("-")
+    if any(len(number) > len(str(MOST_WIDTH)) or int(number) > MOST_WIDTH for number in numbers):
+        raise UsageError(f"the widths in {name} must be at most {MOST_WIDTH:,}, got '{widths}'")

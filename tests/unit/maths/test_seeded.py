@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
 import threading
 
 import torch
@@ -43,6 +46,13 @@ def test_a_draw_that_names_its_generator_keeps_it():
     assert torch.equal(second, torch.rand(4, generator=torch.Generator().manual_seed(7)))
 
 
+def test_an_operator_that_takes_its_generator_by_position_keeps_it():
+    shape = torch.full((4,), 2.0)
+    expected = torch._standard_gamma(shape, generator=torch.Generator().manual_seed(1))
+    with seeded_draws(7):
+        assert torch.equal(torch._standard_gamma(shape, generator=torch.Generator().manual_seed(1)), expected)
+
+
 def test_another_thread_draws_from_the_global_generator():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
@@ -54,3 +64,16 @@ def test_another_thread_draws_from_the_global_generator():
             thread.start()
             thread.join()
         assert torch.equal(drawn[0], expected)
+
+
+def test_draws_do_not_import_the_compiler():
+    program = """
+        import sys
+        import torch
+        from deepmix.maths import seeded_draws
+        with seeded_draws(7):
+            torch.zeros(3)
+        print("torch._dynamo" in sys.modules)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False", done.stderr

@@ -284,6 +284,7 @@ def damage_checkpoint(cell):
 def change_an_option(cell):
     config = json.loads((cell / runs.CONFIG).read_text())
     config["resolved"]["objective"]["anchor"] = 99.0
+    del config["checksum"]
     (cell / runs.CONFIG).write_text(json.dumps(config))
 
 
@@ -320,7 +321,7 @@ def as_format_1(cell):
     }
     (cell / runs.CONFIG).write_text(json.dumps(old))
     metrics = json.loads((cell / runs.METRICS).read_text())
-    del metrics["format"]
+    del metrics["format"], metrics["checksum"], metrics["assignments"]
     (cell / runs.METRICS).write_text(json.dumps(metrics))
 
 

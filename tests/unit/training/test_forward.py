@@ -53,12 +53,12 @@ def test_a_wrapped_model_trains_as_the_model_itself():
     inner = wrapped.model
 
     class Wrapper(torch.nn.Module):
-        n_components, n_neighbours, lr_factor = inner.n_components, inner.n_neighbours, inner.lr_factor
-        pretrained, place = staticmethod(inner.pretrained), staticmethod(inner.place)
-
         def __init__(self) -> None:
             super().__init__()
             self.module = inner
+
+        def __getattr__(self, name: str) -> object:
+            return super().__getattr__(name) if name == "module" else getattr(inner, name)
 
         def forward(self, batch: Batch) -> Loss:
             return self.module(batch)

@@ -65,8 +65,13 @@ def run(folder: Path, of: Experiment, *, resume: bool = False, stop_after: int |
 GROWING = {"hold": "0", "anchor": "0.01"}
 """Options with which rows leave their initial clusters, so that the anchor grows."""
 
+PLATEAU = {"pretrain_epochs": "auto", "plateau": "0.02", "lr": "1e-9"}
+"""Options with which pretraining has 167 epochs, and stops after the four that follow the first."""
 
-@pytest.mark.parametrize("settings", [{}, {"patience": "2"}, GROWING], ids=["plain", "patience", "growing anchor"])
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"patience": "2"}, GROWING, PLATEAU], ids=["plain", "patience", "growing anchor", "plateau"]
+)
 @pytest.mark.parametrize("stops", [(1,), (2,), (3,), (5,), (1, 3)], ids=str)
 @pytest.mark.parametrize("seconds", [-1.0, 60.0], ids=["checkpoint each epoch", "checkpoint each stage"])
 def test_resumed_run_has_the_bits_of_the_whole_one(tmp_path, monkeypatch, stops, settings, seconds):
@@ -150,6 +155,12 @@ def test_patience_stops_early_and_says_so(tmp_path):
     assert len(listener.epochs) < 100
 
 
+def test_pretraining_stops_where_it_gains_nothing(tmp_path):
+    listener = run(tmp_path / "run", small_experiment(**PLATEAU))
+    assert [row.stage for row in listener.epochs] == ["pretrain"] * 5 + ["train"] * 4
+    assert TrainingOptions(pretrain_epochs=9).most_stale_epochs("pretrain", 9) is None
+
+
 def test_bf16_trains(tmp_path):
     listener = run(tmp_path / "run", small_experiment(precision="bf16"))
     assert np.isfinite(listener.epochs[-1].elbo)
@@ -164,7 +175,16 @@ def test_automatic_epochs_give_enough_of_both(n_rows, epochs):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"epochs": 0}, {"batch_size": 0}, {"lr": float("nan")}, {"lr": 0.0}, {"lr_decay": 0.0}, {"patience": 0}]
+    "bad",
+    [
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"lr": float("nan")},
+        {"lr": 0.0},
+        {"lr_decay": 0.0},
+        {"patience": 0},
+        {"plateau": 2.0},
+    ],
 )
 def test_bad_options(bad):
     with pytest.raises(UsageError, match=next(iter(bad))):

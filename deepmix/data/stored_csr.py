@@ -1,0 +1,79 @@
+"""Sparse rows that stay in their file, or in memory as they are: they are never made dense together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol, final
+
+import numpy as np
+from scipy import sparse
+
+from deepmix.data.sparse_checks import check_sparse
+from deepmix.data.stored_rows import StoredRows
+from deepmix.errors import UsageError
+from deepmix.maths import Array
+
+
+class Values(Protocol):
+    """The values of one array by position, in a file or in memory."""
+
+    def read(self, first: int, end: int) -> Array:
+        """Return the values `first` to `end` - 1."""
+
+
+class HeldValues:
+    """The values of an array in memory."""
+
+    def __init__(self, values: Array) -> None:
+        self._values = values
+
+    def read(self, first: int, end: int) -> Array:
+        """Return the values `first` to `end` - 1."""
+        return self._values[first:end]
+
+
+@final
+class StoredCsr(StoredRows):
+    """Rows of a CSR matrix in a .npz file; only where each row begins is in memory, or all of a compressed archive."""
+
+    def __init__(
+        self, data: Values, indices: Values, indptr: Array, shape: tuple[int, int], dtype: np.dtype[Any]
+    ) -> None:
+        """Take the parts of the matrix.
+
+        Args:
+            data: its values.
+            indices: the column of each.
+            indptr: where each row begins among them, and where the last one ends, (N + 1,).
+            shape: (N, D).
+            dtype: type of the values.
+
+        Raises:
+            UsageError: `indptr` is not valid. Columns are checked whenever rows are read.
+
+        """
+        if indptr.shape != (shape[0] + 1,) or indptr[0] != 0 or (indptr[1:] < indptr[:-1]).any():
+            raise UsageError("the sparse matrix is not valid: its indptr does not cut it into rows; save it again")
+        self._data, self._indices, self._indptr = data, indices, indptr
+        self.shape, self.array_shape, self.dtype = shape, shape, dtype
+        self.row_bytes = max(int(indptr[-1]) * (dtype.itemsize + 4) // max(shape[0], 1), 1)
+
+    @property
+    def values_per_row(self) -> int:
+        """How many numbers a row takes in memory, on average: its values and their columns."""
+        return max(2 * int(self._indptr[-1]) // max(len(self), 1), 1)
+
+    @property
+    def indptr(self) -> Array:
+        """Where each row begins among the values, (N + 1,)."""
+        return self._indptr
+
+    def _read(self, first: int, end: int) -> Any:
+        start, stop = int(self._indptr[first]), int(self._indptr[end])
+        parts = self._data.read(start, stop), self._indices.read(start, stop), self._indptr[first : end + 1] - start
+        rows = sparse.csr_matrix(parts, shape=(end - first, self.shape[1]))
+        check_sparse(rows)
+        return rows
+
+    def _concatenated(self, parts: Iterator[Any], n_rows: int) -> Any:
+        return sparse.vstack(list(parts), format="csr")

@@ -1,0 +1,143 @@
+"""Counts of genes in cells, modelled with a library size: the decoder gives shares of a cell's total, and the total.
+
+A cell's total depends on how deeply it was sequenced, which says little about its kind. The encoder therefore sees each
+cell relative to its total, so that the latents hold shares, and the decoder has one output for the total.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, field
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from deepmix.contracts import Encoder, Likelihood
+from deepmix.data import CellBlock
+from deepmix.errors import UsageError
+from deepmix.maths import Dims, Gaussian
+
+from .reading import LIBRARY
+
+SMALLEST_SHARE, SMALLEST_VARIANCE = 1e-8, 1e-3
+"""Floors of a gene's share of all counts, and of its variance beyond the mean."""
+
+LOG_DISPERSION_BOUNDS = (-7.0, 10.0)
+"""At exp(10) the distribution is a Poisson one for all purposes."""
+
+LOG_MEAN_BOUNDS = (-20.0, 15.0)
+"""Bounds of the logarithm of an expected count."""
+
+
+@final
+class LibraryNegativeBinomial(Likelihood):
+    """Negative binomial with mean l s_c, where s are a cell's shares of its total l; one learned dispersion per gene.
+
+    The outputs are C logits, whose softmax are the shares relative to those of all training cells, and the logarithm of
+    the total relative to the training cells' mean. The variance is m + m^2 / r for an expected count of m (scVI: Lopez
+    et al. 2018, with the library size as an output of the decoder).
+    """
+
+    support = "count"
+    log_share_C: Tensor
+    log_library: Tensor
+
+    def __init__(self, block: CellBlock) -> None:
+        super().__init__(block)
+        self.n_outputs = block.n_cells + 1
+        self.register_buffer("log_share_C", torch.full((block.n_cells,), -math.log(block.n_cells)))
+        self.register_buffer("log_library", torch.tensor(math.log(block.n_cells)))
+        self.log_dispersion_C = nn.Parameter(torch.zeros(block.n_cells))
+
+    @torch.no_grad()
+    def start(self, x_NC: Tensor) -> None:
+        """Set the genes' shares of all counts, the mean total, and each gene's dispersion m^2 / (variance - m)."""
+        mean_C = x_NC.double().nanmean(0).nan_to_num(0.0)
+        total = mean_C.sum().clamp_min(SMALLEST_SHARE)
+        share_C = (mean_C / total).clamp_min(SMALLEST_SHARE)
+        self.log_share_C.copy_((share_C / share_C.sum()).log())
+        self.log_library.copy_(total.log())
+        excess_C = (x_NC.double() - mean_C).square().nanmean(0).nan_to_num(0.0) - mean_C
+        dispersion_C = mean_C.square().clamp_min(SMALLEST_SHARE) / excess_C.clamp_min(SMALLEST_VARIANCE)
+        self.log_dispersion_C.copy_(dispersion_C.log().clamp(*LOG_DISPERSION_BOUNDS))
+
+    def _log_mean(self, outputs_RP: Tensor) -> Tensor:
+        log_share_RC = (self.log_share_C + outputs_RP[:, :-1]).log_softmax(dim=1)
+        return (log_share_RC + self.log_library + outputs_RP[:, -1:]).clamp(*LOG_MEAN_BOUNDS)
+
+    @property
+    def _log_r_C(self) -> Tensor:
+        return self.log_dispersion_C.clamp(*LOG_DISPERSION_BOUNDS)
+
+    def log_prob(self, x_RC: Tensor, outputs_RP: Tensor) -> Tensor:
+        """Return log NB(x; m, r) = log [G(x + r) / (G(r) x!)] + r log[r / (r + m)] + x log[m / (r + m)]."""
+        logit_RC, r_C = self._log_mean(outputs_RP) - self._log_r_C, self._log_r_C.exp()
+        ways_RC = torch.lgamma(x_RC + r_C) - torch.lgamma(r_C) - torch.lgamma(x_RC + 1.0)
+        return ways_RC - r_C * functional.softplus(logit_RC) - x_RC * functional.softplus(-logit_RC)
+
+    def mean(self, outputs_RP: Tensor) -> Tensor:
+        """Return the expected counts."""
+        return self._log_mean(outputs_RP).exp()
+
+    def sample(self, outputs_RP: Tensor, generator: torch.Generator) -> Tensor:
+        """Return counts: Poisson ones whose rates are drawn from Gamma(r, scale m / r)."""
+        mean_RC = self.mean(outputs_RP)
+        r_RC = self._log_r_C.exp().to(mean_RC.dtype).expand_as(mean_RC).contiguous()
+        rate_RC = torch._standard_gamma(r_RC, generator=generator) * mean_RC / r_RC
+        return torch.poisson(rate_RC.clamp_max(math.exp(LOG_MEAN_BOUNDS[1])), generator=generator)
+
+
+@dataclass(frozen=True)
+class LibraryMlpOptions:
+    """Options of the encoder."""
+
+    hidden: str = field(default="256-128", metadata={"help": "hidden widths, data side first"})
+
+    def __post_init__(self) -> None:
+        if not all(width.isdecimal() and int(width) > 0 for width in self.hidden.split("-")):
+            raise UsageError(f"hidden must be widths such as 256-128, got '{self.hidden}'")
+
+
+@final
+class LibraryMlp(Encoder):
+    """A fully connected network on log(1 + counts per 10,000 of the cell), in which its total does not show."""
+
+    Options = LibraryMlpOptions
+
+    def __init__(self, dims: Dims, options: LibraryMlpOptions) -> None:
+        super().__init__()
+        self.dims = dims
+        widths = (dims.n_features, *map(int, options.hidden.split("-")))
+        layers = [(nn.Linear(a, b), nn.ReLU()) for a, b in itertools.pairwise(widths)]
+        self.trunk = nn.Sequential(*itertools.chain.from_iterable(layers))
+        self.mean = nn.Linear(widths[-1], dims.n_heads * dims.latent_dim)
+        self.log_var = nn.Linear(widths[-1], dims.n_heads * dims.latent_dim)
+
+    def _features(self, x_ND: Tensor) -> Tensor:
+        """Return the trunk's output for cells scaled to LIBRARY counts."""
+        total_N1 = x_ND.clamp_min(0.0).sum(dim=1, keepdim=True).clamp_min(1.0)
+        return self.trunk(torch.log1p(x_ND.clamp_min(0.0) * (LIBRARY / total_N1)))
+
+    def forward(self, x_ND: Tensor) -> Gaussian:
+        """Return the outputs of all heads."""
+        features, shape = self._features(x_ND), (len(x_ND), self.dims.n_heads, self.dims.latent_dim)
+        return Gaussian(self.mean(features).view(shape), self.log_var(features).view(shape))
+
+    def code(self, x_ND: Tensor) -> Tensor:
+        """Return the first head's mean."""
+        latent_dim = self.dims.latent_dim
+        return functional.linear(self._features(x_ND), self.mean.weight[:latent_dim], self.mean.bias[:latent_dim])
+
+    @torch.no_grad()
+    def place(self, shift_M: Tensor, scale_M: Tensor, log_var: float) -> None:
+        """Standardise the first head and copy it to all."""
+        n_heads, latent_dim = self.dims.n_heads, self.dims.latent_dim
+        weight = self.mean.weight[:latent_dim] / scale_M.unsqueeze(-1)
+        bias = (self.mean.bias[:latent_dim] - shift_M) / scale_M
+        self.mean.weight.copy_(weight.repeat(n_heads, 1))
+        self.mean.bias.copy_(bias.repeat(n_heads))
+        self.log_var.weight.zero_()
+        self.log_var.bias.fill_(log_var)

@@ -1,0 +1,1 @@
+"""Priors whose components are not diagonal Gaussians: `full` and `vamp`."""
