@@ -20,7 +20,7 @@ FLAGS = frozenset(
     [
         *("model", "prior", "posterior", "encoder", "decoder", "init", "head", "track"),
         *("dataset", "label_column", "data_dir", "components", "latent_dim", "assignment", "likelihood", "beta"),
-        *("epochs", "pretrain_epochs", "batch_size", "lr", "set", "seed", "seeds", "device"),
+        *("epochs", "pretrain_epochs", "batch_size", "lr", "set", "seed", "seeds", "jobs", "device"),
         *("columns", "column", "drop", "id_column", "weight_column", "condition", "missing"),
         *("proba", "outliers", "interval"),
         *("config", "out", "overwrite", "resume", "metric", "format", "datasets", "models"),

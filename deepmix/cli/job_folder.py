@@ -9,7 +9,6 @@ from deepmix import experiment, runs
 from deepmix.cli import torchrun
 from deepmix.errors import DeepmixError
 from deepmix.experiment import ExperimentConfig
-from deepmix.training import job_name
 
 
 def open_folder(
@@ -37,6 +36,8 @@ def open_folder(
 
 def _begun_run(out: Path | None, fresh: str, config: ExperimentConfig) -> Path | None:
     """Return the folder of the unfinished run that this job began with this configuration; None: there is none."""
+    from deepmix.training import job_name  # torch takes seconds to import, and help does not need it
+
     job = job_name()
     if job is None:
         return None

@@ -73,6 +73,8 @@ def prepare_experiment(
     """
     if x is not None:
         config = dataclasses.replace(config, dataset=IN_MEMORY)
+    elif not config.dataset.strip():
+        raise UsageError(f"{option('dataset')} must name a data set, a file or a folder, got '{config.dataset}'")
     elif not is_registered(config.dataset) and Path(config.dataset).exists():  # absolute: it is found from anywhere
         config = dataclasses.replace(config, dataset=str(Path(config.dataset).resolve()))
     if config.data_dir is not None:

@@ -208,7 +208,7 @@ def _decisive(outcome: Outcome) -> dict[str, Any]:
     """Return the options of a run that are set, except the seed and those that concern only this machine."""
     excluded = ("seed", "data_dir", "device")
     options = {key: value for key, value in outcome.options.items() if key not in excluded and value is not None}
-    return {**options, "heads": list(options["heads"])}
+    return {**options, **{key: list(options[key]) for key in ("heads", "trackers")}}
 
 
 def _described(protocol: Protocol) -> dict[str, Any]:

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +22,10 @@ from deepmix.data import Rows
 from deepmix.errors import DeepmixError, option
 from deepmix.maths import Array, neighbour_votes
 from deepmix.models import MOST_VOTING_ROWS, ObjectiveOptions
-from deepmix.runs import CHECKPOINT, NEIGHBOURS, PREVIOUS, CheckpointMeta, EpochRecord, RunStore, damaged
+from deepmix.runs import CHECKPOINT, NEIGHBOURS, CheckpointMeta, EpochRecord, RunStore, damaged
 from deepmix.training.adam import Adam
 from deepmix.training.carried_labels import carried_labels
+from deepmix.training.checkpoint import checkpoint_tensors, last_checkpoint, load_tensors
 from deepmix.training.diagnosis import components_in_use, diverged
 from deepmix.training.passes import EVALUATION_ROWS, autocast, blocks, collect, weighted
 from deepmix.training.ranks import ALONE, Ranks
@@ -362,12 +362,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write the whole training state, atomically."""
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items() if value is not None}
-        tensors |= {f"state.{name}": value for name, value in self.model.training_state().items()}
-        if self.labels_N is not None:
-            tensors["labels"] = self.labels_N
+        tensors = checkpoint_tensors(self.model, self.optimizer, self.labels_N)
         meta = CheckpointMeta(
             stage=self.stage,
             epoch=self.epoch,
@@ -388,7 +383,7 @@ class Trainer:
             DeepmixError: every checkpoint is damaged, or does not fit the model, or lines of metrics.jsonl are missing.
 
         """
-        tensors, values = self.ranks.tensors(self._last_checkpoint)
+        tensors, values = self.ranks.tensors(partial(last_checkpoint, self.folder, self.reporter))
         if values is None:
             self.folder.keep_epochs(0)
             return
@@ -396,7 +391,8 @@ class Trainer:
         self.stage, self.epoch = meta.stage, meta.epoch
         self.optimizer = self._new_optimizer()
         try:
-            self._load(tensors)
+            load_tensors(tensors, self.model, self.optimizer)
+            self.labels_N = self._checked_labels(tensors.get("labels"))
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise DeepmixError(
                 f"the checkpoint in '{self.folder.path}' does not fit its config.json; "
@@ -408,42 +404,10 @@ class Trainer:
         self.anchor_factor, self.lr_factor = meta.anchor_factor, meta.lr_factor
         self.folder.keep_epochs(self.n_lines)
 
-    def _last_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
-        """Return the tensors of the last checkpoint that is whole and its header as JSON; None if there are none."""
-        failure: DeepmixError | None = None
-        for name in (CHECKPOINT, PREVIOUS):
-            if not self.folder.has(name):
-                continue
-            try:
-                tensors, meta = self.folder.read_weights(CheckpointMeta, name)
-            except DeepmixError as error:
-                failure = failure or error
-                continue
-            if failure is not None:
-                self.reporter.note(
-                    f"'{self.folder.path / CHECKPOINT}' is damaged; the run goes on from the checkpoint before it"
-                )
-            return tensors, meta.to_json()
-        if failure is not None:
-            raise failure
-        return {}, None
-
-    def _load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Load the tensors of a checkpoint."""
-        prefix = "model."
-        self.model.load_state_dict(
-            {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-        )
-        prefix = "state."
-        if state := {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}:
-            self.model.restore_training_state(state)
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
-            if name.startswith("optimizer."):
-                _, index, key = name.split(".")
-                moments.setdefault(int(index), {})[key] = value
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
-        if "labels" in tensors:
-            if tensors["labels"].shape != (self.rows.n_rows,):
-                raise ValueError("there must be one label for each row")
-            self.labels_N = tensors["labels"].to(self.rows.device)
+    def _checked_labels(self, labels_N: Tensor | None) -> Tensor | None:
+        """Return the initial labels of a checkpoint, if it has any, on the device of the rows."""
+        if labels_N is None:
+            return None
+        if labels_N.shape != (self.rows.n_rows,):
+            raise ValueError("there must be one label for each row")
+        return labels_N.to(self.rows.device)

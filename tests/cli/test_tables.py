@@ -320,12 +320,12 @@ def test_a_stopped_training_is_resumed_to_the_same_bits(deepmix, home, tmp_path,
     words = ("train", "--dataset", home / "table.csv", *COLUMN_FLAGS, *TINY_TABLE)
     run_epoch, n_epochs = Trainer._run_epoch, []
 
-    def stop_in_epoch_11(self, n):
+    def stop_in_epoch_11(self, network, n):
         n_epochs.append(n)
         if len(n_epochs) == 12:
             self.save()
             raise KeyboardInterrupt
-        return run_epoch(self, n)
+        return run_epoch(self, network, n)
 
     monkeypatch.setattr(Trainer, "_run_epoch", stop_in_epoch_11)
     assert deepmix(*words, "--out", "run").returncode != 0

@@ -46,7 +46,7 @@ USES: tuple[WrongUse, ...] = (
     WrongUse("train --head dbscan", 2, "unknown head 'dbscan'"),
     WrongUse('train --head ""', 2, "unknown head ''"),
     WrongUse("train --dataset missing.csv", 2, "there is no file 'missing.csv'"),
-    WrongUse('train --dataset ""', 2, "has no images (.png, .jpg, .jpeg)"),
+    WrongUse('train --dataset ""', 2, "--dataset must name a data set, a file or a folder, got ''"),
     WrongUse("train --dataset nope", 2, "unknown data set or file 'nope'"),
     WrongUse("train --dataset empty.csv", 2, "'empty.csv' is empty"),
     WrongUse("train --dataset folder", 2, "has no images (.png, .jpg, .jpeg)"),
@@ -103,7 +103,7 @@ USES: tuple[WrongUse, ...] = (
     WrongUse(
         "train --components 99999999999999999999999999999999",
         2,
-        "99999999999999999999999999999999 clusters can't be made of 1527 training rows",
+        "components must be a whole number of at most 18 digits, got '99999999999999999999999999999999'",
     ),
     WrongUse("train --latent-dim 0", 2, "--latent-dim must be at least 1, got 0"),
     WrongUse("train --latent-dim ten", 2, "Invalid value for '--latent-dim': 'ten' is not a valid integer."),

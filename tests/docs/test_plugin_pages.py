@@ -54,5 +54,5 @@ def test_a_page_can_be_followed(name, tmp_path, binaries):
 
 
 def test_the_programs_of_the_index_run(tmp_path, binaries):
-    assert len(BLOCK.findall((PAGES / "index.md").read_text("utf-8"))) == 3
+    assert len(BLOCK.findall((PAGES / "index.md").read_text("utf-8"))) == 2
     follow(PAGES / "index.md", tmp_path, binaries)

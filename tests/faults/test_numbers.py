@@ -22,7 +22,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, is_spoilt: Callable[[Trainer, int], b
     """Make steps not finite for which `is_spoilt`, of the trainer and the step's number in its epoch, is true."""
     original = Trainer._run_epoch
 
-    def run_epoch(self: Trainer, n_epochs: int) -> EpochRecord:
+    def run_epoch(self: Trainer, network: torch.nn.Module, n_epochs: int) -> EpochRecord:
         number = 0
 
         def hook(model: torch.nn.Module, arguments: tuple[Batch], loss: Loss) -> Loss | None:
@@ -37,7 +37,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, is_spoilt: Callable[[Trainer, int], b
 
         handle = self.model.register_forward_hook(hook)
         try:
-            return original(self, n_epochs)
+            return original(self, network, n_epochs)
         finally:
             handle.remove()
 
