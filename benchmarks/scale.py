@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -102,7 +103,11 @@ def write_sparse(path: Path, n_rows: int, n_columns: int) -> None:
 def measure(n_rows: int, n_columns: int, is_sparse: bool, options: Sequence[str], folder: Path) -> list[Cost]:
     """Return what train, predict and report take for so many rows."""
     data, run = folder / ("rows.npz" if is_sparse else "rows.npy"), folder / "run"
-    (write_sparse if is_sparse else write_dense)(data, n_rows, n_columns)
+    writer = multiprocessing.get_context("spawn").Process(
+        target=write_sparse if is_sparse else write_dense, args=(data, n_rows, n_columns)
+    )  # in a process of its own: the peak of a command counts what this process holds when it starts the command
+    writer.start()
+    writer.join()
     deepmix = [sys.executable, "-m", "deepmix"]
     commands = {
         "train": [*deepmix, "train", "--dataset", str(data), "--out", str(run), "--no-report", *OPTIONS, *options],
