@@ -86,7 +86,7 @@ __device__ T cholesky_gradient(const FullInputs<T>& in, const T* weight, const T
 }
 
 /// Gradients of mu, A and the log-weight, summed over a task's rows, (tasks, K M + K M M + K); one thread per task and
-/// element. Those that are not needed stay as they are.
+/// element. Gradients that are not needed are left unchanged.
 template <class T>
 __global__ void parameter_gradient(FullInputs<T> in, FullGradients<T> out, const T* ratio, const T* weight,
                                    const T* weighted_y, int64_t tasks, T* partial) {

@@ -103,7 +103,7 @@ def _csv_text(table: Table, first: bool) -> Iterator[str]:
 
 
 def _printable_csv_text(table: Table, first: bool) -> Iterator[str]:
-    """Yield a CSV for the terminal, with control characters made visible; a file keeps them as they are."""
+    """Yield a CSV for the terminal, with control characters made visible; files receive them unchanged."""
     return map(printable, _csv_text(table, first))
 
 

@@ -144,7 +144,7 @@ class DensityPrior(Prior):
         return (log_q_LNH - self.log_prob(z_LNHM)).mean(0)
 
     def forward(self) -> MixtureParameters:
-        """Return the log-weights; there are no diagonal Gaussians. Subclasses leave this method as it is."""
+        """Return the log-weights; there are no diagonal Gaussians. Subclasses must not override this method."""
         return MixtureParameters(None, self.log_weights())
 
 

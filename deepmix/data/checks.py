@@ -24,7 +24,7 @@ CHECK_ROWS = 65536
 
 
 def as_table(x: Any) -> Any:
-    """Return real numbers as (N, D): CSR, an array, (N, ...) flattened, or `StoredRows` as they are.
+    """Return real numbers as (N, D): CSR, an array, (N, ...) flattened, or `StoredRows`, which are returned unchanged.
 
     Raises:
         UsageError: they are not numbers, have no rows and columns, or are a sparse matrix that is not valid.

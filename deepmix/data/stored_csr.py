@@ -1,4 +1,4 @@
-"""Sparse rows that stay in their file, or in memory as they are: they are never made dense together."""
+"""Sparse rows, read from their file or held in memory; they are never all made dense at once."""
 
 from __future__ import annotations
 

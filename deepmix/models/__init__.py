@@ -16,5 +16,6 @@ __all__ = [
     "MixtureOptions",
     "ObjectiveOptions",
     "Recipe",
+    "TrunkEncoder",
     "check_likelihood_name",
 ]

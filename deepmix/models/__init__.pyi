@@ -11,3 +11,4 @@ from .mixture_options import MixtureOptions as MixtureOptions
 from .mixture_vae import INITIAL_LOG_VAR as INITIAL_LOG_VAR, MIN_SCALE as MIN_SCALE, MixtureVAE as MixtureVAE
 from .objective import MOST_VOTING_ROWS as MOST_VOTING_ROWS, ObjectiveOptions as ObjectiveOptions
 from .recipe import Recipe as Recipe
+from .trunk_encoder import TrunkEncoder as TrunkEncoder

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deepmix.contracts import Encoder, Likelihood
+from deepmix.contracts import Likelihood
 from deepmix.data import CellBlock
 from deepmix.errors import UsageError
-from deepmix.maths import Dims, Gaussian
+from deepmix.maths import Dims
+from deepmix.models import TrunkEncoder
 
 from .reading import LIBRARY
 
@@ -101,43 +102,23 @@ class LibraryMlpOptions:
             raise UsageError(f"hidden must be widths such as 256-128, got '{self.hidden}'")
 
 
+class _Shares(nn.Module):
+    """Rows of counts as log(1 + counts per 10,000 of the cell)."""
+
+    def forward(self, x_ND: Tensor) -> Tensor:
+        """Return the scaled counts, (N, D)."""
+        counts_ND = x_ND.clamp_min(0.0)
+        return torch.log1p(counts_ND * (LIBRARY / counts_ND.sum(dim=1, keepdim=True).clamp_min(1.0)))
+
+
 @final
-class LibraryMlp(Encoder):
+class LibraryMlp(TrunkEncoder):
     """A fully connected network on log(1 + counts per 10,000 of the cell), in which its total does not show."""
 
     Options = LibraryMlpOptions
 
     def __init__(self, dims: Dims, options: LibraryMlpOptions) -> None:
-        super().__init__()
-        self.dims = dims
         widths = (dims.n_features, *map(int, options.hidden.split("-")))
         layers = [(nn.Linear(a, b), nn.ReLU()) for a, b in itertools.pairwise(widths)]
-        self.trunk = nn.Sequential(*itertools.chain.from_iterable(layers))
-        self.mean = nn.Linear(widths[-1], dims.n_heads * dims.latent_dim)
-        self.log_var = nn.Linear(widths[-1], dims.n_heads * dims.latent_dim)
-
-    def _features(self, x_ND: Tensor) -> Tensor:
-        """Return the trunk's output for cells scaled to LIBRARY counts."""
-        total_N1 = x_ND.clamp_min(0.0).sum(dim=1, keepdim=True).clamp_min(1.0)
-        return self.trunk(torch.log1p(x_ND.clamp_min(0.0) * (LIBRARY / total_N1)))
-
-    def forward(self, x_ND: Tensor) -> Gaussian:
-        """Return the outputs of all heads."""
-        features, shape = self._features(x_ND), (len(x_ND), self.dims.n_heads, self.dims.latent_dim)
-        return Gaussian(self.mean(features).view(shape), self.log_var(features).view(shape))
-
-    def code(self, x_ND: Tensor) -> Tensor:
-        """Return the first head's mean."""
-        latent_dim = self.dims.latent_dim
-        return functional.linear(self._features(x_ND), self.mean.weight[:latent_dim], self.mean.bias[:latent_dim])
-
-    @torch.no_grad()
-    def place(self, shift_M: Tensor, scale_M: Tensor, log_var: float) -> None:
-        """Standardise the first head and copy it to all."""
-        n_heads, latent_dim = self.dims.n_heads, self.dims.latent_dim
-        weight = self.mean.weight[:latent_dim] / scale_M.unsqueeze(-1)
-        bias = (self.mean.bias[:latent_dim] - shift_M) / scale_M
-        self.mean.weight.copy_(weight.repeat(n_heads, 1))
-        self.mean.bias.copy_(bias.repeat(n_heads))
-        self.log_var.weight.zero_()
-        self.log_var.bias.fill_(log_var)
+        trunk = nn.Sequential(_Shares(), *itertools.chain.from_iterable(layers))
+        super().__init__(dims, trunk, widths[-1])

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from deepmix.errors import UsageError, option
 from deepmix.maths import Dims
+from deepmix.models import TrunkEncoder
 
 from .decoders import SharedDecoder
-from .encoders import TrunkEncoder
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
