@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepmix.inference import open_run
+from deepmix.inference import compare, open_run
 from deepmix.inference.export import ONNX_MODULES, Exported
 from tests.cli.conftest import refuses, train
 
@@ -32,6 +32,16 @@ def test_compare_tells_the_difference_and_its_interval(deepmix, seeds, tmp_path)
     same = json.loads(deepmix("compare", one, one, "--json", "--metric", "nmi").stdout)["runs"][1]["difference"]
     assert same == {"mean": 0.0, "low": 0.0, "high": 0.0}
     assert "95 % interval" in deepmix("compare", one, two / "seed-1").stdout
+
+
+@pytest.mark.parametrize("metric", ["acc", "nmi"])
+def test_intervals_are_those_without_weights(seeds, monkeypatch, metric):
+    """Where rows have no weights, the quick way to score the bootstrap samples changes no figure."""
+    compared = [compare.read_compared(folder, None) for folder in seeds]
+    monkeypatch.setattr(compare, "RESAMPLES", 20)
+    quick = compare.compare_runs(compared, metric)[1]["difference"]
+    monkeypatch.setattr(compare, "_with_weights", lambda run: run)
+    assert quick == pytest.approx(compare.compare_runs(compared, metric)[1]["difference"], abs=1e-12)
 
 
 def test_compare_draws(deepmix, seeds, tmp_path):

@@ -115,8 +115,9 @@ def test_commands_of_others_are_listed_and_called_and_cannot_take_a_name(deepmix
     assert deepmix("greet", "you").stdout == "hello you\n"
     assert deepmix("strange-parts:train", "me").stdout == "hello me\n"
     refuses(deepmix("fail"), 1, "command 'fail' of strange-parts failed (ValueError: bang)")
-    states = {row["name"]: row["state"] for row in json.loads(deepmix("plugins", "--check", "--json").stdout)
-              if row["distribution"] == "strange-parts"}  # fmt: skip
+    listed = json.loads(deepmix("plugins", "--check", "--json").stdout)
+    states = {row["name"]: row["state"] for row in listed if row["distribution"] == "strange-parts"}
     assert states["mlp"] == "broken: 1 is not a subclass of deepmix.contracts.Encoder"
     assert states["train"] == "ok"
     assert states["acc"] == "ok"
+    assert {row["state"] for row in listed if (row["name"], row["distribution"]) == ("mlp", "deepmix")} == {"ok"}

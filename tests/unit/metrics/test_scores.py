@@ -89,3 +89,9 @@ def test_neighbour_errors_take_fewer_rows_than_neighbours():
 def test_equal_values_have_no_spread():
     assert spread([0.94074074] * 5).std == 0.0
     assert spread([0.1, None, 0.4]).std == pytest.approx(np.std([0.1, 0.4], ddof=1))
+
+
+def test_noise_stands_for_no_label():
+    labels, clusters = np.array(["a", "a", "a", "b", "b"]), np.array([-1, -1, -1, 0, 0])
+    assert clustering_accuracy(labels, clusters) == pytest.approx(0.4)
+    assert clustering_accuracy(labels, clusters, np.array([1.0, 1.0, 1.0, 3.0, 3.0])) == pytest.approx(6 / 9)

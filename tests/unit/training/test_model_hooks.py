@@ -17,6 +17,9 @@ from tests.unit.training.test_trainer import N_TRAIN, PowerCutError, run, small_
 
 PERIOD = 3
 
+PULL = 1e3
+"""Strength of the pull, with which one epoch without it has other bits."""
+
 
 @pytest.fixture
 def pulling(monkeypatch) -> list[tuple[str, int, int]]:
@@ -37,7 +40,9 @@ def pulling(monkeypatch) -> list[tuple[str, int, int]]:
         loss = plain_loss(self, batch)
         if not hasattr(self, "pull_M"):  # the check of the model, before the run
             return loss
-        return dataclasses.replace(loss, objective_N=loss.objective_N + (self.pull_M * self.prior.mean_KM).mean())
+        return dataclasses.replace(
+            loss, objective_N=loss.objective_N + PULL * (self.pull_M * self.prior.mean_KM).mean()
+        )
 
     def optimizer(self: MixtureVAE, stage: str, lr: float) -> torch.optim.Optimizer:
         slow, fast = list(self.prior.parameters()), list(self.encoder.parameters())
