@@ -54,7 +54,9 @@ def page(without: Sequence[str]) -> str:
     """Return the page; the clauses `without` are not run."""
     measured, lines = accuracies(), []
     for plugin in registry.read_entry_points().plugins:
-        kit = "all but the command line, in CI" if plugin.distribution == registry.OURS else kit_summary(plugin, without)
+        kit = (
+            "all but the command line, in CI" if plugin.distribution == registry.OURS else kit_summary(plugin, without)
+        )
         description = plugin.description()
         summary = "" if description is None else description.summary.replace("|", "\\|")
         digits = measured.get(plugin.name, "-") if plugin.kind == "models" else "-"
