@@ -11,7 +11,6 @@ than MOST_BYTES, or is a DeepmixError for want of memory. All files are small, a
 
 from __future__ import annotations
 
-import contextlib
 import faulthandler
 import gc
 import os
@@ -22,6 +21,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -109,19 +109,25 @@ def fuzz(number: int, seed: int, *, first: int = 0, names: Collection[str] = ())
     tally, targets = Tally(), chosen_targets(names)
     memory = Path("/dev/shm")  # files there are written in half the time
     place = str(memory) if os.access(memory, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="deepmix-fuzz-", dir=place) as folder, _alarms(), warnings.catch_warnings():
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="deepmix-fuzz-", dir=place))
+        stack.enter_context(_alarms())
+        stack.enter_context(warnings.catch_warnings())
+        stack.callback(gc.unfreeze)
         warnings.simplefilter("ignore")
-        folders = {target.name: Path(folder, target.name) for target in targets}
-        for directory in folders.values():
-            directory.mkdir()
+        files = {target.name: Path(folder, target.name, target.file) for target in targets}
+        for file in files.values():
+            file.parent.mkdir()
         peak = 0
         for n_done, (case, target, random) in enumerate(cases(first, number, seed, targets)):
             content = target.make(random)
-            path = folders[target.name] / target.file
+            path = files[target.name]
             path.unlink(missing_ok=True)  # a new file: one that is mapped into memory must not change
             path.write_bytes(content)
             if n_done < 2000:
                 peak = 0  # libraries are loaded during the first cases
+            elif n_done == 2000:
+                gc.freeze()  # what they made is not searched for garbage again and again
             peak = peak or _peak_bytes()
             wrong = _answer(target, path, random, tally)
             now = _peak_bytes()
@@ -165,7 +171,7 @@ def _peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-@contextlib.contextmanager
+@contextmanager
 def _alarms() -> Iterator[None]:
     """Raise a hang in Python code after MOST_SECONDS, and print where a crash of native code was."""
 
