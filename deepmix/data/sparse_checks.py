@@ -37,8 +37,8 @@ def check_sparse(x: Any) -> None:
         raise UsageError(f"the data must have rows and columns, got a sparse array of shape {x.shape}")
     if x.dtype.kind not in "biuf":
         raise UsageError(f"the data must be numbers, got a sparse matrix of type {x.dtype}")
-    for axis, size in zip(("rows", "columns"), x.shape if x.format in CHECKED else (), strict=False):
-        _require(size <= MOST_EMPTY + x.data.size, f"it declares {size} {axis} and holds {x.data.size} values")
+    if x.format in CHECKED:
+        check_shape(x.shape, x.data.size)
     if x.format in COMPRESSED:
         _check_compressed(x)
     elif x.format == "coo":
@@ -48,6 +48,17 @@ def check_sparse(x: Any) -> None:
     elif x.format == "dia":
         _require(x.data.ndim == 2, f"its values have {x.data.ndim} axes and need 2")
         _require_lengths({"offsets": x.offsets}, len(x.data))
+
+
+def check_shape(shape: tuple[int, int], n_values: int) -> None:
+    """Refuse a sparse matrix that declares far more rows or columns than it has values.
+
+    Raises:
+        UsageError: it would have more than MOST_EMPTY rows or columns without a value.
+
+    """
+    for axis, size in zip(("rows", "columns"), shape, strict=True):
+        _require(size <= MOST_EMPTY + n_values, f"it declares {size} {axis} and holds {n_values} values")
 
 
 def _check_compressed(x: Any) -> None:

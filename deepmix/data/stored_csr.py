@@ -8,7 +8,7 @@ from typing import Any, Protocol, final
 import numpy as np
 from scipy import sparse
 
-from deepmix.data.sparse_checks import check_sparse
+from deepmix.data.sparse_checks import check_shape, check_sparse
 from deepmix.data.stored_rows import StoredRows
 from deepmix.errors import UsageError
 from deepmix.maths import Array
@@ -49,11 +49,13 @@ class StoredCsr(StoredRows):
             dtype: type of the values.
 
         Raises:
-            UsageError: `indptr` is not valid. Columns are checked whenever rows are read.
+            UsageError: `indptr` is not valid, or the shape has too many empty rows or columns. The numbers of the
+                columns are checked whenever rows are read.
 
         """
         if indptr.shape != (shape[0] + 1,) or indptr[0] != 0 or (indptr[1:] < indptr[:-1]).any():
             raise UsageError("the sparse matrix is not valid: its indptr does not cut it into rows; save it again")
+        check_shape(shape, int(indptr[-1]))
         self._data, self._indices, self._indptr = data, indices, indptr
         self.shape, self.array_shape, self.dtype = shape, shape, dtype
         self.row_bytes = max(int(indptr[-1]) * (dtype.itemsize + 4) // max(shape[0], 1), 1)

@@ -136,6 +136,14 @@ def test_a_sparse_matrix_of_a_size_that_it_does_not_hold(tmp_path, shape):
     assert "it declares 1000000000000" in refused(tmp_path, "rows.npz", content)
 
 
+def test_rows_of_a_csr_matrix_on_the_disk_with_columns_that_it_does_not_hold(tmp_path):
+    """So many columns would not fit in memory as dense rows, so it was taken for data to be left on the disk."""
+    parts = {"format": "csr", "shape": np.array((2, 10**12)), "data": np.ones(2)}
+    parts |= {"indices": np.array([0, 1]), "indptr": np.array([0, 1, 2])}
+    content = zip_bytes([(f"{name}.npy", npy_bytes(np.array(part))) for name, part in parts.items()])
+    assert "it declares 1000000000000 columns" in refused(tmp_path, "rows.npz", content)
+
+
 def test_numbers_with_gaps_in_another_byte_order(tmp_path):
     rows = np.arange(24.0).reshape(8, 3) % 5
     rows[2, 1] = np.nan
