@@ -15,6 +15,9 @@ from deepmix.maths import Array
 PATIENCE = 5
 """Numbers of Gaussians that are tried after the least BIC."""
 
+FEWEST_FOR_AN_ELBOW = 4
+"""Gaussians below which the entropy has no elbow."""
+
 REFERENCES = 5
 """Uniform data sets of the gap statistic."""
 
@@ -40,13 +43,65 @@ def silhouette_of_kmeans(rows_ND: Array, highest: int) -> int:
 
 def bic_of_mixture(rows_ND: Array, highest: int) -> int:
     """Return the number of Gaussians with the least BIC of scikit-learn's GaussianMixture, full covariances."""
-    values: dict[int, float] = {}
+    return int(_likeliest_mixture(rows_ND, highest).n_components)
+
+
+def _likeliest_mixture(rows_ND: Array, highest: int) -> GaussianMixture:
+    """Return the mixture with the least BIC."""
+    fitted: dict[float, GaussianMixture] = {}
     for k in range(1, min(highest, len(rows_ND) // 3) + 1):
-        values[k] = GaussianMixture(k, n_init=2, random_state=0).fit(rows_ND).bic(rows_ND)
-        best = min(values, key=lambda number: values[number])
-        if k - best >= PATIENCE:
+        mixture = GaussianMixture(k, n_init=2, random_state=0).fit(rows_ND)
+        fitted[mixture.bic(rows_ND)] = mixture
+        best = fitted[min(fitted)]
+        if k - best.n_components >= PATIENCE:
             break
     return best
+
+
+def combined_gaussians(rows_ND: Array, highest: int) -> int:
+    """Return the number of clusters of clustCombi (Baudry et al. 2010), at the elbow of the entropy.
+
+    The Gaussians of the mixture with the least BIC are merged pair by pair, each time the two whose merger lowers the
+    entropy of the rows' assignment most. Two straight lines are then fitted to the entropy by number of clusters, as
+    mclust's clustCombiOptim does; with fewer than four Gaussians nothing is merged.
+    """
+    prob_NG = _likeliest_mixture(rows_ND, highest).predict_proba(rows_ND)
+    entropy_G = entropy_by_number(prob_NG)
+    if len(entropy_G) < FEWEST_FOR_AN_ELBOW:
+        return len(entropy_G)
+    number_G = np.arange(1.0, len(entropy_G) + 1.0)
+
+    def misfit(middle: int) -> float:
+        """Return the squared error of two lines that meet at a number of clusters."""
+        halves = slice(0, middle + 1), slice(middle, None)
+        return sum(
+            float(
+                np.square(
+                    np.polyval(np.polyfit(number_G[half], entropy_G[half], 1), number_G[half]) - entropy_G[half]
+                ).sum()
+            )
+            for half in halves
+        )
+
+    return 1 + min(range(1, len(entropy_G) - 1), key=misfit)
+
+
+def entropy_by_number(prob_NG: Array) -> Array:
+    """Return the entropy of the rows' assignment, in nats, with 1 to G clusters, (G,), where G clusters are merged."""
+    prob_NG, entropy = prob_NG.copy(), [float(-_x_log_x(prob_NG).sum())]
+    while prob_NG.shape[1] > 1:
+        own_G, n_left = _x_log_x(prob_NG).sum(axis=0), prob_NG.shape[1]
+        pairs = [(i, j) for i in range(n_left) for j in range(i)]
+        falls = [float(_x_log_x(prob_NG[:, i] + prob_NG[:, j]).sum() - own_G[i] - own_G[j]) for i, j in pairs]
+        i, j = pairs[int(np.argmax(falls))]
+        prob_NG[:, j] += prob_NG[:, i]
+        prob_NG = np.delete(prob_NG, i, axis=1)
+        entropy.append(entropy[-1] - max(falls))
+    return np.array(entropy[::-1])
+
+
+def _x_log_x(value: Array) -> Array:
+    return np.asarray(value * np.log(np.maximum(value, 1e-300)))
 
 
 def hdbscan(rows_ND: Array, highest: int) -> int:
@@ -124,6 +179,7 @@ def prediction_strength(rows_ND: Array, highest: int) -> int:
 
 RIVALS: dict[str, Callable[[Array, int], int]] = {
     "BIC of scikit-learn's GaussianMixture": bic_of_mixture,
+    "clustCombi": combined_gaussians,
     "silhouette of k-means": silhouette_of_kmeans,
     "HDBSCAN, its defaults": hdbscan,
     "HDBSCAN, clusters of a hundredth": hdbscan_of_hundredth,

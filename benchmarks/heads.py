@@ -29,6 +29,7 @@ from typing import Any  # noqa: E402
 from unittest.mock import MagicMock  # noqa: E402
 
 import numpy as np  # noqa: E402
+import sklearn.cluster  # noqa: E402
 import sklearn.mixture  # noqa: E402
 import torch  # noqa: E402
 
@@ -245,6 +246,35 @@ def scaling(rounds: int, shapes: list[tuple[str, int, int, int]], device: str) -
     return table
 
 
+def k_means(rounds: int, iterations: int, shapes: list[tuple[int, int, int]]) -> list[dict[str, Any]]:
+    """Time an iteration of scikit-learn's k-means beside one of our EM with spherical covariances, float32.
+
+    A k-means on the kernels would take such a pass: the distances of each row to all means, and the sums of the rows.
+    """
+    table = []
+    for n_rows, n_features, n_components in shapes:
+        rows = clustered_rows(n_rows, n_features, n_components)
+        start = start_of(rows, n_components, "diag") | {"precisions_init": np.ones(n_components)}
+        means = start["means_init"].astype(np.float32)
+        estimator = sklearn.cluster.KMeans(
+            n_components, init=means, n_init=1, max_iter=iterations, tol=0.0, algorithm="lloyd"
+        )
+        fit = fit_of(deepmix.GaussianMixture, rows, start, "spherical", iterations)
+        fit()
+        times: dict[str, list[float]] = {"scikit-learn": [], "em": []}
+        for _ in range(rounds):
+            started = time.perf_counter()
+            n_done = estimator.fit(rows).n_iter_
+            times["scikit-learn"].append((time.perf_counter() - started) / n_done)
+            started = time.perf_counter()
+            fit()
+            times["em"].append((time.perf_counter() - started) / iterations)
+        row = {"rows": n_rows, "features": n_features, "components": n_components}
+        table.append(row | {f"{name}_seconds": statistics.median(values) for name, values in times.items()})
+        print(table[-1], flush=True)
+    return table
+
+
 MEMORY = """
 import sys, numpy as np, torch, deepmix, warnings
 from deepmix import kernels
@@ -311,6 +341,9 @@ SCALING = [
 ]
 
 
+K_MEANS = [(100_000, 10, 10), (100_000, 10, 40), (10_000, 128, 100)]
+
+
 def main() -> None:
     """Print the tables and, with --json, write them to a file."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -319,7 +352,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--memory-rows", type=int, default=10_000_000)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--only", choices=["versus", "scaling", "memory"], help="run one part")
+    parser.add_argument("--only", choices=["versus", "scaling", "k-means", "memory"], help="run one part")
     parser.add_argument("--json", type=Path, help="file to write")
     arguments = parser.parse_args()
     torch.set_num_threads(THREADS)
@@ -329,6 +362,8 @@ def main() -> None:
         parts["versus"] = versus(arguments.rows, 10, 10, arguments.iterations, arguments.rounds, arguments.device)
     if arguments.only in (None, "scaling"):
         parts["scaling"] = scaling(arguments.rounds, SCALING, arguments.device)
+    if arguments.only in (None, "k-means") and arguments.device == "cpu":
+        parts["k-means"] = k_means(arguments.rounds, arguments.iterations, K_MEANS)
     if arguments.only in (None, "memory") and arguments.device == "cpu":
         parts["memory"] = memory(arguments.memory_rows)
     if arguments.json:

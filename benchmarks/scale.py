@@ -2,10 +2,15 @@
 
     python benchmarks/scale.py --rows 1000000 5000000 10000000 --json OUT.json
     python benchmarks/scale.py --sparse --rows 685071 --columns 2000
+    python benchmarks/scale.py --rows 300000 --compare-epochs 5
+    python benchmarks/scale.py --sparse --rows 685071 --columns 2000 --neighbours 10
+    python benchmarks/scale.py --rows 100000 --columns 8 --small-group 5
 
 Each command runs in a process of its own. Its peak resident memory is what `/usr/bin/time` prints, less that of
 `python -c "import torch"`. Both stages have one epoch; the networks are small, so that the rows and not the layers take
-the memory.
+the memory. `--compare-epochs` trains in turn on the same rows on disk and in memory, and prints the CPU seconds of an
+epoch; `--neighbours` searches the nearest rows of each sparse row; `--small-group` clusters plain and stratified
+samples of rows of which 0.5 % are a group of their own.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -32,6 +38,8 @@ CHUNK = 100_000
 VALUES_PER_ROW = 58
 """Values other than zero in a sparse row, as in Reuters' 685,071 documents of 2,000 terms."""
 
+BATCH_ROWS = 4096
+
 OPTIONS = (
     "--components",
     str(GROUPS),
@@ -40,7 +48,7 @@ OPTIONS = (
     "--pretrain-epochs",
     "1",
     "--batch-size",
-    "4096",
+    str(BATCH_ROWS),
     "--quiet",
     "--overwrite",
     "--set",
@@ -103,11 +111,7 @@ def write_sparse(path: Path, n_rows: int, n_columns: int) -> None:
 def measure(n_rows: int, n_columns: int, is_sparse: bool, options: Sequence[str], folder: Path) -> list[Cost]:
     """Return what train, predict and report take for so many rows."""
     data, run = folder / ("rows.npz" if is_sparse else "rows.npy"), folder / "run"
-    writer = multiprocessing.get_context("spawn").Process(
-        target=write_sparse if is_sparse else write_dense, args=(data, n_rows, n_columns)
-    )  # in a process of its own: the peak of a command counts what this process holds when it starts the command
-    writer.start()
-    writer.join()
+    write_rows(data, n_rows, n_columns, is_sparse)
     deepmix = [sys.executable, "-m", "deepmix"]
     commands = {
         "train": [*deepmix, "train", "--dataset", str(data), "--out", str(run), "--no-report", *OPTIONS, *options],
@@ -123,18 +127,114 @@ def measure(n_rows: int, n_columns: int, is_sparse: bool, options: Sequence[str]
     return costs
 
 
+def write_rows(path: Path, n_rows: int, n_columns: int, is_sparse: bool) -> None:
+    """Write rows in a process of its own: the peak of a command counts what this process holds when it starts it."""
+    write = write_sparse if is_sparse else write_dense
+    writer = multiprocessing.get_context("spawn").Process(target=write, args=(path, n_rows, n_columns))
+    writer.start()
+    writer.join()
+
+
+def compare_epochs(path: Path, n_epochs: int) -> None:
+    """Train on the rows of a file from disk and in memory, an epoch each in turn, and print the seconds of both."""
+    import torch
+
+    from deepmix.contracts import Batch, Phase
+    from deepmix.data import Rows, SplitOptions, load_file
+    from deepmix.experiment import ExperimentConfig, build_model, resolve
+
+    device, seconds = torch.device("cpu"), dict[str, list[float]](disk=[], memory=[])
+    small = {"encoder.hidden": "64-64", "decoder.hidden": "64-64"}
+    parts = resolve(ExperimentConfig(dataset=str(path), settings=small))
+    splits = {storage: load_file(path, None, SplitOptions(storage=storage)) for storage in seconds}
+    rows = {storage: Rows(split.rows, split.train, device) for storage, split in splits.items()}
+    for epoch in range(n_epochs + 1):  # the first one reads the file into the system's cache
+        for storage, own in rows.items():
+            model = build_model(parts, splits[storage], GROUPS, seed=0)
+            optimizer = torch.optim.Adam(model.parameters())
+            generator = torch.Generator().manual_seed(epoch)
+            started = time.process_time()
+            for batch_N in own.epoch_batches(BATCH_ROWS, generator):
+                batch = Batch.of(own.batch(batch_N), generator=generator, phase=Phase("train"))
+                optimizer.zero_grad()
+                model(batch).objective_N.mean().neg().backward()
+                optimizer.step()
+            if epoch:
+                seconds[storage].append(time.process_time() - started)
+    medians = {storage: statistics.median(values) for storage, values in seconds.items()}
+    print(", ".join(f"{storage} {median:.2f} CPU s per epoch" for storage, median in medians.items()))
+    print(f"from disk {medians['disk'] / medians['memory']:.2f} times as long as in memory, medians of {n_epochs}")
+
+
+def search_neighbours(path: Path, number: int) -> None:
+    """Print how long the search for the nearest rows of each sparse training row takes."""
+    import torch
+
+    from deepmix.data import Rows, SplitOptions, load_file
+
+    split = load_file(path, None, SplitOptions(storage="disk"))
+    started, busy = time.perf_counter(), time.process_time()
+    nearest = Rows(split.rows, split.train, torch.device("cpu")).nearest(number)
+    wall, cpu = time.perf_counter() - started, time.process_time() - busy
+    print(f"{tuple(nearest.shape)} neighbours in {wall:.0f} s, {cpu:.0f} CPU s", flush=True)
+
+
+def cluster_small_group(path: Path, n_rows: int, n_columns: int, n_seeds: int) -> None:
+    """Print whether k-means and mixtures find a group of 0.5 % of the rows in plain and in stratified samples."""
+    from deepmix_builtins.clustering.initializers import GmmInitializer, KMeansInitializer
+
+    from deepmix.contracts import TrainingRows
+    from deepmix.data import SplitOptions, load_file, sample_rows, stratified_rows, take_stratified
+
+    n_groups = 6
+    for seed in range(n_seeds):
+        random = np.random.default_rng(seed)
+        centre_KD = 2.0 * random.normal(size=(n_groups, n_columns))
+        group_N = random.choice(n_groups, size=n_rows, p=[0.199] * 5 + [0.005])
+        np.savez(path, x=(centre_KD[group_N] + random.normal(size=(n_rows, n_columns))).astype(np.float32), y=group_N)
+        split = load_file(path, None, SplitOptions(storage="disk"))
+        plain, _ = sample_rows(split, seed)
+        stratified = take_stratified(split, plain, stratified_rows(split, plain, n_groups, seed))
+        for name, sample in (("plain", plain), ("stratified", stratified)):
+            is_small, x_ND = sample.labels[sample.train] == n_groups - 1, sample.x[sample.train]
+            line = f"seed {seed} {name:10} {is_small.sum():4} rows of the group"
+            for kind in (KMeansInitializer, GmmInitializer):
+                initializer = kind(kind.Options())
+                label_N = initializer.initial_labels(TrainingRows(x_ND, x_ND), n_groups, seed)
+                label = np.bincount(label_N[is_small]).argmax()
+                recall = np.mean(label_N[is_small] == label)
+                weight_N = np.ones(len(label_N)) if sample.weights is None else sample.weights[sample.train]
+                precision = np.average(is_small[label_N == label], weights=weight_N[label_N == label])
+                line += f"; {kind.__name__}: {recall:.2f} of them in a cluster of which they are {precision:.2f}"
+            print(line, flush=True)
+
+
 def main() -> None:
     """Measure every number of rows, and print and write the costs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[5_000_000])
     parser.add_argument("--columns", type=int, default=64)
     parser.add_argument("--sparse", action="store_true", help="CSR rows at the density of Reuters")
+    parser.add_argument("--compare-epochs", type=int, metavar="N", help="time N epochs from disk and in memory instead")
+    parser.add_argument("--neighbours", type=int, metavar="N", help="time the search for N neighbours instead")
+    parser.add_argument("--small-group", type=int, metavar="SEEDS", help="cluster rows with a small group instead")
     parser.add_argument("--json", type=Path, help="where to write the costs")
     parser.add_argument("options", nargs="*", help="further options of `deepmix train`, after --")
     arguments = parser.parse_args()
     costs = []
     with tempfile.TemporaryDirectory() as folder:
         for n_rows in arguments.rows:
+            if arguments.small_group:
+                cluster_small_group(Path(folder) / "rows.npz", n_rows, arguments.columns, arguments.small_group)
+                continue
+            if arguments.compare_epochs or arguments.neighbours:
+                path = Path(folder) / ("rows.npz" if arguments.sparse else "rows.npy")
+                write_rows(path, n_rows, arguments.columns, arguments.sparse)
+                if arguments.compare_epochs:
+                    compare_epochs(path, arguments.compare_epochs)
+                if arguments.neighbours:
+                    search_neighbours(path, arguments.neighbours)
+                continue
             costs += measure(n_rows, arguments.columns, arguments.sparse, [*NETWORKS, *arguments.options], Path(folder))
     if arguments.json is not None:
         arguments.json.write_text(json.dumps([asdict(cost) for cost in costs], indent=2) + "\n")

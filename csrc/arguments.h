@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 #ifdef __CUDACC__
 #define DEEPMIX_ANYWHERE __host__ __device__
@@ -12,15 +13,53 @@
 
 namespace deepmix {
 
+/// A bfloat16: the upper half of a float's bits. It is read as a float; a float that is stored in it is rounded to the
+/// nearest, and to the even one of two equally near.
+struct BFloat16 {
+  uint16_t bits;
+
+  DEEPMIX_ANYWHERE operator float() const {
+    const uint32_t wide = static_cast<uint32_t>(bits) << 16;
+    float value;
+    memcpy(&value, &wide, sizeof(value));
+    return value;
+  }
+
+  DEEPMIX_ANYWHERE BFloat16& operator=(float value) {
+    uint32_t wide;
+    memcpy(&wide, &value, sizeof(wide));
+    const uint32_t rounded = (wide + 0x7fff + (wide >> 16 & 1)) >> 16;
+    bits = static_cast<uint16_t>(value == value ? rounded : QUIET_NAN);
+    return *this;
+  }
+
+  static constexpr uint32_t QUIET_NAN = 0x7fc0;
+};
+
+template <class R>
+struct ComputedType {
+  using Type = R;
+};
+
+template <>
+struct ComputedType<BFloat16> {
+  using Type = float;
+};
+
+/// The type in which kernels compute, and in which they read and write all but rows, where rows are of type R.
+template <class R>
+using Computed = typename ComputedType<R>::Type;
+
 /// Inputs of q(y|x) from samples (equations 5, 10, 15 and 16 of the MVAE supplement).
-template <class T>
+template <class R>
 struct MixtureInputs {
+  using T = Computed<R>;
   int64_t L, N, H, K, M;
   bool use_posterior;         // divide by q(z|y,x)
   bool product;               // multiply over the samples instead of taking their geometric mean
-  const T* source;            // (L, N, H, M): z, or the noise from which the kernel draws z
-  const T* mean;              // (N, H, M), or null if there is no q(z|y,x)
-  const T* log_var;           // (N, H, M), or null
+  const R* source;            // (L, N, H, M): z, or the noise from which the kernel draws z
+  const R* mean;              // (N, H, M), or null if there is no q(z|y,x)
+  const R* log_var;           // (N, H, M), or null
   const T* prior_mean;        // (K, M), or null for N(0, I)
   const T* prior_log_var;     // (K, M), or null
   const T* log_weight;        // (K)
@@ -28,30 +67,33 @@ struct MixtureInputs {
   bool is_drawn = false;      // the kernel draws z = mean + exp(log_var / 2) noise
 };
 
-template <class T>
+template <class R>
 struct MixtureOutputs {
+  using T = Computed<R>;
   T* log_q;               // (N, K)
   T* log_normalizer;      // (N)
   T* log_prob = nullptr;  // (N, K): log N(z; mean_k, covariance_k), which only component_log_prob returns
-  T* z = nullptr;         // (L, N, H, M), if the kernel draws it
+  R* z = nullptr;         // (L, N, H, M), if the kernel draws it
 };
 
 /// Upstream gradients of the outputs, each null if it is zero, and the saved output log_q.
-template <class T>
+template <class R>
 struct MixtureUpstream {
+  using T = Computed<R>;
   const T* by_log_prob;
   const T* by_log_q;
   const T* by_log_normalizer;
   const T* log_q;
-  const T* by_z = nullptr;  // if the kernel drew z
+  const R* by_z = nullptr;  // if the kernel drew z
 };
 
 /// Where gradients go, here and below; one that is not needed, or whose input does not exist, is null.
-template <class T>
+template <class R>
 struct MixtureGradients {
-  T* z;  // also null if the kernel drew z: noise has no gradient
-  T* mean;
-  T* log_var;
+  using T = Computed<R>;
+  R* z;  // also null if the kernel drew z: noise has no gradient
+  R* mean;
+  R* log_var;
   T* prior_mean;
   T* prior_log_var;
   T* log_weight;
@@ -84,19 +126,21 @@ struct FullGradients {
 };
 
 /// Inputs of KL(q(z|y,x) || p(z|y)).
-template <class T>
+template <class R>
 struct KlInputs {
+  using T = Computed<R>;
   int64_t N, H, K, M;
-  const T* mean;           // (N, H, M)
-  const T* log_var;        // (N, H, M)
+  const R* mean;           // (N, H, M)
+  const R* log_var;        // (N, H, M)
   const T* prior_mean;     // (K, M), or null for N(0, I)
   const T* prior_log_var;  // (K, M), or null
 };
 
-template <class T>
+template <class R>
 struct KlGradients {
-  T* mean;
-  T* log_var;
+  using T = Computed<R>;
+  R* mean;
+  R* log_var;
   T* prior_mean;
   T* prior_log_var;
 

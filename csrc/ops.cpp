@@ -1,7 +1,8 @@
 // Defines the operators' schemas through LibTorch's stable ABI, so one binary works with every later torch.
 // The Python package registers the fakes, gradients and batching rules. A backward operator's arguments are the forward
 // one's tensors, its result that was saved, its switches, the upstream gradients, and `needed`, whose bit i says whether
-// the i-th gradient is computed; one that is not has no elements.
+// the i-th gradient is computed; one that is not has no elements. Rows (z or noise, mean and log_var of each row) may be
+// bfloat16, and so are z, where it is a result, and their gradients; everything else is float32 then.
 #include <torch/csrc/stable/library.h>
 
 #include "built_from.h"

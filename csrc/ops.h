@@ -1,97 +1,14 @@
-// Turns torch's tensors into the kernels' arguments, checks what memory safety requires, allocates the results and
-// calls a device's entry points. `Device` is a type with static functions like those of cpu/run.h.
+// Turns torch's tensors into the kernels' arguments, allocates the results and calls a device's entry points. `Device`
+// is a type with static functions like those of cpu/run.h.
 #pragma once
 
 #include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/ScalarType.h>
 
-#include <algorithm>
-#include <cstdint>
-#include <initializer_list>
-#include <optional>
-#include <stdexcept>
-#include <string>
 #include <tuple>
-#include <vector>
 
-#include "arguments.h"
+#include "tensors.h"
 
 namespace deepmix {
-
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
-using MaybeTensor = std::optional<Tensor>;
-using Shape = std::vector<int64_t>;
-
-/// Throw an error whose message is `parts` in a row, unless a condition holds. torch's own macro writes its messages to
-/// a stream, which crashes in a library that carries a copy of the C++ library (seen with torch 2.11).
-template <class... Parts>
-void check(bool holds, const Parts&... parts) {
-  if (holds) return;
-  std::string message;
-  (message.append(parts), ...);
-  throw std::runtime_error(message);
-}
-
-/// A tensor that the kernels can read: contiguous, of the expected shape, with the dtype and device of `like`.
-class Input {
- public:
-  Input(const char* name, const MaybeTensor& tensor, const Shape& shape, const Tensor& like) {
-    if (!tensor.has_value()) return;
-    const auto sizes = tensor->sizes();
-    bool fits = sizes.size() == shape.size();
-    for (std::size_t i = 0; fits && i < shape.size(); ++i) fits = sizes[i] == shape[i];
-    check(fits, "deepmix: ", name,
-                    " has the wrong shape; call the operator through deepmix.kernels.ops, which names the right one");
-    check(tensor->scalar_type() == like.scalar_type() && tensor->is_cuda() == like.is_cuda() &&
-                        tensor->get_device_index() == like.get_device_index(),
-                    "deepmix: ", name, " must have the dtype and device of the other inputs; convert it first");
-    tensor_ = tensor->is_contiguous() ? *tensor : torch::stable::contiguous(*tensor);
-  }
-
-  template <class T>
-  const T* get() const {
-    return tensor_.has_value() ? static_cast<const T*>(tensor_->const_data_ptr()) : nullptr;
-  }
-
- private:
-  MaybeTensor tensor_;
-};
-
-/// Allocate a tensor with the dtype and device of `like`. An operator returns all its outputs, so one that doesn't
-/// exist has no elements. The dispatcher (torch::stable::new_empty) would take as long as a small batch's kernel.
-inline Tensor allocate(const Tensor& like, const Shape& full_shape, bool exists = true) {
-  const Shape shape = exists ? full_shape : Shape{0};
-  Shape strides(shape.size(), 1);
-  for (std::size_t i = shape.size(); i-- > 1;) strides[i - 1] = strides[i] * std::max<int64_t>(shape[i], 1);
-  int32_t dtype, device_type;
-  AtenTensorHandle result;
-  TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &dtype));
-  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
-  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(shape.size()), shape.data(), strides.data(),
-                                                  dtype, device_type, like.get_device_index(), &result));
-  return Tensor(result);
-}
-
-template <class T>
-T* data(const Tensor& tensor) {
-  return static_cast<T*>(tensor.mutable_data_ptr());
-}
-
-/// Call body with a value of the type of `like`'s elements, float or double.
-template <class Body>
-void with_scalar(const Tensor& like, const Body& body) {
-  if (like.scalar_type() == ScalarType::Float) return body(float{});
-  check(like.scalar_type() == ScalarType::Double,
-                  "deepmix: the kernels accept float32 and float64; convert the inputs first");
-  body(double{});
-}
-
-inline void check_rank(const char* name, const Tensor& tensor, int64_t rank) {
-  if (tensor.dim() != rank) check(false, "deepmix: ", name, " needs ", std::to_string(rank), " dimensions");
-}
 
 struct MixtureTensors {
   int64_t L, N, H, K, M;
@@ -104,9 +21,9 @@ struct MixtureTensors {
                  const MaybeTensor& log_likelihood_LNK, bool is_drawn = false)
       : L(source_LNHM.size(0)), N(source_LNHM.size(1)), H(source_LNHM.size(2)), K(log_weight_K.size(0)),
         M(source_LNHM.size(3)), is_drawn(is_drawn),
-        source(is_drawn ? "the noise" : "z", source_LNHM, {L, N, H, M}, source_LNHM),
-        mean("the posterior's mean", mean_NHM, {N, H, M}, source_LNHM),
-        log_var("the posterior's log-variance", log_var_NHM, {N, H, M}, source_LNHM),
+        source(is_drawn ? "the noise" : "z", source_LNHM, {L, N, H, M}, source_LNHM, Content::ROWS),
+        mean("the posterior's mean", mean_NHM, {N, H, M}, source_LNHM, Content::ROWS),
+        log_var("the posterior's log-variance", log_var_NHM, {N, H, M}, source_LNHM, Content::ROWS),
         prior_mean("the prior's mean", prior_mean_KM, {K, M}, source_LNHM),
         prior_log_var("the prior's log-variance", prior_log_var_KM, {K, M}, source_LNHM),
         log_weight("the log-weight", log_weight_K, {K}, source_LNHM),
@@ -118,9 +35,10 @@ struct MixtureTensors {
                     "deepmix: the prior needs both a mean and a log-variance, or neither");
   }
 
-  template <class T>
-  MixtureInputs<T> get(bool use_posterior, bool product) const {
-    return {L, N, H, K, M, use_posterior, product, source.get<T>(), mean.get<T>(), log_var.get<T>(),
+  template <class R>
+  MixtureInputs<R> get(bool use_posterior, bool product) const {
+    using T = Computed<R>;
+    return {L, N, H, K, M, use_posterior, product, source.get<R>(), mean.get<R>(), log_var.get<R>(),
             prior_mean.get<T>(), prior_log_var.get<T>(), log_weight.get<T>(), log_likelihood.get<T>(), is_drawn};
   }
 };
@@ -132,35 +50,10 @@ struct MixtureResults {
   MixtureResults(const Tensor& like, const MixtureTensors& in)
       : log_q(allocate(like, {in.N, in.K})), log_normalizer(allocate(like, {in.N})) {}
 
-  template <class T>
-  MixtureOutputs<T> get(T* z = nullptr) const {
-    return {data<T>(log_q), data<T>(log_normalizer), nullptr, z};
+  template <class R>
+  MixtureOutputs<R> get(R* z = nullptr) const {
+    return {data<Computed<R>>(log_q), data<Computed<R>>(log_normalizer), nullptr, z};
   }
-};
-
-/// A gradient, or a tensor without elements where it is not needed.
-struct Gradient {
-  bool exists;
-  Tensor tensor;
-
-  Gradient(const Tensor& like, const Shape& shape, bool exists)
-      : exists(exists), tensor(allocate(like, shape, exists)) {}
-
-  template <class T>
-  T* get() const {
-    return exists ? static_cast<T*>(tensor.mutable_data_ptr()) : nullptr;
-  }
-};
-
-/// Which gradients a backward operator computes: bit i stands for its i-th result.
-class Needed {
- public:
-  explicit Needed(int64_t bits) : bits_(bits) {}
-  bool operator[](int i) const { return (bits_ >> i & 1) != 0; }
-  Needed after(int n) const { return Needed(bits_ >> n); }
-
- private:
-  int64_t bits_;
 };
 
 /// The gradients that their backward operators share.
@@ -168,13 +61,14 @@ struct MixtureGradientResults {
   Gradient mean, log_var, prior_mean, prior_log_var, log_weight;
 
   MixtureGradientResults(const Tensor& like, const MixtureTensors& in, bool has_prior, Needed needed)
-      : mean(like, {in.N, in.H, in.M}, needed[0]), log_var(like, {in.N, in.H, in.M}, needed[1]),
+      : mean(like, {in.N, in.H, in.M}, needed[0], Content::ROWS),
+        log_var(like, {in.N, in.H, in.M}, needed[1], Content::ROWS),
         prior_mean(like, {in.K, in.M}, has_prior && needed[2]),
         prior_log_var(like, {in.K, in.M}, has_prior && needed[3]), log_weight(like, {in.K}, needed[4]) {}
 
-  template <class T>
-  MixtureGradients<T> get(T* z = nullptr, T* log_likelihood = nullptr) const {
-    return {z, mean.get<T>(), log_var.get<T>(), prior_mean.get<T>(), prior_log_var.get<T>(), log_weight.get<T>(),
+  template <class R, class T = Computed<R>>
+  MixtureGradients<R> get(R* z = nullptr, T* log_likelihood = nullptr) const {
+    return {z, mean.get<R>(), log_var.get<R>(), prior_mean.get<T>(), prior_log_var.get<T>(), log_weight.get<T>(),
             log_likelihood};
   }
 };
@@ -190,9 +84,9 @@ std::tuple<Tensor, Tensor> mixture_posterior(const Tensor& z, const Tensor& mean
   check_rank("the log-weight", log_weight, 1);
   const MixtureTensors in(z, mean, log_var, prior_mean, prior_log_var, log_weight, log_likelihood);
   const MixtureResults out(z, in);
-  with_scalar(z, [&](auto scalar) {
-    using T = decltype(scalar);
-    Device::template mixture<T>(z, in.get<T>(use_posterior, product), out.get<T>());
+  with_rows(z, [&](auto row) {
+    using R = decltype(row);
+    Device::template mixture<R>(z, in.get<R>(use_posterior, product), out.get<R>());
   });
   return {out.log_q, out.log_normalizer};
 }
@@ -205,11 +99,11 @@ std::tuple<Tensor, Tensor, Tensor> sampled_mixture_posterior(
   check_rank("the noise", noise, 4);
   check_rank("the log-weight", log_weight, 1);
   const MixtureTensors in(noise, mean, log_var, prior_mean, prior_log_var, log_weight, std::nullopt, true);
-  const Tensor z = allocate(noise, {in.L, in.N, in.H, in.M});
+  const Tensor z = allocate(noise, {in.L, in.N, in.H, in.M}, true, Content::ROWS);
   const MixtureResults out(noise, in);
-  with_scalar(noise, [&](auto scalar) {
-    using T = decltype(scalar);
-    Device::template mixture<T>(noise, in.get<T>(use_posterior, product), out.get<T>(data<T>(z)));
+  with_rows(noise, [&](auto row) {
+    using R = decltype(row);
+    Device::template mixture<R>(noise, in.get<R>(use_posterior, product), out.get<R>(data<R>(z)));
   });
   return {z, out.log_q, out.log_normalizer};
 }
@@ -225,8 +119,8 @@ struct UpstreamTensors {
         by_log_normalizer("the gradient of the normaliser", by_log_normalizer_N, {N}, like),
         log_q("log q(y|x)", log_q_NK, {N, K}, like) {}
 
-  template <class T>
-  MixtureUpstream<T> get(const T* by_z = nullptr) const {
+  template <class R, class T = Computed<R>>
+  MixtureUpstream<R> get(const R* by_z = nullptr) const {
     return {by_log_prob.get<T>(), by_log_q.get<T>(), by_log_normalizer.get<T>(), log_q.get<T>(), by_z};
   }
 };
@@ -242,13 +136,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> mixture_poste
   const MixtureTensors in(z, mean, log_var, prior_mean, prior_log_var, log_weight, log_likelihood);
   const UpstreamTensors up(z, in.N, in.K, log_q, by_log_q, by_log_normalizer);
   const Needed needed(needed_bits);
-  const Gradient d_z(z, {in.L, in.N, in.H, in.M}, needed[0]);
+  const Gradient d_z(z, {in.L, in.N, in.H, in.M}, needed[0], Content::ROWS);
   const MixtureGradientResults d(z, in, prior_mean.has_value(), needed.after(1));
   const Gradient d_log_likelihood(z, {in.L, in.N, in.K}, log_likelihood.has_value() && needed[6]);
-  with_scalar(z, [&](auto scalar) {
-    using T = decltype(scalar);
-    Device::template mixture_backward<T>(z, in.get<T>(use_posterior, product), up.get<T>(),
-                                         d.get<T>(d_z.get<T>(), d_log_likelihood.get<T>()));
+  with_rows(z, [&](auto row) {
+    using R = decltype(row);
+    Device::template mixture_backward<R>(z, in.get<R>(use_posterior, product), up.get<R>(),
+                                         d.get<R>(d_z.get<R>(), d_log_likelihood.get<Computed<R>>()));
   });
   return {d_z.tensor,           d.mean.tensor,       d.log_var.tensor,         d.prior_mean.tensor,
           d.prior_log_var.tensor, d.log_weight.tensor, d_log_likelihood.tensor};
@@ -264,12 +158,12 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> sampled_mixture_posterior_bac
   check_rank("the log-weight", log_weight, 1);
   const MixtureTensors in(noise, mean, log_var, prior_mean, prior_log_var, log_weight, std::nullopt, true);
   const UpstreamTensors up(noise, in.N, in.K, log_q, by_log_q, by_log_normalizer);
-  const Input by_z("the gradient of z", by_z_LNHM, {in.L, in.N, in.H, in.M}, noise);
+  const Input by_z("the gradient of z", by_z_LNHM, {in.L, in.N, in.H, in.M}, noise, Content::ROWS);
   const MixtureGradientResults d(noise, in, prior_mean.has_value(), Needed(needed_bits));
-  with_scalar(noise, [&](auto scalar) {
-    using T = decltype(scalar);
-    Device::template mixture_backward<T>(noise, in.get<T>(use_posterior, product), up.get<T>(by_z.get<T>()),
-                                         d.get<T>());
+  with_rows(noise, [&](auto row) {
+    using R = decltype(row);
+    Device::template mixture_backward<R>(noise, in.get<R>(use_posterior, product), up.get<R>(by_z.get<R>()),
+                                         d.get<R>());
   });
   return {d.mean.tensor, d.log_var.tensor, d.prior_mean.tensor, d.prior_log_var.tensor, d.log_weight.tensor};
 }
@@ -285,9 +179,10 @@ std::tuple<Tensor, Tensor, Tensor> component_log_prob(const Tensor& z_NM, const 
   const MixtureTensors in(z, std::nullopt, std::nullopt, mean, log_var, log_weight, std::nullopt);
   const Tensor log_prob = allocate(z, {in.N, in.K}), log_q = allocate(z, {in.N, in.K});
   const Tensor log_normalizer = allocate(z, {in.N});
-  with_scalar(z, [&](auto scalar) {
-    using T = decltype(scalar);
-    Device::template mixture<T>(z, in.get<T>(false, false),
+  with_rows(z, [&](auto row) {
+    using R = decltype(row);
+    using T = Computed<R>;
+    Device::template mixture<R>(z, in.get<R>(false, false),
                                 {data<T>(log_q), data<T>(log_normalizer), data<T>(log_prob)});
   });
   return {log_prob, log_q, log_normalizer};
@@ -304,13 +199,14 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> component_log_prob_backward(
   const MixtureTensors in(z, std::nullopt, std::nullopt, mean, log_var, log_weight, std::nullopt);
   const UpstreamTensors up(z, in.N, in.K, log_q, by_log_q, by_log_normalizer, by_log_prob);
   const Needed needed(needed_bits);
-  const Gradient d_z(z, {in.N, in.M}, needed[0]), d_mean(z, {in.K, in.M}, needed[1]);
+  const Gradient d_z(z, {in.N, in.M}, needed[0], Content::ROWS), d_mean(z, {in.K, in.M}, needed[1]);
   const Gradient d_log_var(z, {in.K, in.M}, needed[2]), d_log_weight(z, {in.K}, needed[3]);
-  with_scalar(z, [&](auto scalar) {
-    using T = decltype(scalar);
-    Device::template mixture_backward<T>(
-        z, in.get<T>(false, false), up.get<T>(),
-        {d_z.get<T>(), nullptr, nullptr, d_mean.get<T>(), d_log_var.get<T>(), d_log_weight.get<T>(), nullptr});
+  with_rows(z, [&](auto row) {
+    using R = decltype(row);
+    using T = Computed<R>;
+    Device::template mixture_backward<R>(
+        z, in.get<R>(false, false), up.get<R>(),
+        {d_z.get<R>(), nullptr, nullptr, d_mean.get<T>(), d_log_var.get<T>(), d_log_weight.get<T>(), nullptr});
   });
   return {d_z.tensor, d_mean.tensor, d_log_var.tensor, d_log_weight.tensor};
 }
@@ -380,8 +276,8 @@ struct KlTensors {
             const MaybeTensor& prior_log_var_KM)
       : N(mean_NHM.size(0)), H(mean_NHM.size(1)), M(mean_NHM.size(2)),
         K(prior_mean_KM.has_value() ? prior_mean_KM->size(0) : H),
-        mean("the posterior's mean", mean_NHM, {N, H, M}, mean_NHM),
-        log_var("the posterior's log-variance", log_var_NHM, {N, H, M}, mean_NHM),
+        mean("the posterior's mean", mean_NHM, {N, H, M}, mean_NHM, Content::ROWS),
+        log_var("the posterior's log-variance", log_var_NHM, {N, H, M}, mean_NHM, Content::ROWS),
         prior_mean("the prior's mean", prior_mean_KM, {K, M}, mean_NHM),
         prior_log_var("the prior's log-variance", prior_log_var_KM, {K, M}, mean_NHM) {
     check(H == 1 || H == K, "deepmix: the posterior needs one head, or one head per component");
@@ -390,9 +286,10 @@ struct KlTensors {
                     "deepmix: the prior needs both a mean and a log-variance, or neither");
   }
 
-  template <class T>
-  KlInputs<T> get() const {
-    return {N, H, K, M, mean.get<T>(), log_var.get<T>(), prior_mean.get<T>(), prior_log_var.get<T>()};
+  template <class R>
+  KlInputs<R> get() const {
+    using T = Computed<R>;
+    return {N, H, K, M, mean.get<R>(), log_var.get<R>(), prior_mean.get<T>(), prior_log_var.get<T>()};
   }
 };
 
@@ -403,9 +300,10 @@ Tensor component_kl(const Tensor& mean, const Tensor& log_var, const MaybeTensor
   check_rank("the posterior's mean", mean, 3);
   const KlTensors in(mean, log_var, prior_mean, prior_log_var);
   const Tensor result = allocate(mean, {in.N, in.K});
-  with_scalar(mean, [&](auto scalar) {
-    using T = decltype(scalar);
-    Device::template kl<T>(mean, in.get<T>(), data<T>(result));
+  with_rows(mean, [&](auto row) {
+    using R = decltype(row);
+    using T = Computed<R>;
+    Device::template kl<R>(mean, in.get<R>(), data<T>(result));
   });
   return result;
 }
@@ -420,13 +318,15 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> component_kl_backward(const Tensor& m
   const Input by_kl("the gradient of the KL", by_kl_NK, {in.N, in.K}, mean);
   const Needed needed(needed_bits);
   const bool has_prior = prior_mean.has_value();
-  const Gradient d_mean(mean, {in.N, in.H, in.M}, needed[0]), d_log_var(mean, {in.N, in.H, in.M}, needed[1]);
+  const Gradient d_mean(mean, {in.N, in.H, in.M}, needed[0], Content::ROWS);
+  const Gradient d_log_var(mean, {in.N, in.H, in.M}, needed[1], Content::ROWS);
   const Gradient d_prior_mean(mean, {in.K, in.M}, has_prior && needed[2]);
   const Gradient d_prior_log_var(mean, {in.K, in.M}, has_prior && needed[3]);
-  with_scalar(mean, [&](auto scalar) {
-    using T = decltype(scalar);
-    Device::template kl_backward<T>(mean, in.get<T>(), by_kl.get<T>(),
-                                    {d_mean.get<T>(), d_log_var.get<T>(), d_prior_mean.get<T>(),
+  with_rows(mean, [&](auto row) {
+    using R = decltype(row);
+    using T = Computed<R>;
+    Device::template kl_backward<R>(mean, in.get<R>(), by_kl.get<T>(),
+                                    {d_mean.get<R>(), d_log_var.get<R>(), d_prior_mean.get<T>(),
                                      d_prior_log_var.get<T>()});
   });
   return {d_mean.tensor, d_log_var.tensor, d_prior_mean.tensor, d_prior_log_var.tensor};

@@ -7,15 +7,7 @@ namespace deepmix {
 
 /// Allocate a float64 tensor on the device of `like`.
 inline Tensor allocate_double(const Tensor& like, const Shape& shape) {
-  Shape strides(shape.size(), 1);
-  for (std::size_t i = shape.size(); i-- > 1;) strides[i - 1] = strides[i] * std::max<int64_t>(shape[i], 1);
-  int32_t device_type;
-  AtenTensorHandle result;
-  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
-  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(shape.size()), shape.data(), strides.data(),
-                                                  aoti_torch_dtype_float64(), device_type, like.get_device_index(),
-                                                  &result));
-  return Tensor(result);
+  return allocate_as(aoti_torch_dtype_float64(), like, shape);
 }
 
 /// One E-step of a Gaussian mixture and what its M-step needs: the log-likelihood, (), the sums of the

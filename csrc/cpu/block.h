@@ -73,6 +73,23 @@ void transpose_out(const T* block, int64_t count, int64_t width, T* rows) {
   transpose(block, ROWS<T, V>, width, count, rows, width);
 }
 
+/// The same for rows in bfloat16, which are computed in float.
+template <class T, int V>
+void transpose_in(const BFloat16* rows, int64_t count, int64_t width, T* block) {
+  const Buffer<T> widened(count * width);
+  over_vectors<T>(count * width, [&](int64_t i, auto access) {
+    access.store(widened.get() + i, access.load(rows + i));
+  });
+  transpose_in<T, V>(widened.get(), count, width, block);
+}
+
+template <class T, int V>
+void transpose_out(const T* block, int64_t count, int64_t width, BFloat16* rows) {
+  const Buffer<T> wide(count * width);
+  transpose_out<T, V>(block, count, width, wide.get());
+  over_vectors<T>(count * width, [&](int64_t i, auto access) { access.store(rows + i, access.load(wide.get() + i)); });
+}
+
 /// Length of the partial sums in a sum of n terms: two short sums round less than one long sum.
 inline int64_t group_size(int64_t n) {
   return std::max<int64_t>(16, static_cast<int64_t>(std::sqrt(static_cast<double>(n))));
@@ -181,8 +198,8 @@ struct BlockWeights {
 
 /// Fill a block's weights (see `normalizer_gradient`). `ratio_sum`, (B), becomes the sum of `ratio` over components,
 /// which is the normaliser's gradient: the gradients through log_q sum to 0.
-template <class T, int V>
-void block_weights(const MixtureUpstream<T> up, int64_t row, int64_t count, int64_t K, T sample_weight,
+template <class T, int V, class R>
+void block_weights(const MixtureUpstream<R> up, int64_t row, int64_t count, int64_t K, T sample_weight,
                    const BlockWeights<T>& weights, T* ratio_sum) {
   constexpr int64_t B = ROWS<T, V>;
   const int64_t at = row * K;

@@ -1,8 +1,10 @@
 // KL(q(z|y_k,x) || p(z|y_k)) = 1/2 sum_m [log s_p - log s_q + (s_q + (mu_q - mu_p)^2) / s_p - 1], for one head per
 // component (heads_*) and for one shared head (shared_*).
 
-template <class T>
-void heads_kl(const KlInputs<T> in, const PriorTable<T>& prior, T* kl, int64_t begin, int64_t end) {
+template <class R>
+void heads_kl(const KlInputs<R> in, const PriorTable<Computed<R>>& prior, Computed<R>* kl, int64_t begin,
+              int64_t end) {
+  using T = Computed<R>;
   const int64_t K = in.H, M = in.M;
   const Tile tile = prior.tile;
   const Buffer<T> terms(tile.pairs * M + PADDING);
@@ -22,14 +24,15 @@ void heads_kl(const KlInputs<T> in, const PriorTable<T>& prior, T* kl, int64_t b
   }
 }
 
-template <class T>
-void heads_kl_backward(const KlInputs<T> in, const PriorTable<T>& prior, const T* by_kl, const KlGradients<T> out,
-                       const Partial& partial, int64_t begin, int64_t end) {
+template <class R>
+void heads_kl_backward(const KlInputs<R> in, const PriorTable<Computed<R>>& prior, const Computed<R>* by_kl,
+                       const KlGradients<R> out, const Partial& partial, int64_t begin, int64_t end) {
+  using T = Computed<R>;
   const int64_t K = in.H, M = in.M;
   const Tile tile = prior.tile;
   const Buffer<T> weight(tile.pairs * M + PADDING);
   TileSums<T> sums(tile, K, M);
-  const bool has_prior = out.has_prior(), large = out.has_latent() && is_large<T>(2, in.N * K * M);
+  const bool has_prior = out.has_prior(), large = out.has_latent() && is_large<R>(2, in.N * K * M);
 
   for (int64_t row = begin; row < end; row += tile.rows) {
     const int64_t n_pairs = std::min(tile.rows, end - row) * K;
@@ -53,8 +56,10 @@ void heads_kl_backward(const KlInputs<T> in, const PriorTable<T>& prior, const T
   sums.flush(partial);
 }
 
-template <class T, int V>
-void shared_kl_blocks(const KlInputs<T> in, const PriorTable<T>& prior, T* kl, int64_t begin, int64_t end) {
+template <class R, int V>
+void shared_kl_blocks(const KlInputs<R> in, const PriorTable<Computed<R>>& prior, Computed<R>* kl, int64_t begin,
+                      int64_t end) {
+  using T = Computed<R>;
   constexpr int64_t B = ROWS<T, V>;
   const int64_t K = in.K, M = in.M;
   const Buffer<T> mean(M * B), log_var(M * B), result(K * B);
@@ -80,9 +85,10 @@ void shared_kl_blocks(const KlInputs<T> in, const PriorTable<T>& prior, T* kl, i
   }
 }
 
-template <class T, int V>
-void shared_kl_backward_blocks(const KlInputs<T> in, const PriorTable<T>& prior, const T* by_kl,
-                               const KlGradients<T> out, const Partial& partial, int64_t begin, int64_t end) {
+template <class R, int V>
+void shared_kl_backward_blocks(const KlInputs<R> in, const PriorTable<Computed<R>>& prior, const Computed<R>* by_kl,
+                               const KlGradients<R> out, const Partial& partial, int64_t begin, int64_t end) {
+  using T = Computed<R>;
   constexpr int64_t B = ROWS<T, V>;
   const int64_t K = in.K, M = in.M;
   const Buffer<T> mean(M * B), log_var(M * B), weight(K * B);

@@ -14,7 +14,8 @@ bool is_large(int64_t arrays, int64_t size) {
 /// Whether whole vectors of an array can bypass the caches from an offset on; a null array is not written.
 template <class T>
 bool can_stream(const T* array, int64_t offset) {
-  return array == nullptr || reinterpret_cast<std::uintptr_t>(array + offset) % DEEPMIX_VECTOR_BYTES == 0;
+  constexpr std::uintptr_t VECTOR_BYTES = LANES<Computed<T>> * sizeof(T);
+  return array == nullptr || reinterpret_cast<std::uintptr_t>(array + offset) % VECTOR_BYTES == 0;
 }
 
 /// Call body for every vector of results, which bypass the caches if `streaming`.
@@ -102,15 +103,16 @@ void normalize_rows(T* log_q, T* log_normalizer, int64_t rows, int64_t K, T* scr
 
 /// log_q is normalised from u_k = log p(y_k) + 1/L sum_l [log p(z_lk|y_k) - log q(z_lk|y_k,x) + log p(x|z_lk)], or from
 /// L u_k if `product`. FIXED_L is L, so that the usual loop over one sample disappears, or 0.
-template <class Origin, int FIXED_L, class T>
-void heads_forward(const MixtureInputs<T> in, const PriorTable<T>& prior, const MixtureOutputs<T> out, int64_t begin,
-                   int64_t end) {
+template <class Origin, int FIXED_L, class R>
+void heads_forward(const MixtureInputs<R> in, const PriorTable<Computed<R>>& prior, const MixtureOutputs<R> out,
+                   int64_t begin, int64_t end) {
+  using T = Computed<R>;
   const int64_t L = FIXED_L > 0 ? FIXED_L : in.L, K = in.K, M = in.M, sample_stride = in.N * K * M;
   const Tile tile = prior.tile;
   const int64_t scratch_size = std::max(tile.pairs * M, tile.rows * K) + PADDING;
   const Buffer<T> prior_terms(scratch_size), posterior_terms(scratch_size);
   const T mean_weight = T(1) / T(L), ratio_weight = in.product ? T(L) : T(1);
-  const bool large = Origin::IS_DRAWN && L == 1 && is_large<T>(1, sample_stride);
+  const bool large = Origin::IS_DRAWN && L == 1 && is_large<R>(1, sample_stride);
 
   for (int64_t row = begin; row < end; row += tile.rows) {
     const int64_t rows = std::min(tile.rows, end - row), n_pairs = rows * K;
@@ -156,8 +158,9 @@ void heads_forward(const MixtureInputs<T> in, const PriorTable<T>& prior, const 
 }
 
 /// Carry the upstream gradients back through the normalisation, to each pair's log-ratio (see `normalizer_gradient`).
-template <class T>
-void pair_weights(const MixtureUpstream<T> up, int64_t row, int64_t rows, int64_t K, T* ratio) {
+template <class R>
+void pair_weights(const MixtureUpstream<R> up, int64_t row, int64_t rows, int64_t K, Computed<R>* ratio) {
+  using T = Computed<R>;
   const int64_t at = row * K;
   over_vectors<T>(rows * K, [&](int64_t i, auto access) {
     access.store(ratio + i, exponential<T>(access.load(up.log_q + at + i)));
@@ -225,16 +228,17 @@ class TileSums {
 };
 
 /// Each of the L samples receives the gradient of its pair's log-ratio, divided by L unless `product`.
-template <class Origin, int FIXED_L, class T>
-void heads_backward(const MixtureInputs<T> in, const PriorTable<T>& prior, const MixtureUpstream<T> up,
-                    const MixtureGradients<T> out, const Partial& partial, int64_t begin, int64_t end) {
+template <class Origin, int FIXED_L, class R>
+void heads_backward(const MixtureInputs<R> in, const PriorTable<Computed<R>>& prior, const MixtureUpstream<R> up,
+                    const MixtureGradients<R> out, const Partial& partial, int64_t begin, int64_t end) {
+  using T = Computed<R>;
   const int64_t L = FIXED_L > 0 ? FIXED_L : in.L, K = in.K, M = in.M, sample_stride = in.N * K * M;
   const Tile tile = prior.tile;
   const Buffer<T> ratio(tile.rows * K + PADDING), weight(tile.pairs * M + PADDING);
   const T sample_weight = in.product ? T(1) : T(1) / T(L);
   TileSums<T> sums(tile, K, M);
   const bool has_prior = out.has_prior(), has_elements = has_prior || out.has_latent();
-  const bool large = L == 1 && out.has_latent() && is_large<T>(Origin::IS_DRAWN ? 2 : 3, sample_stride);
+  const bool large = L == 1 && out.has_latent() && is_large<R>(Origin::IS_DRAWN ? 2 : 3, sample_stride);
 
   for (int64_t row = begin; row < end; row += tile.rows) {
     const int64_t rows = std::min(tile.rows, end - row), n_pairs = rows * K;

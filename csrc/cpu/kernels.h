@@ -58,18 +58,24 @@ struct Partial {
   double *mean, *spread, *log_weight;
 };
 
+/// The kernels for rows that can be of type bfloat16.
+template <class R>
+struct RowKernels {
+  using Prior = PriorTable<Computed<R>>;
+  void (*mixture)(MixtureInputs<R>, const Prior&, MixtureOutputs<R>, int64_t, int64_t);
+  void (*mixture_backward)(MixtureInputs<R>, const Prior&, MixtureUpstream<R>, MixtureGradients<R>, const Partial&,
+                           int64_t, int64_t);
+  void (*kl)(KlInputs<R>, const Prior&, Computed<R>* kl, int64_t, int64_t);
+  void (*kl_backward)(KlInputs<R>, const Prior&, const Computed<R>* by_kl, KlGradients<R>, const Partial&, int64_t,
+                      int64_t);
+};
+
 template <class T>
-struct Kernels {
+struct Kernels : RowKernels<T> {
   PriorTable<T> (*prepare)(const T* mean, const T* log_var, int64_t K, int64_t M, Tile tile);
-  void (*mixture)(MixtureInputs<T>, const PriorTable<T>&, MixtureOutputs<T>, int64_t, int64_t);
-  void (*mixture_backward)(MixtureInputs<T>, const PriorTable<T>&, MixtureUpstream<T>,
-                           MixtureGradients<T>, const Partial&, int64_t, int64_t);
   void (*full)(FullInputs<T>, MixtureOutputs<T>, int64_t, int64_t);
   void (*full_backward)(FullInputs<T>, MixtureUpstream<T>, FullGradients<T>, const Partial&,
                         int64_t, int64_t);
-  void (*kl)(KlInputs<T>, const PriorTable<T>&, T* kl, int64_t, int64_t);
-  void (*kl_backward)(KlInputs<T>, const PriorTable<T>&, const T* by_kl, KlGradients<T>,
-                      const Partial&, int64_t, int64_t);
   void (*statistics)(StatisticsInputs<T>, const PriorTable<T>&, const Partial&, int64_t, int64_t);
 };
 
@@ -78,6 +84,7 @@ struct Level {
   const char* name;
   Kernels<float> single_precision;
   Kernels<double> double_precision;
+  RowKernels<BFloat16> brain_float;
 };
 
 extern const Level BASELINE, AVX2, AVX512;

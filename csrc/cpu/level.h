@@ -25,8 +25,8 @@ bool is_wide(int64_t rows, int64_t K) {
   return rows > LANES<T> && K * ROWS<T, WIDE> <= SCRATCH_ELEMENTS;
 }
 
-template <class T>
-bool is_shared(const MixtureInputs<T>& in) {
+template <class R>
+bool is_shared(const MixtureInputs<R>& in) {
   return in.mean == nullptr || in.H < in.K;
 }
 
@@ -65,28 +65,30 @@ PriorTable<T> prepare(const T* mean, const T* log_var, int64_t K, int64_t M, Til
   return table;
 }
 
-template <class T>
-void mixture(const MixtureInputs<T> in, const PriorTable<T>& prior, const MixtureOutputs<T> out, int64_t begin,
-             int64_t end) {
+template <class R>
+void mixture(const MixtureInputs<R> in, const PriorTable<Computed<R>>& prior, const MixtureOutputs<R> out,
+             int64_t begin, int64_t end) {
+  using T = Computed<R>;
   with_origin<T>(in.is_drawn, [&](auto origin) {
     using Origin = decltype(origin);
     if (!is_shared(in) && in.L == 1) return heads_forward<Origin, 1>(in, prior, out, begin, end);
     if (!is_shared(in)) return heads_forward<Origin, 0>(in, prior, out, begin, end);
-    if (is_wide<T>(end - begin, in.K)) return shared_forward_blocks<Origin, T, WIDE>(in, prior, out, begin, end);
-    shared_forward_blocks<Origin, T, 1>(in, prior, out, begin, end);
+    if (is_wide<T>(end - begin, in.K)) return shared_forward_blocks<Origin, R, WIDE>(in, prior, out, begin, end);
+    shared_forward_blocks<Origin, R, 1>(in, prior, out, begin, end);
   });
 }
 
-template <class T>
-void mixture_backward(const MixtureInputs<T> in, const PriorTable<T>& prior, const MixtureUpstream<T> up,
-                      const MixtureGradients<T> out, const Partial& partial, int64_t begin, int64_t end) {
+template <class R>
+void mixture_backward(const MixtureInputs<R> in, const PriorTable<Computed<R>>& prior, const MixtureUpstream<R> up,
+                      const MixtureGradients<R> out, const Partial& partial, int64_t begin, int64_t end) {
+  using T = Computed<R>;
   with_origin<T>(in.is_drawn, [&](auto origin) {
     using Origin = decltype(origin);
     if (!is_shared(in) && in.L == 1) return heads_backward<Origin, 1>(in, prior, up, out, partial, begin, end);
     if (!is_shared(in)) return heads_backward<Origin, 0>(in, prior, up, out, partial, begin, end);
     if (is_wide<T>(end - begin, in.K))
-      return shared_backward_blocks<Origin, T, WIDE>(in, prior, up, out, partial, begin, end);
-    shared_backward_blocks<Origin, T, 1>(in, prior, up, out, partial, begin, end);
+      return shared_backward_blocks<Origin, R, WIDE>(in, prior, up, out, partial, begin, end);
+    shared_backward_blocks<Origin, R, 1>(in, prior, up, out, partial, begin, end);
   });
 }
 
@@ -103,20 +105,20 @@ void full_backward(const FullInputs<T> in, const MixtureUpstream<T> up, const Fu
   full_backward_blocks<T, 1>(in, up, out, partial, begin, end);
 }
 
-template <class T>
-void kl(const KlInputs<T> in, const PriorTable<T>& prior, T* result, int64_t begin, int64_t end) {
+template <class R>
+void kl(const KlInputs<R> in, const PriorTable<Computed<R>>& prior, Computed<R>* result, int64_t begin, int64_t end) {
   if (in.H == in.K) return heads_kl(in, prior, result, begin, end);
-  if (is_wide<T>(end - begin, in.K)) return shared_kl_blocks<T, WIDE>(in, prior, result, begin, end);
-  shared_kl_blocks<T, 1>(in, prior, result, begin, end);
+  if (is_wide<Computed<R>>(end - begin, in.K)) return shared_kl_blocks<R, WIDE>(in, prior, result, begin, end);
+  shared_kl_blocks<R, 1>(in, prior, result, begin, end);
 }
 
-template <class T>
-void kl_backward(const KlInputs<T> in, const PriorTable<T>& prior, const T* by_kl, const KlGradients<T> out,
-                 const Partial& partial, int64_t begin, int64_t end) {
+template <class R>
+void kl_backward(const KlInputs<R> in, const PriorTable<Computed<R>>& prior, const Computed<R>* by_kl,
+                 const KlGradients<R> out, const Partial& partial, int64_t begin, int64_t end) {
   if (in.H == in.K) return heads_kl_backward(in, prior, by_kl, out, partial, begin, end);
-  if (is_wide<T>(end - begin, in.K))
-    return shared_kl_backward_blocks<T, WIDE>(in, prior, by_kl, out, partial, begin, end);
-  shared_kl_backward_blocks<T, 1>(in, prior, by_kl, out, partial, begin, end);
+  if (is_wide<Computed<R>>(end - begin, in.K))
+    return shared_kl_backward_blocks<R, WIDE>(in, prior, by_kl, out, partial, begin, end);
+  shared_kl_backward_blocks<R, 1>(in, prior, by_kl, out, partial, begin, end);
 }
 
 template <class T>
@@ -129,8 +131,10 @@ void statistics(const StatisticsInputs<T> in, const PriorTable<T>& prior, const 
   statistics_blocks<T, 1, false>(in, prior, partial, begin, end);
 }
 
+template <class R>
+constexpr RowKernels<R> ROW_KERNELS{mixture<R>, mixture_backward<R>, kl<R>, kl_backward<R>};
+
 template <class T>
-constexpr Kernels<T> KERNELS{prepare<T>, mixture<T>, mixture_backward<T>, full<T>,
-                             full_backward<T>, kl<T>, kl_backward<T>, statistics<T>};
+constexpr Kernels<T> KERNELS{ROW_KERNELS<T>, prepare<T>, full<T>, full_backward<T>, statistics<T>};
 
 }  // namespace deepmix::cpu::DEEPMIX_LEVEL

@@ -14,7 +14,8 @@
 #define DEEPMIX_VECTOR_BYTES 32
 #include "level.h"
 
-const deepmix::cpu::Level deepmix::cpu::AVX2{"avx2", avx2::KERNELS<float>, avx2::KERNELS<double>};
+const deepmix::cpu::Level deepmix::cpu::AVX2{"avx2", avx2::KERNELS<float>, avx2::KERNELS<double>,
+                                            avx2::ROW_KERNELS<deepmix::BFloat16>};
 
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -14,7 +14,8 @@
 #define DEEPMIX_VECTOR_BYTES 64
 #include "level.h"
 
-const deepmix::cpu::Level deepmix::cpu::AVX512{"avx512", avx512::KERNELS<float>, avx512::KERNELS<double>};
+const deepmix::cpu::Level deepmix::cpu::AVX512{"avx512", avx512::KERNELS<float>, avx512::KERNELS<double>,
+                                            avx512::ROW_KERNELS<deepmix::BFloat16>};
 
 #if defined(__clang__)
 #pragma clang attribute pop

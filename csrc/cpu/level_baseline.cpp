@@ -5,4 +5,5 @@
 #define DEEPMIX_VECTOR_BYTES 16
 #include "level.h"
 
-const deepmix::cpu::Level deepmix::cpu::BASELINE{"baseline", baseline::KERNELS<float>, baseline::KERNELS<double>};
+const deepmix::cpu::Level deepmix::cpu::BASELINE{"baseline", baseline::KERNELS<float>, baseline::KERNELS<double>,
+                                            baseline::ROW_KERNELS<deepmix::BFloat16>};

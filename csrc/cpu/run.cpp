@@ -47,6 +47,14 @@ const Kernels<T>& kernels() {
     return level().double_precision;
 }
 
+template <class R>
+const RowKernels<R>& row_kernels() {
+  if constexpr (std::is_same_v<R, BFloat16>)
+    return level().brain_float;
+  else
+    return kernels<R>();
+}
+
 Tile choose_tile(int64_t N, int64_t K, int64_t M) {
   const int64_t row = K * M;
   if (row > TILE_ELEMENTS) return {1, std::max<int64_t>(1, TILE_ELEMENTS / M)};
@@ -131,31 +139,31 @@ bool per_head(const int64_t H, const int64_t K, bool has_posterior) { return has
 
 const char* level_name() { return level().name; }
 
-template <class T>
-void mixture(const MixtureInputs<T>& in, const MixtureOutputs<T>& out, Parallel parallel) {
+template <class R>
+void mixture(const MixtureInputs<R>& in, const MixtureOutputs<R>& out, Parallel parallel) {
   const bool heads = per_head(in.H, in.K, in.mean != nullptr);
   const Tile tile = heads ? choose_tile(in.N, in.K, in.M) : Tile{1, in.K};
-  const auto prior = kernels<T>().prepare(in.prior_mean, in.prior_log_var, in.K, in.M, tile);
+  const auto prior = kernels<Computed<R>>().prepare(in.prior_mean, in.prior_log_var, in.K, in.M, tile);
   const Tasks tasks(in.N, heads ? tile.rows : BLOCK, in.L * in.K * in.M, 1);
   tasks.run(in.N, parallel,
-            [&](int64_t, int64_t begin, int64_t end) { kernels<T>().mixture(in, prior, out, begin, end); });
+            [&](int64_t, int64_t begin, int64_t end) { row_kernels<R>().mixture(in, prior, out, begin, end); });
 }
 
-template <class T>
-void mixture_backward(const MixtureInputs<T>& in, const MixtureUpstream<T>& up, const MixtureGradients<T>& out,
+template <class R>
+void mixture_backward(const MixtureInputs<R>& in, const MixtureUpstream<R>& up, const MixtureGradients<R>& out,
                       Parallel parallel) {
   const bool heads = per_head(in.H, in.K, in.mean != nullptr);
   const Tile tile = heads ? choose_tile(in.N, in.K, in.M) : Tile{1, in.K};
-  const auto prior = kernels<T>().prepare(in.prior_mean, in.prior_log_var, in.K, in.M, tile);
+  const auto prior = kernels<Computed<R>>().prepare(in.prior_mean, in.prior_log_var, in.K, in.M, tile);
   const Tasks tasks(in.N, heads ? tile.rows : BLOCK, in.L * in.K * in.M, ROWS_PER_PARTIAL);
   const int64_t sums = out.has_prior() ? in.K * in.M : 0;
   const Partials partials(tasks.count, sums, sums, out.log_weight == nullptr ? 0 : in.K);
   tasks.run(in.N, parallel, [&](int64_t task, int64_t begin, int64_t end) {
-    kernels<T>().mixture_backward(in, prior, up, out, partials.of(task), begin, end);
+    row_kernels<R>().mixture_backward(in, prior, up, out, partials.of(task), begin, end);
   });
-  partials.sum<T>(out.prior_mean, out.prior_log_var, out.log_weight);
+  partials.sum<Computed<R>>(out.prior_mean, out.prior_log_var, out.log_weight);
   if (in.product && out.log_weight != nullptr)
-    for (int64_t k = 0; k < in.K; ++k) out.log_weight[k] *= T(in.L);
+    for (int64_t k = 0; k < in.K; ++k) out.log_weight[k] *= Computed<R>(in.L);
 }
 
 template <class T>
@@ -177,28 +185,28 @@ void full_backward(const FullInputs<T>& in, const MixtureUpstream<T>& up, const 
   partials.sum<T>(out.mean, out.precision_cholesky, out.log_weight);
 }
 
-template <class T>
-void kl(const KlInputs<T>& in, T* result, Parallel parallel) {
+template <class R>
+void kl(const KlInputs<R>& in, Computed<R>* result, Parallel parallel) {
   const bool heads = in.H == in.K;
   const Tile tile = heads ? choose_tile(in.N, in.K, in.M) : Tile{1, in.K};
-  const auto prior = kernels<T>().prepare(in.prior_mean, in.prior_log_var, in.K, in.M, tile);
+  const auto prior = kernels<Computed<R>>().prepare(in.prior_mean, in.prior_log_var, in.K, in.M, tile);
   const Tasks tasks(in.N, heads ? tile.rows : BLOCK, in.K * in.M, 1);
   tasks.run(in.N, parallel,
-            [&](int64_t, int64_t begin, int64_t end) { kernels<T>().kl(in, prior, result, begin, end); });
+            [&](int64_t, int64_t begin, int64_t end) { row_kernels<R>().kl(in, prior, result, begin, end); });
 }
 
-template <class T>
-void kl_backward(const KlInputs<T>& in, const T* by_kl, const KlGradients<T>& out, Parallel parallel) {
+template <class R>
+void kl_backward(const KlInputs<R>& in, const Computed<R>* by_kl, const KlGradients<R>& out, Parallel parallel) {
   const bool heads = in.H == in.K;
   const Tile tile = heads ? choose_tile(in.N, in.K, in.M) : Tile{1, in.K};
-  const auto prior = kernels<T>().prepare(in.prior_mean, in.prior_log_var, in.K, in.M, tile);
+  const auto prior = kernels<Computed<R>>().prepare(in.prior_mean, in.prior_log_var, in.K, in.M, tile);
   const Tasks tasks(in.N, heads ? tile.rows : BLOCK, in.K * in.M, ROWS_PER_PARTIAL);
   const int64_t sums = out.has_prior() ? in.K * in.M : 0;
   const Partials partials(tasks.count, sums, sums, 0);
   tasks.run(in.N, parallel, [&](int64_t task, int64_t begin, int64_t end) {
-    kernels<T>().kl_backward(in, prior, by_kl, out, partials.of(task), begin, end);
+    row_kernels<R>().kl_backward(in, prior, by_kl, out, partials.of(task), begin, end);
   });
-  partials.sum<T>(out.prior_mean, out.prior_log_var, nullptr);
+  partials.sum<Computed<R>>(out.prior_mean, out.prior_log_var, nullptr);
 }
 
 template <class T>
@@ -221,17 +229,21 @@ void statistics(const StatisticsInputs<T>& in, const StatisticsOutputs& out, Par
       for (int64_t j = i + 1; j < M; ++j) out.second[(k * M + i) * M + j] = out.second[(k * M + j) * M + i];
 }
 
-#define DEEPMIX_INSTANTIATE(T)                                                                                      \
-  template void mixture<T>(const MixtureInputs<T>&, const MixtureOutputs<T>&, Parallel);                            \
-  template void mixture_backward<T>(const MixtureInputs<T>&, const MixtureUpstream<T>&, const MixtureGradients<T>&, \
+#define DEEPMIX_INSTANTIATE_ROWS(R)                                                                                 \
+  template void mixture<R>(const MixtureInputs<R>&, const MixtureOutputs<R>&, Parallel);                            \
+  template void mixture_backward<R>(const MixtureInputs<R>&, const MixtureUpstream<R>&, const MixtureGradients<R>&, \
                                     Parallel);                                                                      \
-  template void full<T>(const FullInputs<T>&, const MixtureOutputs<T>&, Parallel);                                  \
+  template void kl<R>(const KlInputs<R>&, Computed<R>*, Parallel);                                                  \
+  template void kl_backward<R>(const KlInputs<R>&, const Computed<R>*, const KlGradients<R>&, Parallel);
+
+#define DEEPMIX_INSTANTIATE(T)                                                                                        \
+  DEEPMIX_INSTANTIATE_ROWS(T)                                                                                         \
+  template void full<T>(const FullInputs<T>&, const MixtureOutputs<T>&, Parallel);                                    \
   template void full_backward<T>(const FullInputs<T>&, const MixtureUpstream<T>&, const FullGradients<T>&, Parallel); \
-  template void kl<T>(const KlInputs<T>&, T*, Parallel);                                                            \
-  template void kl_backward<T>(const KlInputs<T>&, const T*, const KlGradients<T>&, Parallel);                       \
   template void statistics<T>(const StatisticsInputs<T>&, const StatisticsOutputs&, Parallel);
 
 DEEPMIX_INSTANTIATE(float)
 DEEPMIX_INSTANTIATE(double)
+DEEPMIX_INSTANTIATE_ROWS(BFloat16)
 
 }  // namespace deepmix::cpu

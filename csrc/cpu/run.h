@@ -16,20 +16,20 @@ using Parallel = void (*)(int64_t n, const Body& body);
 /// Name of the instruction set in use: the best one that this processor has, or the one that DEEPMIX_SIMD names.
 const char* level_name();
 
-template <class T>
-void mixture(const MixtureInputs<T>& in, const MixtureOutputs<T>& out, Parallel parallel);
-template <class T>
-void mixture_backward(const MixtureInputs<T>& in, const MixtureUpstream<T>& up, const MixtureGradients<T>& out,
+template <class R>
+void mixture(const MixtureInputs<R>& in, const MixtureOutputs<R>& out, Parallel parallel);
+template <class R>
+void mixture_backward(const MixtureInputs<R>& in, const MixtureUpstream<R>& up, const MixtureGradients<R>& out,
                       Parallel parallel);
 template <class T>
 void full(const FullInputs<T>& in, const MixtureOutputs<T>& out, Parallel parallel);
 template <class T>
 void full_backward(const FullInputs<T>& in, const MixtureUpstream<T>& up, const FullGradients<T>& out,
                    Parallel parallel);
-template <class T>
-void kl(const KlInputs<T>& in, T* result, Parallel parallel);
-template <class T>
-void kl_backward(const KlInputs<T>& in, const T* by_kl, const KlGradients<T>& out, Parallel parallel);
+template <class R>
+void kl(const KlInputs<R>& in, Computed<R>* result, Parallel parallel);
+template <class R>
+void kl_backward(const KlInputs<R>& in, const Computed<R>* by_kl, const KlGradients<R>& out, Parallel parallel);
 template <class T>
 void statistics(const StatisticsInputs<T>& in, const StatisticsOutputs& out, Parallel parallel);
 

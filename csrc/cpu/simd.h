@@ -16,6 +16,12 @@ struct VectorOf<double> {
   typedef uint64_t Bits __attribute__((vector_size(DEEPMIX_VECTOR_BYTES)));
 };
 
+template <>
+struct VectorOf<BFloat16> : VectorOf<float> {
+  typedef uint16_t Halves __attribute__((vector_size(DEEPMIX_VECTOR_BYTES / 2)));
+};
+
+/// A vector of T; for bfloat16, of as many floats, because kernels compute with those.
 template <class T>
 using Vec = typename VectorOf<T>::Type;
 
@@ -39,19 +45,41 @@ DEEPMIX_INLINE void store(T* to, Vec<T> value) {
   std::memcpy(to, &value, sizeof(value));
 }
 
+/// Load bfloat16 numbers as floats.
+DEEPMIX_INLINE Vec<float> load(const BFloat16* from) {
+  VectorOf<BFloat16>::Halves halves;
+  std::memcpy(&halves, from, sizeof(halves));
+  return reinterpret_cast<Vec<float>>(__builtin_convertvector(halves, VectorOf<float>::Bits) << 16);
+}
+
+/// Round floats to bfloat16, as BFloat16 does one of them.
+DEEPMIX_INLINE VectorOf<BFloat16>::Halves to_bfloat16(Vec<float> value) {
+  using Bits = VectorOf<float>::Bits;
+  const Bits bits = reinterpret_cast<Bits>(value), rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+  const Bits result = value == value ? rounded : Bits{} + BFloat16::QUIET_NAN;
+  return __builtin_convertvector(result, VectorOf<BFloat16>::Halves);
+}
+
+DEEPMIX_INLINE void store(BFloat16* to, Vec<float> value) {
+  const auto halves = to_bfloat16(value);
+  std::memcpy(to, &halves, sizeof(halves));
+}
+
 /// Load the first `count` lanes and set the others to 0.
 template <class T>
 DEEPMIX_INLINE Vec<T> load_some(const T* from, int64_t count) {
-  if (count >= LANES<T>) return load(from);
-  T lanes[LANES<T>] = {};
+  constexpr int64_t N = LANES<Computed<T>>;
+  if (count >= N) return load(from);
+  Computed<T> lanes[N] = {};
   for (int64_t i = 0; i < count; ++i) lanes[i] = from[i];
   return load(lanes);
 }
 
 template <class T>
 DEEPMIX_INLINE void store_some(T* to, Vec<T> value, int64_t count) {
-  if (count >= LANES<T>) return store(to, value);
-  T lanes[LANES<T>];
+  constexpr int64_t N = LANES<Computed<T>>;
+  if (count >= N) return store(to, value);
+  Computed<T> lanes[N];
   store(lanes, value);
   for (int64_t i = 0; i < count; ++i) to[i] = lanes[i];
 }
@@ -63,6 +91,16 @@ DEEPMIX_INLINE void stream(T* to, Vec<T> value) {
   _mm512_stream_si512(reinterpret_cast<__m512i*>(to), reinterpret_cast<__m512i>(value));
 #elif DEEPMIX_VECTOR_BYTES == 32
   _mm256_stream_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<__m256i>(value));
+#else
+  store(to, value);
+#endif
+}
+
+DEEPMIX_INLINE void stream(BFloat16* to, Vec<float> value) {
+#if DEEPMIX_VECTOR_BYTES == 64
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<__m256i>(to_bfloat16(value)));
+#elif DEEPMIX_VECTOR_BYTES == 32
+  _mm_stream_si128(reinterpret_cast<__m128i*>(to), reinterpret_cast<__m128i>(to_bfloat16(value)));
 #else
   store(to, value);
 #endif
@@ -109,18 +147,35 @@ DEEPMIX_INLINE V pick_lanes(V a, V b) {
 #endif
 }
 
-/// Sum each pair of neighbouring lanes; the sums of a fill the lower half of the result, those of b the upper half.
+/// Lanes in 16 bytes, within which shuffles are cheap.
+template <class T>
+constexpr int64_t GROUP = 16 / static_cast<int64_t>(sizeof(T));
+
+/// Sum each pair of neighbouring lanes; in each group, the sums of a fill the lower half of the result, those of b the
+/// upper half.
 template <class T, std::size_t... I>
-DEEPMIX_INLINE Vec<T> sum_pairs(Vec<T> a, Vec<T> b, std::index_sequence<I...>) {
-  return pick_lanes<(2 * I)...>(a, b) + pick_lanes<(2 * I + 1)...>(a, b);
+DEEPMIX_INLINE Vec<T> sum_lane_pairs(Vec<T> a, Vec<T> b, std::index_sequence<I...>) {
+  constexpr std::size_t N = LANES<T>, G = GROUP<T>;
+  return pick_lanes<(I % G < G / 2 ? I / G * G + 2 * (I % G) : N + I / G * G + 2 * (I % G) - G)...>(a, b) +
+         pick_lanes<(I % G < G / 2 ? I / G * G + 2 * (I % G) + 1 : N + I / G * G + 2 * (I % G) + 1 - G)...>(a, b);
+}
+
+/// Sum each pair of neighbouring groups; the sums of a fill the lower half of the result, those of b the upper half.
+template <class T, std::size_t... I>
+DEEPMIX_INLINE Vec<T> sum_group_pairs(Vec<T> a, Vec<T> b, std::index_sequence<I...>) {
+  constexpr std::size_t G = GROUP<T>;  // where lanes are numbered through a and b, the pairs are in order
+  return pick_lanes<(I / G * 2 * G + I % G)...>(a, b) + pick_lanes<(I / G * 2 * G + G + I % G)...>(a, b);
 }
 
 /// Sum the lanes of each of LANES vectors, pair by pair: lane s of the result is the sum of vectors[s].
 template <class T>
 DEEPMIX_INLINE Vec<T> sum_each(Vec<T>* vectors) {
-  for (int64_t n = LANES<T>; n > 1; n /= 2)
-    for (int64_t i = 0; i < n; i += 2)
-      vectors[i / 2] = sum_pairs<T>(vectors[i], vectors[i + 1], std::make_index_sequence<LANES<T>>());
+  const auto all = std::make_index_sequence<LANES<T>>();
+  int64_t n = LANES<T>;
+  for (int64_t size = 1; size < GROUP<T>; size *= 2, n /= 2)
+    for (int64_t i = 0; i < n; i += 2) vectors[i / 2] = sum_lane_pairs<T>(vectors[i], vectors[i + 1], all);
+  for (; n > 1; n /= 2)
+    for (int64_t i = 0; i < n; i += 2) vectors[i / 2] = sum_group_pairs<T>(vectors[i], vectors[i + 1], all);
   return vectors[0];
 }
 

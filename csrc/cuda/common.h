@@ -144,9 +144,9 @@ __device__ inline float precise_log(float x) { return logf(x); }
 __device__ inline double precise_log(double x) { return log(x); }
 
 /// The value at an index, or 0 if the array is null: a missing prior is N(0, I), and a missing gradient is 0.
-template <class T>
-__device__ T value_or_zero(const T* values, int64_t i) {
-  return values == nullptr ? T(0) : values[i];
+template <class R>
+__device__ Computed<R> value_or_zero(const R* values, int64_t i) {
+  return values == nullptr ? Computed<R>(0) : Computed<R>(values[i]);
 }
 
 /// Where the sums over all tasks go: the three parts that a task's row of partial sums begins with. A part whose array is
@@ -230,9 +230,10 @@ __global__ void normalize_rows(T* log_q, T* log_normalizer, int64_t N, int64_t K
 
 /// A row's gradients of the log-ratios u_k (see `normalizer_gradient`): `write` receives each k in [first_k, end_k) and
 /// its gradient. `lanes` lanes share the row; all lanes of a warp must call it, and a lane without a row passes K = 0.
-template <class T, class Write>
-__device__ void ratio_gradients(const MixtureUpstream<T>& up, int64_t row, int K, int lane, int lanes, int first_k,
+template <class R, class Write>
+__device__ void ratio_gradients(const MixtureUpstream<R>& up, int64_t row, int K, int lane, int lanes, int first_k,
                                 int end_k, const Write& write) {
+  using T = Computed<R>;
   const T* const log_q = up.log_q + row * K;
   const T* const by_log_q = up.by_log_q == nullptr ? nullptr : up.by_log_q + row * K;
   const T lane_sum =
@@ -248,8 +249,8 @@ __device__ void ratio_gradients(const MixtureUpstream<T>& up, int64_t row, int K
 }
 
 /// Gradients of the log-ratios u_k and of each sample's log p(z|y_k), both (N, K).
-template <class T>
-__global__ void pair_weights(MixtureUpstream<T> up, int64_t N, int K, int lanes, T sample_weight, T* ratio, T* prior) {
+template <class R, class T = Computed<R>>
+__global__ void pair_weights(MixtureUpstream<R> up, int64_t N, int K, int lanes, T sample_weight, T* ratio, T* prior) {
   const int lane = static_cast<int>(threadIdx.x) % lanes;
   for (int64_t start = first_item() - threadIdx.x % WARP; start < N * lanes; start += item_stride()) {
     const int64_t row = (start + threadIdx.x % WARP) / lanes;  // `start` is the same in all lanes of a warp
@@ -261,11 +262,11 @@ __global__ void pair_weights(MixtureUpstream<T> up, int64_t N, int K, int lanes,
   }
 }
 
-template <class T>
-void launch_pair_weights(const MixtureUpstream<T>& up, int64_t N, int64_t K, T sample_weight, T* ratio, T* prior,
+template <class R, class T = Computed<R>>
+void launch_pair_weights(const MixtureUpstream<R>& up, int64_t N, int64_t K, T sample_weight, T* ratio, T* prior,
                          cudaStream_t stream) {
   const int lanes = lanes_for_terms(K);
-  launch(pair_weights<T>, N * lanes, THREADS, stream, up, N, static_cast<int>(K), lanes, sample_weight, ratio, prior);
+  launch(pair_weights<R>, N * lanes, THREADS, stream, up, N, static_cast<int>(K), lanes, sample_weight, ratio, prior);
 }
 
 /// The rows of a task, of which there are `tasks`.

@@ -15,20 +15,20 @@ inline void check_width(int64_t K, int64_t M) {
 /// `Queue` is constructed from a tensor; `get` returns its stream, and `check` reports a launch that failed.
 template <class Queue>
 struct Cuda {
-  template <class T>
-  static void mixture(const Tensor& like, const MixtureInputs<T>& in, const MixtureOutputs<T>& out) {
+  template <class R>
+  static void mixture(const Tensor& like, const MixtureInputs<R>& in, const MixtureOutputs<R>& out) {
     check_width(in.K, in.M);
     const Queue queue(like);
-    cuda::mixture<T>(in, out, queue.get());
+    cuda::mixture<R>(in, out, queue.get());
     queue.check();
   }
-  template <class T>
-  static void mixture_backward(const Tensor& like, const MixtureInputs<T>& in, const MixtureUpstream<T>& up,
-                               const MixtureGradients<T>& out) {
+  template <class R>
+  static void mixture_backward(const Tensor& like, const MixtureInputs<R>& in, const MixtureUpstream<R>& up,
+                               const MixtureGradients<R>& out) {
     check_width(in.K, in.M);
     const Queue queue(like);
-    const Tensor scratch = allocate(like, {cuda::mixture_scratch<T>(in)});
-    cuda::mixture_backward<T>(in, up, out, data<T>(scratch), queue.get());
+    const Tensor scratch = allocate(like, {cuda::mixture_scratch<R>(in)});
+    cuda::mixture_backward<R>(in, up, out, data<Computed<R>>(scratch), queue.get());
     queue.check();
   }
   template <class T>
@@ -45,19 +45,20 @@ struct Cuda {
     cuda::full_backward<T>(in, up, out, data<T>(scratch), queue.get());
     queue.check();
   }
-  template <class T>
-  static void kl(const Tensor& like, const KlInputs<T>& in, T* result) {
+  template <class R>
+  static void kl(const Tensor& like, const KlInputs<R>& in, Computed<R>* result) {
     check_width(in.K, in.M);
     const Queue queue(like);
-    cuda::kl<T>(in, result, queue.get());
+    cuda::kl<R>(in, result, queue.get());
     queue.check();
   }
-  template <class T>
-  static void kl_backward(const Tensor& like, const KlInputs<T>& in, const T* by_kl, const KlGradients<T>& out) {
+  template <class R>
+  static void kl_backward(const Tensor& like, const KlInputs<R>& in, const Computed<R>* by_kl,
+                          const KlGradients<R>& out) {
     check_width(in.K, in.M);
     const Queue queue(like);
-    const Tensor scratch = allocate(like, {cuda::kl_scratch<T>(in)});
-    cuda::kl_backward<T>(in, by_kl, out, data<T>(scratch), queue.get());
+    const Tensor scratch = allocate(like, {cuda::kl_scratch<R>(in)});
+    cuda::kl_backward<R>(in, by_kl, out, data<Computed<R>>(scratch), queue.get());
     queue.check();
   }
   template <class T>

@@ -7,8 +7,8 @@ namespace deepmix::cuda {
 namespace {
 
 /// One head per component.
-template <int V, class T>
-__global__ void __launch_bounds__(BLOCK) heads_kl(KlInputs<T> in, Cover cover, int lanes, T* result) {
+template <int V, class R, class T = Computed<R>>
+__global__ void __launch_bounds__(BLOCK) heads_kl(KlInputs<R> in, Cover cover, int lanes, T* result) {
   T* const terms = shared_memory<T>();
   const int width = cover.width, K = static_cast<int>(in.K), M = static_cast<int>(in.M);
   for (int64_t tile = blockIdx.x; tile < cover.tiles(); tile += gridDim.x) {
@@ -43,11 +43,12 @@ __global__ void __launch_bounds__(BLOCK) heads_kl(KlInputs<T> in, Cover cover, i
 }
 
 /// The rule of `heads_gradients` for the KL.
-template <class T>
+template <class R>
 struct KlRule {
-  KlInputs<T> in;
+  using T = Computed<R>;
+  KlInputs<R> in;
   const T* by_kl;
-  KlGradients<T> out;
+  KlGradients<R> out;
 
   __device__ const T* prior_mean() const { return in.prior_mean; }
   __device__ const T* prior_log_var() const { return in.prior_log_var; }
@@ -96,8 +97,8 @@ struct KlRule {
 };
 
 /// One head that all components share; one thread per (row, component) pair.
-template <class T>
-__global__ void shared_kl(KlInputs<T> in, T* result) {
+template <class R, class T = Computed<R>>
+__global__ void shared_kl(KlInputs<R> in, T* result) {
   const int64_t M = in.M;
   for (int64_t pair = first_item(); pair < in.N * in.K; pair += item_stride()) {
     const int64_t row = pair / in.K, k = pair % in.K;
@@ -105,22 +106,22 @@ __global__ void shared_kl(KlInputs<T> in, T* result) {
     for (int64_t m = 0; m < M; ++m) {
       const T p_mean = value_or_zero(in.prior_mean, k * M + m), p_log_var = value_or_zero(in.prior_log_var, k * M + m);
       const T log_ratio = in.log_var[row * M + m] - p_log_var;
-      sum.add(twice_kl<T>(log_ratio, precise_exp(log_ratio), in.mean[row * M + m], p_mean, precise_exp(-p_log_var)));
+      sum.add(twice_kl<T>(log_ratio, precise_exp(log_ratio), T(in.mean[row * M + m]), p_mean, precise_exp(-p_log_var)));
     }
     result[pair] = T(0.5) * sum.value();
   }
 }
 
 /// Gradients of a shared mu_q and log s_q; one thread per (row, dimension).
-template <class T>
-__global__ void shared_latent_gradient(KlInputs<T> in, const T* by_kl, KlGradients<T> out) {
+template <class R, class T = Computed<R>>
+__global__ void shared_latent_gradient(KlInputs<R> in, const T* by_kl, KlGradients<R> out) {
   const int64_t M = in.M;
   for (int64_t i = first_item(); i < in.N * M; i += item_stride()) {
     const int64_t m = i % M, row = i / M;
     Sum<T> d_mean, d_log_var;
     for (int64_t k = 0; k < in.K; ++k) {
       const T p_mean = value_or_zero(in.prior_mean, k * M + m), p_log_var = value_or_zero(in.prior_log_var, k * M + m);
-      const auto gradient = kl_gradient<T>(by_kl[row * in.K + k], precise_exp(in.log_var[i] - p_log_var), in.mean[i],
+      const auto gradient = kl_gradient<T>(by_kl[row * in.K + k], precise_exp(in.log_var[i] - p_log_var), T(in.mean[i]),
                                            p_mean, precise_exp(-p_log_var));
       d_mean.add(gradient.mean);
       d_log_var.add(gradient.log_var);
@@ -132,8 +133,8 @@ __global__ void shared_latent_gradient(KlInputs<T> in, const T* by_kl, KlGradien
 
 /// Gradients of mu_p and log s_p for a shared head, summed over a task's rows; one thread per (task, component,
 /// dimension).
-template <class T>
-__global__ void shared_prior_gradient(KlInputs<T> in, const T* by_kl, int64_t tasks, T* partial) {
+template <class R, class T = Computed<R>>
+__global__ void shared_prior_gradient(KlInputs<R> in, const T* by_kl, int64_t tasks, T* partial) {
   const int64_t M = in.M, width = in.K * M;
   for (int64_t i = first_item(); i < tasks * width; i += item_stride()) {
     const int64_t task = i / width, at = i % width, k = at / M, m = at % M;
@@ -143,7 +144,7 @@ __global__ void shared_prior_gradient(KlInputs<T> in, const T* by_kl, int64_t ta
     for (int64_t row = rows.begin; row < rows.end; ++row) {
       const int64_t latent = row * M + m;
       const auto gradient = kl_gradient<T>(by_kl[row * in.K + k], precise_exp(in.log_var[latent] - p_log_var),
-                                           in.mean[latent], p_mean, p_precision);
+                                           T(in.mean[latent]), p_mean, p_precision);
       by_mean.add(-gradient.mean);
       by_log_var.add(gradient.prior_log_var);
     }
@@ -152,54 +153,58 @@ __global__ void shared_prior_gradient(KlInputs<T> in, const T* by_kl, int64_t ta
   }
 }
 
-template <int V, class T>
-void launch_heads(const KlInputs<T>& in, T* result, cudaStream_t stream) {
+template <int V, class R, class T = Computed<R>>
+void launch_heads(const KlInputs<R>& in, T* result, cudaStream_t stream) {
   const Cover cover(in.N, in.K * in.M, V);
   const int64_t bytes = static_cast<int64_t>(cover.rows()) * cover.columns * V * sizeof(T);
-  launch_blocks(heads_kl<V, T>, blocks_for(cover.tiles(), 1), BLOCK, bytes, stream, in, cover, lanes_for(in.M / 8),
+  launch_blocks(heads_kl<V, R>, blocks_for(cover.tiles(), 1), BLOCK, bytes, stream, in, cover, lanes_for(in.M / 8),
                 result);
 }
 
 }  // namespace
 
-template <class T>
-void kl(const KlInputs<T>& in, T* result, cudaStream_t stream) {
-  if (in.H < in.K) return launch(shared_kl<T>, in.N * in.K, THREADS, stream, in, result);
+template <class R>
+void kl(const KlInputs<R>& in, Computed<R>* result, cudaStream_t stream) {
+  using T = Computed<R>;
+  if (in.H < in.K) return launch(shared_kl<R>, in.N * in.K, THREADS, stream, in, result);
   if (is_wide<T>(in.K * in.M, in.mean, in.log_var, in.prior_mean, in.prior_log_var))
     return launch_heads<WIDE<T>>(in, result, stream);
   launch_heads<1>(in, result, stream);
 }
 
-template <class T>
-int64_t kl_scratch(const KlInputs<T>& in) {
+template <class R>
+int64_t kl_scratch(const KlInputs<R>& in) {
   const int64_t N = in.N, K = in.K, M = in.M;
-  return in.H < K ? 2 * tasks_for(N, K * M) * K * M : heads_scratch<T>(N, K, M);
+  return in.H < K ? 2 * tasks_for(N, K * M) * K * M : heads_scratch<Computed<R>>(N, K, M);
 }
 
-template <class T>
-void kl_backward(const KlInputs<T>& in, const T* by_kl, const KlGradients<T>& out, T* scratch, cudaStream_t stream) {
+template <class R>
+void kl_backward(const KlInputs<R>& in, const Computed<R>* by_kl, const KlGradients<R>& out, Computed<R>* scratch,
+                 cudaStream_t stream) {
+  using T = Computed<R>;
   const int64_t size = out.has_prior() ? in.K * in.M : 0;
   const Totals<T> sums{out.prior_mean, out.prior_log_var, nullptr, size, size, 0};
   if (in.H < in.K) {
-    if (out.has_latent()) launch(shared_latent_gradient<T>, in.N * in.M, THREADS, stream, in, by_kl, out);
+    if (out.has_latent()) launch(shared_latent_gradient<R>, in.N * in.M, THREADS, stream, in, by_kl, out);
     if (size == 0) return;
     const int64_t tasks = tasks_for(in.N, size);
-    launch(shared_prior_gradient<T>, tasks * size, THREADS, stream, in, by_kl, tasks, scratch);
+    launch(shared_prior_gradient<R>, tasks * size, THREADS, stream, in, by_kl, tasks, scratch);
     return launch_sum_tasks(static_cast<const T*>(scratch), tasks, sums.size(), sums, stream);
   }
-  const KlRule<T> rule{in, by_kl, out};
+  const KlRule<R> rule{in, by_kl, out};
   if (is_wide<T>(in.K * in.M, in.mean, in.log_var, in.prior_mean, in.prior_log_var, out.mean, out.log_var))
-    return launch_heads_gradients<KlRule<T>, WIDE<T>>(rule, in.N, in.K, in.M, sums, scratch, stream);
-  launch_heads_gradients<KlRule<T>, 1>(rule, in.N, in.K, in.M, sums, scratch, stream);
+    return launch_heads_gradients<KlRule<R>, WIDE<T>>(rule, in.N, in.K, in.M, sums, scratch, stream);
+  launch_heads_gradients<KlRule<R>, 1>(rule, in.N, in.K, in.M, sums, scratch, stream);
 }
 
-template void kl<float>(const KlInputs<float>&, float*, cudaStream_t);
-template void kl<double>(const KlInputs<double>&, double*, cudaStream_t);
-template int64_t kl_scratch<float>(const KlInputs<float>&);
-template int64_t kl_scratch<double>(const KlInputs<double>&);
-template void kl_backward<float>(const KlInputs<float>&, const float*, const KlGradients<float>&, float*,
-                                 cudaStream_t);
-template void kl_backward<double>(const KlInputs<double>&, const double*, const KlGradients<double>&, double*,
-                                  cudaStream_t);
+#define DEEPMIX_INSTANTIATE(R)                                                                         \
+  template void kl<R>(const KlInputs<R>&, Computed<R>*, cudaStream_t);                                 \
+  template int64_t kl_scratch<R>(const KlInputs<R>&);                                                  \
+  template void kl_backward<R>(const KlInputs<R>&, const Computed<R>*, const KlGradients<R>&, Computed<R>*, \
+                               cudaStream_t);
+
+DEEPMIX_INSTANTIATE(float)
+DEEPMIX_INSTANTIATE(double)
+DEEPMIX_INSTANTIATE(BFloat16)
 
 }  // namespace deepmix::cuda

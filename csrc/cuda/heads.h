@@ -3,6 +3,8 @@
 // other. So what depends on the column alone stays in registers: the prior, and the sums over the rows.
 #pragma once
 
+#include <type_traits>
+
 #include "common.h"
 
 namespace deepmix::cuda {
@@ -15,24 +17,35 @@ struct alignas(V * sizeof(T)) Vector {
   T at[V];
 };
 
-template <int V, class T>
-__device__ Vector<T, V> load(const T* from) {
-  return *reinterpret_cast<const Vector<T, V>*>(from);
+template <int V, class R>
+__device__ Vector<Computed<R>, V> load(const R* from) {
+  const auto stored = *reinterpret_cast<const Vector<R, V>*>(from);
+  if constexpr (std::is_same_v<R, Computed<R>>) {
+    return stored;
+  } else {
+    Vector<Computed<R>, V> value;
+    for (int v = 0; v < V; ++v) value.at[v] = stored.at[v];
+    return value;
+  }
 }
 
-template <int V, class T>
-__device__ void store(T* to, const Vector<T, V>& value) {
-  *reinterpret_cast<Vector<T, V>*>(to) = value;
+template <int V, class R>
+__device__ void store(R* to, const Vector<Computed<R>, V>& value) {
+  Vector<R, V> stored;
+  for (int v = 0; v < V; ++v) stored.at[v] = value.at[v];
+  *reinterpret_cast<Vector<R, V>*>(to) = stored;
 }
 
-/// Elements in 16 bytes.
+/// Elements in 16 bytes: how many a thread reads at once. Of bfloat16, these are 8 bytes.
 template <class T>
 constexpr int WIDE = 16 / static_cast<int>(sizeof(T));
 
-/// Whether rows of `width` elements can be read 16 bytes at a time from every one of these arrays (null ones too).
+/// Whether rows of `width` elements can be read WIDE at a time from every one of these arrays (null ones too).
 template <class T, class... Arrays>
 bool is_wide(int64_t width, const Arrays*... arrays) {
-  const auto fits = [](const void* array) { return reinterpret_cast<std::uintptr_t>(array) % 16 == 0; };
+  const auto fits = [](const auto* array) {
+    return reinterpret_cast<std::uintptr_t>(array) % (WIDE<T> * sizeof(*array)) == 0;
+  };
   return width % WIDE<T> == 0 && (fits(arrays) && ...);
 }
 
@@ -43,9 +56,9 @@ struct Reads {
 };
 
 /// Read a thread's columns in PASSES rows of an array whose first row is `from`.
-template <int V, class T, class PlaceInRow>
-__device__ void read_rows(const T* from, int first_row, int n_rows, int step, int width, const PlaceInRow& place,
-                          Vector<T, V>* values) {
+template <int V, class R, class PlaceInRow>
+__device__ void read_rows(const R* from, int first_row, int n_rows, int step, int width, const PlaceInRow& place,
+                          Vector<Computed<R>, V>* values) {
 #pragma unroll
   for (int pass = 0; pass < PASSES; ++pass) {
     const int row = first_row + place.row + pass * step;

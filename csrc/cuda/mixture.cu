@@ -7,13 +7,14 @@
 namespace deepmix::cuda {
 namespace {
 
-template <class T>
-bool has_heads(const MixtureInputs<T>& in) {
+template <class R>
+bool has_heads(const MixtureInputs<R>& in) {
   return in.mean != nullptr && in.H == in.K;
 }
 
-template <class Origin, class T>
-void launch_forward(const MixtureInputs<T>& in, const MixtureOutputs<T>& out, cudaStream_t stream) {
+template <class Origin, class R>
+void launch_forward(const MixtureInputs<R>& in, const MixtureOutputs<R>& out, cudaStream_t stream) {
+  using T = Computed<R>;
   if (has_heads(in)) {
     const bool wide = is_wide<T>(in.K * in.M, in.source, in.mean, in.log_var, in.prior_mean, in.prior_log_var, out.z);
     if (wide && in.L == 1) return launch_heads<Origin, 1, WIDE<T>>(in, out, stream);
@@ -30,9 +31,10 @@ void launch_forward(const MixtureInputs<T>& in, const MixtureOutputs<T>& out, cu
   }
 }
 
-template <class Origin, class T>
-void launch_backward(const MixtureInputs<T>& in, const MixtureUpstream<T>& up, const MixtureGradients<T>& out,
-                     T* scratch, cudaStream_t stream) {
+template <class Origin, class R>
+void launch_backward(const MixtureInputs<R>& in, const MixtureUpstream<R>& up, const MixtureGradients<R>& out,
+                     Computed<R>* scratch, cudaStream_t stream) {
+  using T = Computed<R>;
   const T weight = in.product ? T(1) : T(1) / T(in.L);
   if (!has_heads(in)) return launch_shared_backward<Origin>(in, up, out, weight, scratch, stream);
   const bool wide = is_wide<T>(in.K * in.M, in.source, in.mean, in.log_var, in.prior_mean, in.prior_log_var, up.by_z,
@@ -44,32 +46,33 @@ void launch_backward(const MixtureInputs<T>& in, const MixtureUpstream<T>& up, c
 
 }  // namespace
 
-template <class T>
-void mixture(const MixtureInputs<T>& in, const MixtureOutputs<T>& out, cudaStream_t stream) {
-  if (in.is_drawn) return launch_forward<NoiseOrigin<T>>(in, out, stream);
-  launch_forward<SampleOrigin<T>>(in, out, stream);
+template <class R>
+void mixture(const MixtureInputs<R>& in, const MixtureOutputs<R>& out, cudaStream_t stream) {
+  if (in.is_drawn) return launch_forward<NoiseOrigin<Computed<R>>>(in, out, stream);
+  launch_forward<SampleOrigin<Computed<R>>>(in, out, stream);
 }
 
-template <class T>
-int64_t mixture_scratch(const MixtureInputs<T>& in) {
+template <class R>
+int64_t mixture_scratch(const MixtureInputs<R>& in) {
   const int64_t N = in.N, K = in.K, M = in.M;
-  return has_heads(in) ? heads_scratch<T>(N, K, M) : 2 * N * K + tasks_for(N, K * M) * K * (2 * M + 1);
+  return has_heads(in) ? heads_scratch<Computed<R>>(N, K, M) : 2 * N * K + tasks_for(N, K * M) * K * (2 * M + 1);
 }
 
-template <class T>
-void mixture_backward(const MixtureInputs<T>& in, const MixtureUpstream<T>& up, const MixtureGradients<T>& out,
-                      T* scratch, cudaStream_t stream) {
-  if (in.is_drawn) return launch_backward<NoiseOrigin<T>>(in, up, out, scratch, stream);
-  launch_backward<SampleOrigin<T>>(in, up, out, scratch, stream);
+template <class R>
+void mixture_backward(const MixtureInputs<R>& in, const MixtureUpstream<R>& up, const MixtureGradients<R>& out,
+                      Computed<R>* scratch, cudaStream_t stream) {
+  if (in.is_drawn) return launch_backward<NoiseOrigin<Computed<R>>>(in, up, out, scratch, stream);
+  launch_backward<SampleOrigin<Computed<R>>>(in, up, out, scratch, stream);
 }
 
-template void mixture<float>(const MixtureInputs<float>&, const MixtureOutputs<float>&, cudaStream_t);
-template void mixture<double>(const MixtureInputs<double>&, const MixtureOutputs<double>&, cudaStream_t);
-template int64_t mixture_scratch<float>(const MixtureInputs<float>&);
-template int64_t mixture_scratch<double>(const MixtureInputs<double>&);
-template void mixture_backward<float>(const MixtureInputs<float>&, const MixtureUpstream<float>&,
-                                      const MixtureGradients<float>&, float*, cudaStream_t);
-template void mixture_backward<double>(const MixtureInputs<double>&, const MixtureUpstream<double>&,
-                                       const MixtureGradients<double>&, double*, cudaStream_t);
+#define DEEPMIX_INSTANTIATE(R)                                                                                      \
+  template void mixture<R>(const MixtureInputs<R>&, const MixtureOutputs<R>&, cudaStream_t);                        \
+  template int64_t mixture_scratch<R>(const MixtureInputs<R>&);                                                     \
+  template void mixture_backward<R>(const MixtureInputs<R>&, const MixtureUpstream<R>&, const MixtureGradients<R>&, \
+                                    Computed<R>*, cudaStream_t);
+
+DEEPMIX_INSTANTIATE(float)
+DEEPMIX_INSTANTIATE(double)
+DEEPMIX_INSTANTIATE(BFloat16)
 
 }  // namespace deepmix::cuda

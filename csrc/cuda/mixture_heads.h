@@ -8,9 +8,10 @@ namespace deepmix::cuda {
 
 /// One latent per component, SAMPLES samples (0: any number). A tile's sums are in shared memory, or in log_q where
 /// they don't fit.
-template <class Origin, int SAMPLES, int V, class T>
+template <class Origin, int SAMPLES, int V, class R>
 __global__ void __launch_bounds__(BLOCK)
-    heads_forward(MixtureInputs<T> in, MixtureOutputs<T> out, Cover cover, int lanes, int row_lanes, bool is_staged) {
+    heads_forward(MixtureInputs<R> in, MixtureOutputs<R> out, Cover cover, int lanes, int row_lanes, bool is_staged) {
+  using T = Computed<R>;
   T* const terms = shared_memory<T>();
   T* const staged = terms + cover.rows() * cover.columns * V;
   const int width = cover.width, K = static_cast<int>(in.K), M = static_cast<int>(in.M);
@@ -71,11 +72,12 @@ __global__ void __launch_bounds__(BLOCK)
 }
 
 /// The rule of `heads_gradients` for q(y|x).
-template <class Origin, int SAMPLES, class T>
+template <class Origin, int SAMPLES, class R>
 struct MixtureRule {
-  MixtureInputs<T> in;
-  MixtureUpstream<T> up;
-  MixtureGradients<T> out;
+  using T = Computed<R>;
+  MixtureInputs<R> in;
+  MixtureUpstream<R> up;
+  MixtureGradients<R> out;
   T sample_weight;
 
   __device__ const T* prior_mean() const { return in.prior_mean; }
@@ -128,7 +130,7 @@ struct MixtureRule {
     Vector<T, V> by_mean[PASSES]{}, by_log_var[PASSES]{};
     for (int64_t l = 0; l < L; ++l) {
       if (l > 0) read_sample(l, first, start, n_rows, cover, place, reads);
-      T* const by_sample = out.z == nullptr ? nullptr : out.z + (l * in.N + first) * width + place.at;
+      R* const by_sample = out.z == nullptr ? nullptr : out.z + (l * in.N + first) * width + place.at;
 #pragma unroll
       for (int pass = 0; pass < PASSES; ++pass) {
         const int row = start + place.row + pass * cover.step;
@@ -165,21 +167,22 @@ struct MixtureRule {
   }
 };
 
-template <class Origin, int SAMPLES, int V, class T>
-void launch_heads(const MixtureInputs<T>& in, const MixtureOutputs<T>& out, cudaStream_t stream) {
+template <class Origin, int SAMPLES, int V, class R>
+void launch_heads(const MixtureInputs<R>& in, const MixtureOutputs<R>& out, cudaStream_t stream) {
+  using T = Computed<R>;
   const Cover cover(in.N, in.K * in.M, V);
   const int64_t terms = static_cast<int64_t>(cover.rows()) * cover.columns * V, sums = cover.rows() * in.K;
   const bool is_staged = (terms + sums) * static_cast<int64_t>(sizeof(T)) <= SHARED_BYTES;
-  launch_blocks(heads_forward<Origin, SAMPLES, V, T>, blocks_for(cover.tiles(), 1), BLOCK,
+  launch_blocks(heads_forward<Origin, SAMPLES, V, R>, blocks_for(cover.tiles(), 1), BLOCK,
                 (terms + (is_staged ? sums : 0)) * sizeof(T), stream, in, out, cover, lanes_for(in.M / 8),
                 lanes_for_terms(in.K), is_staged);
 }
 
-template <class Origin, int SAMPLES, int V, class T>
-void launch_heads_backward(const MixtureInputs<T>& in, const MixtureUpstream<T>& up, const MixtureGradients<T>& out,
-                           T sample_weight, T* scratch, cudaStream_t stream) {
-  const MixtureRule<Origin, SAMPLES, T> rule{in, up, out, sample_weight};
-  launch_heads_gradients<MixtureRule<Origin, SAMPLES, T>, V>(rule, in.N, in.K, in.M, totals(in, out), scratch, stream);
+template <class Origin, int SAMPLES, int V, class R>
+void launch_heads_backward(const MixtureInputs<R>& in, const MixtureUpstream<R>& up, const MixtureGradients<R>& out,
+                           Computed<R> sample_weight, Computed<R>* scratch, cudaStream_t stream) {
+  const MixtureRule<Origin, SAMPLES, R> rule{in, up, out, sample_weight};
+  launch_heads_gradients<MixtureRule<Origin, SAMPLES, R>, V>(rule, in.N, in.K, in.M, totals(in, out), scratch, stream);
 }
 
 }  // namespace deepmix::cuda

@@ -28,9 +28,10 @@ struct Plan {
 
 /// One latent that all components share: each lane of a warp has a row, and the warps with the same rows divide the
 /// components. FIXED_M is M, so that a row's z stays in registers, or 0.
-template <class Origin, int FIXED_M, class T>
+template <class Origin, int FIXED_M, class R>
 __global__ void __launch_bounds__(BLOCK)
-    shared_forward(MixtureInputs<T> in, MixtureOutputs<T> out, Plan plan, int row_lanes) {
+    shared_forward(MixtureInputs<R> in, MixtureOutputs<R> out, Plan plan, int row_lanes) {
+  using T = Computed<R>;
   constexpr int V = WIDE<T>;
   constexpr int VECTORS = (FIXED_M + V - 1) / V;
   const int table_stride = FIXED_M > 0 ? VECTORS * V : plan.table_stride<V>();
@@ -59,7 +60,8 @@ __global__ void __launch_bounds__(BLOCK)
           const T mean = in.mean[at + m], log_var = in.log_var[at + m];
           const T spread = precise_exp(Origin::exponent(log_var));
           T distance = 0;
-          for (int64_t l = 0; l < in.L; ++l) distance += Origin::distance(in.source[l * N * M + at + m], mean, spread);
+          for (int64_t l = 0; l < in.L; ++l)
+            distance += Origin::distance(T(in.source[l * N * M + at + m]), mean, spread);
           sum.add(mean_weight * distance + log_var);
         }
         const T total = warp_sum(sum.value());
@@ -94,7 +96,7 @@ __global__ void __launch_bounds__(BLOCK)
             const int64_t at = (first + row) * M + first_m + m;
             T value = in.source[l * N * M + at];
             if constexpr (Origin::IS_DRAWN) {
-              value = Origin::z(value, in.mean[at], precise_exp(Origin::exponent(in.log_var[at])));
+              value = Origin::z(value, T(in.mean[at]), precise_exp(Origin::exponent(T(in.log_var[at]))));
               if (first_k == 0) out.z[l * N * M + at] = value;
             }
             z[row * z_stride + m] = value;
@@ -160,9 +162,9 @@ __global__ void __launch_bounds__(BLOCK)
 
 /// Gradients of z, mu_q and log s_q where all components share one latent; one thread per (row, dimension). The prior
 /// of `components` components at a time is in shared memory.
-template <class Origin, class T>
+template <class Origin, class R, class T = Computed<R>>
 __global__ void __launch_bounds__(BLOCK)
-    shared_latent_gradient(MixtureInputs<T> in, MixtureUpstream<T> up, MixtureGradients<T> out, const T* ratio_weight,
+    shared_latent_gradient(MixtureInputs<R> in, MixtureUpstream<R> up, MixtureGradients<R> out, const T* ratio_weight,
                            const T* prior_weight, int components) {
   const int64_t K = in.K, M = in.M, total = in.N * M;
   const T sample_weight = in.product ? T(1) : T(1) / T(in.L);
@@ -180,7 +182,7 @@ __global__ void __launch_bounds__(BLOCK)
       for (int64_t k = 0; k < K; ++k) ratio_sum.add(ratio_weight[row * K + k]);
       by_posterior = in.use_posterior ? -sample_weight * ratio_sum.value() : T(0);
       mean = in.mean[i];
-      spread = precise_exp(Origin::exponent(in.log_var[i]));
+      spread = precise_exp(Origin::exponent(T(in.log_var[i])));
     }
     for (int64_t l = 0; l < in.L; ++l) {
       const T source = in.source[l * total + i], z = Origin::z(source, mean, spread);
@@ -229,8 +231,8 @@ __global__ void __launch_bounds__(BLOCK)
 /// Gradients of mu_p, log s_p and the log-weight where all components share one latent, summed over a task's rows,
 /// (tasks, 2 K M + K), or (tasks, K) if the prior needs none. A thread handles one dimension of COMPONENTS neighbouring
 /// components, for which it reads z once, or one component's log-weight.
-template <class Origin, int COMPONENTS, class T>
-__global__ void shared_prior_gradient(MixtureInputs<T> in, const T* ratio_weight, const T* prior_weight, int64_t tasks,
+template <class Origin, int COMPONENTS, class R, class T = Computed<R>>
+__global__ void shared_prior_gradient(MixtureInputs<R> in, const T* ratio_weight, const T* prior_weight, int64_t tasks,
                                       bool has_prior, T* partial) {
   const int64_t N = in.N, K = in.K, M = in.M, groups = (K + COMPONENTS - 1) / COMPONENTS;
   const int64_t width = has_prior ? K * M : 0, columns = (width == 0 ? 0 : groups * M) + K;
@@ -268,7 +270,7 @@ __global__ void shared_prior_gradient(MixtureInputs<T> in, const T* ratio_weight
           if (j >= count) continue;
           z[j] = in.source[l * N * M + at];
           if constexpr (Origin::IS_DRAWN)
-            z[j] = Origin::z(z[j], in.mean[at], precise_exp(Origin::exponent(in.log_var[at])));
+            z[j] = Origin::z(z[j], T(in.mean[at]), precise_exp(Origin::exponent(T(in.log_var[at]))));
         }
 #pragma unroll
         for (int j = 0; j < PART; ++j)
@@ -299,8 +301,9 @@ __global__ void likelihood_gradient(const T* ratio_weight, int64_t pairs, int64_
   for (int64_t i = first_item(); i < L * pairs; i += item_stride()) out[i] = sample_weight * ratio_weight[i % pairs];
 }
 
-template <class Origin, int FIXED_M, class T>
-void launch_shared(const MixtureInputs<T>& in, const MixtureOutputs<T>& out, cudaStream_t stream) {
+template <class Origin, int FIXED_M, class R>
+void launch_shared(const MixtureInputs<R>& in, const MixtureOutputs<R>& out, cudaStream_t stream) {
+  using T = Computed<R>;
   constexpr int64_t TABLE_ELEMENTS = (26 << 10) / sizeof(T), ROW_ELEMENTS = (18 << 10) / sizeof(T);
   constexpr int64_t MOST_COMPONENTS = 400 / sizeof(T);
   Plan plan{};
@@ -317,13 +320,14 @@ void launch_shared(const MixtureInputs<T>& in, const MixtureOutputs<T>& out, cud
     plan.groups *= 2;
   const int64_t elements = plan.components * (2 * table_stride + 1) + plan.rows() * per_row;
   const int64_t tiles = (in.N + plan.rows() - 1) / plan.rows();
-  launch_blocks(shared_forward<Origin, FIXED_M, T>, tiles < PERSISTENT_BLOCKS ? tiles : PERSISTENT_BLOCKS, BLOCK,
+  launch_blocks(shared_forward<Origin, FIXED_M, R>, tiles < PERSISTENT_BLOCKS ? tiles : PERSISTENT_BLOCKS, BLOCK,
                 elements * sizeof(T), stream, in, out, plan, lanes_for_terms(in.K));
 }
 
-template <class Origin, class T>
-void launch_shared_backward(const MixtureInputs<T>& in, const MixtureUpstream<T>& up, const MixtureGradients<T>& out,
-                            T sample_weight, T* scratch, cudaStream_t stream) {
+template <class Origin, class R>
+void launch_shared_backward(const MixtureInputs<R>& in, const MixtureUpstream<R>& up, const MixtureGradients<R>& out,
+                            Computed<R> sample_weight, Computed<R>* scratch, cudaStream_t stream) {
+  using T = Computed<R>;
   const int64_t pairs = in.N * in.K, tasks = tasks_for(in.N, in.K * in.M);
   T *ratio = scratch, *prior = ratio + pairs, *partial = prior + pairs;
   const T *read_ratio = ratio, *read_prior = prior, *read_partial = partial;
@@ -332,7 +336,7 @@ void launch_shared_backward(const MixtureInputs<T>& in, const MixtureUpstream<T>
     const int64_t table = SHARED_BYTES / static_cast<int64_t>(2 * sizeof(T)) / in.M;
     const int64_t components = table < in.K ? table : in.K;
     const int64_t blocks = (in.N * in.M + BLOCK - 1) / BLOCK;
-    launch_blocks(shared_latent_gradient<Origin, T>, blocks < PERSISTENT_BLOCKS ? blocks : PERSISTENT_BLOCKS, BLOCK,
+    launch_blocks(shared_latent_gradient<Origin, R>, blocks < PERSISTENT_BLOCKS ? blocks : PERSISTENT_BLOCKS, BLOCK,
                   2 * components * in.M * sizeof(T), stream, in, up, out, read_ratio, read_prior,
                   static_cast<int>(components));
   }
@@ -340,7 +344,7 @@ void launch_shared_backward(const MixtureInputs<T>& in, const MixtureUpstream<T>
   if (!sums.is_empty()) {
     const int64_t per_thread = in.K * in.M < 1024 ? 1 : 4;  // fewer columns need a thread each to fill the GPU
     const int64_t columns = out.has_prior() ? (in.K + per_thread - 1) / per_thread * in.M : 0;
-    launch(per_thread == 1 ? shared_prior_gradient<Origin, 1, T> : shared_prior_gradient<Origin, 4, T>,
+    launch(per_thread == 1 ? shared_prior_gradient<Origin, 1, R> : shared_prior_gradient<Origin, 4, R>,
            tasks * (columns + in.K), THREADS, stream, in, read_ratio, read_prior, tasks, out.has_prior(), partial);
     launch_sum_tasks(read_partial, tasks, sums.size(), sums, stream);
   }

@@ -8,9 +8,10 @@ namespace deepmix::cuda {
 /// Turn a tile's sums S_k = sum_m [prior terms - posterior terms] into log p(z|y_k) - log q(z|y_k,x) = -S_k / 2 (and a
 /// constant), add the other terms of u_k and normalise. `lanes` lanes share a row; they overwrite its sums, of which the
 /// next row's are `stride` away.
-template <class T>
-__device__ void normalize_tile(const MixtureInputs<T>& in, const MixtureOutputs<T>& out, T* sums, int64_t stride,
-                               int64_t first, int n_rows, int lanes) {
+template <class R>
+__device__ void normalize_tile(const MixtureInputs<R>& in, const MixtureOutputs<R>& out, Computed<R>* sums,
+                               int64_t stride, int64_t first, int n_rows, int lanes) {
+  using T = Computed<R>;
   const int lane = static_cast<int>(threadIdx.x) % lanes, group = static_cast<int>(threadIdx.x) / lanes;
   const int K = static_cast<int>(in.K), warp_group = group - group % (WARP / lanes);
   const T n_dimensions = in.use_posterior ? T(0) : T(in.M), mean_weight = T(1) / T(in.L);
@@ -41,8 +42,8 @@ __device__ void normalize_tile(const MixtureInputs<T>& in, const MixtureOutputs<
 }
 
 /// The totals of the gradients of the prior and the log-weight.
-template <class T>
-Totals<T> totals(const MixtureInputs<T>& in, const MixtureGradients<T>& out) {
+template <class R, class T = Computed<R>>
+Totals<T> totals(const MixtureInputs<R>& in, const MixtureGradients<R>& out) {
   const int64_t size = out.has_prior() ? in.K * in.M : 0;
   return {out.prior_mean, out.prior_log_var, out.log_weight, size, size, in.K, in.product ? T(in.L) : T(1)};
 }

@@ -10,14 +10,14 @@
 
 namespace deepmix::cuda {
 
-template <class T>
-void mixture(const MixtureInputs<T>& in, const MixtureOutputs<T>& out, cudaStream_t stream);
+template <class R>
+void mixture(const MixtureInputs<R>& in, const MixtureOutputs<R>& out, cudaStream_t stream);
 
-template <class T>
-int64_t mixture_scratch(const MixtureInputs<T>& in);
-template <class T>
-void mixture_backward(const MixtureInputs<T>& in, const MixtureUpstream<T>& up, const MixtureGradients<T>& out,
-                      T* scratch, cudaStream_t stream);
+template <class R>
+int64_t mixture_scratch(const MixtureInputs<R>& in);
+template <class R>
+void mixture_backward(const MixtureInputs<R>& in, const MixtureUpstream<R>& up, const MixtureGradients<R>& out,
+                      Computed<R>* scratch, cudaStream_t stream);
 
 template <class T>
 void full(const FullInputs<T>& in, const MixtureOutputs<T>& out, cudaStream_t stream);
@@ -27,13 +27,14 @@ template <class T>
 void full_backward(const FullInputs<T>& in, const MixtureUpstream<T>& up, const FullGradients<T>& out, T* scratch,
                    cudaStream_t stream);
 
-template <class T>
-void kl(const KlInputs<T>& in, T* result, cudaStream_t stream);
+template <class R>
+void kl(const KlInputs<R>& in, Computed<R>* result, cudaStream_t stream);
 
-template <class T>
-int64_t kl_scratch(const KlInputs<T>& in);
-template <class T>
-void kl_backward(const KlInputs<T>& in, const T* by_kl, const KlGradients<T>& out, T* scratch, cudaStream_t stream);
+template <class R>
+int64_t kl_scratch(const KlInputs<R>& in);
+template <class R>
+void kl_backward(const KlInputs<R>& in, const Computed<R>* by_kl, const KlGradients<R>& out, Computed<R>* scratch,
+                 cudaStream_t stream);
 
 /// Number of float64 sums that `statistics` needs besides its scratch.
 int64_t statistics_sums(int64_t N, int64_t K, int64_t M, bool is_full);

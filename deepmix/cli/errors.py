@@ -6,13 +6,14 @@ import errno
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from deepmix import training
 from deepmix.cli import torchrun
-from deepmix.cli.stopping import Terminated, exit_status, stopping_soon
+from deepmix.cli.stopping import SIGNAL_STATUSES, Terminated, end_now, exit_status, stopping_soon
 from deepmix.cli.terminal import echo
 from deepmix.errors import DeepmixError, plain
 
@@ -39,10 +40,19 @@ def flag(name: str, value: str | None = None) -> str:
 class Group(click.Group):
     """A command group that turns deepmix's errors into click's."""
 
-    def main(self, *args: Any, **options: Any) -> Any:
-        """Run the command line; of several processes that torchrun started, only the first one prints."""
-        with torchrun.printing_once():
-            return super().main(*args, **options)
+    def main(self, args: Sequence[str] | None = None, *others: Any, **options: Any) -> Any:
+        """Run the command line; of several processes that torchrun started, only the first one prints.
+
+        A program (it has no `args`: they are those of the process) that a signal has stopped ends on the spot. Python
+        would first take down every module, which takes many seconds where the machine is busy.
+        """
+        try:
+            with torchrun.printing_once():
+                return super().main(args, *others, **options)
+        except SystemExit as end:
+            if args is None and end.code in SIGNAL_STATUSES:
+                end_now(int(end.code))
+            raise
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; turn a DeepmixError or an operating-system error into a sentence and an exit status."""

@@ -46,9 +46,9 @@ def percent(fraction: float) -> str:
 def span(column: ColumnSchema) -> str:
     """Return a column's levels, or its least and greatest value."""
     if column.levels is not None:
-        shown = ", ".join(column.levels[:SHOWN_LEVELS])
+        text = ", ".join(column.levels[:SHOWN_LEVELS])
         n_more = len(column.levels) - SHOWN_LEVELS
-        return shown + (f" and {n_more} more" if n_more > 0 else "")
+        return text + (f" and {n_more} more" if n_more > 0 else "")
     if column.low is None:
         return "-"
     return f"{_value(column.low)} to {_value(column.high)}"

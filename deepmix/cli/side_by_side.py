@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from deepmix.cli.stopping import SIGNAL_STATUSES
 from deepmix.cli.terminal import echo
 from deepmix.errors import DeepmixError, option
 
@@ -22,6 +24,10 @@ SECONDS_TO_END = 0.5
 
 THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 """Variables of the environment that limit the threads of the libraries that a run uses."""
+
+
+STOPPED = (*SIGNAL_STATUSES, -signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL)
+"""The statuses of a run's process that a signal has ended."""
 
 
 class Lines(Protocol):
@@ -97,7 +103,7 @@ class _Runs:
         if status == 0:
             lines.show(seed, "finished")
             return None
-        lines.show(seed, "failed")
+        lines.show(seed, "stopped" if status in STOPPED else "failed")
         return error or f"its process ended with status {status}"
 
     def end(self) -> None:
@@ -155,7 +161,7 @@ def _lines(seeds: list[int], *, quiet: bool) -> Iterator[Lines]:
                 """Put the line in the place of the last one."""
                 progress.start_task(tasks[seed])
                 progress.update(tasks[seed], text=text.replace("[", r"\["))
-                if text in ("finished", "failed"):
+                if text in ("finished", "stopped", "failed"):
                     progress.stop_task(tasks[seed])
 
         yield LiveLines()

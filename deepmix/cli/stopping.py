@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
+from typing import NoReturn
 
 from deepmix.cli import torchrun
 
@@ -16,6 +18,10 @@ SECONDS_TO_STOP = 1.5
 
 Whatever moment that is, its run can be resumed: it writes each file whole or not at all.
 """
+
+SECONDS_OF_HELPERS = 0.1
+"""The same for the processes beside the first one of a torchrun job. They write nothing, and the first one, if it waits
+for them, then ends by itself."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -55,9 +61,10 @@ def _raise_terminated(number: int, frame: FrameType | None) -> None:
 
 def _watch(reading: int, finished: threading.Event) -> None:
     """End the process if a signal has arrived and the command has not ended soon after."""
+    seconds = SECONDS_TO_STOP if torchrun.is_first() else SECONDS_OF_HELPERS
     with os.fdopen(reading, "rb", buffering=0) as pipe:
         while number := pipe.read(1):
-            if number[0] in (signal.SIGINT, signal.SIGTERM) and not finished.wait(SECONDS_TO_STOP):
+            if number[0] in (signal.SIGINT, signal.SIGTERM) and not finished.wait(seconds):
                 with contextlib.suppress(OSError):
                     if not torchrun.is_first():
                         os._exit(exit_status(number[0]))
@@ -68,3 +75,15 @@ def _watch(reading: int, finished: threading.Event) -> None:
 def exit_status(number: int) -> int:
     """Return the shell's status for a command that a signal ended."""
     return 128 + number
+
+
+SIGNAL_STATUSES = (exit_status(signal.SIGINT), exit_status(signal.SIGTERM))
+"""The statuses of a command that Ctrl-C or SIGTERM has stopped."""
+
+
+def end_now(status: int) -> NoReturn:
+    """End this process without taking down the interpreter; what it has printed is shown."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)

@@ -13,7 +13,6 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 import click
 
 from deepmix.cli.output import STANDARD_OUTPUT, STANDARD_OUTPUT as STANDARD_INPUT
-from deepmix.cli.terminal import echo
 from deepmix.errors import UsageError
 from deepmix.experiment import MAX_SEED, format_of
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:  # importing these would import torch, and --help must not wai
     import numpy as np
     import pandas as pd
 
+    from deepmix.data import BlockShare
     from deepmix.inference import ConsensusRun, LoadedRun
     from deepmix.maths import Array, Inference
 
@@ -67,53 +67,61 @@ class Block:
     inference: Inference
     names: Array | None
     """Names of the rows, where they have any."""
+    notes: tuple[str, ...] = ()
+    """What the user should know about the rows, in words."""
 
 
 def inferences(
     run: LoadedRun | ConsensusRun,
     data: Path,
     label_column: str | None,
+    share: BlockShare,
     id_column: str | None = None,
     *,
     flag_strange: bool = False,
 ) -> Iterator[Block]:
     """Yield the model's inference on the rows of a file, block by block; a file without rows yields one empty block.
 
+    A file that a plugin reads is one block.
+
     Args:
         run: the run.
         data: the file, or - for CSV on standard input.
         label_column: the column of labels, which is left out; None: as in training.
+        share: the blocks of the file that this process takes.
         id_column: a column that names the rows, which is left out; None: as in training.
         flag_strange: whether a row that the model has no finite answer for is flagged by its bound, not refused.
 
     """
     import numpy as np
 
-    from deepmix.data import open_blocks
+    from deepmix.data import block_rows, open_blocks
 
     label_column = run.config.label_column if label_column is None else label_column
     text = io.TextIOWrapper(sys.stdin.buffer, "utf-8-sig", newline="") if data == STANDARD_INPUT else None
     with contextlib.ExitStack() as stack:
         name = Path("standard input") if text is not None else data
         if run.schema is not None:
-            frames = _frames(run, stack, name, text, label_column, id_column)
+            frames = _frames(run, stack, name, text, label_column, id_column, share)
             yield from _table_inferences(run, frames, name, id_column, flag_strange=flag_strange)
             return
         if id_column is not None:
             raise UsageError("the run was trained on an array, whose rows have no names; leave out --id-column")
         if text is None and format_of(name.name) is not None:
+            if not share.has(0):
+                return
             rows = run.read_format(name, label_column)
-            prepared = run.prepare(rows.x, rows.columns)
-            names = None if rows.row_names is None else np.array(rows.row_names)
-            yield Block(0, run.infer(prepared, flag_strange=flag_strange), names)
+            for first, x, names in rows.blocks(block_rows(run.n_columns)):
+                prepared = run.prepare(x, rows.columns, first)
+                yield Block(first, run.infer(prepared, first, flag_strange=flag_strange), names)
             return
-        n_rows = 0
-        blocks = open_blocks(stack, name, run.n_columns, label_column, text)
-        for x in blocks.rows:
-            inference = run.infer(run.prepare(x, blocks.columns, n_rows), n_rows, flag_strange=flag_strange)
-            yield Block(n_rows, inference, None)
-            n_rows += len(inference.log_q_NK)
-        if not n_rows:
+        is_empty = True
+        blocks = open_blocks(stack, name, run.n_columns, label_column, text, share)
+        for first_row, x in blocks.numbered:
+            inference = run.infer(run.prepare(x, blocks.columns, first_row), first_row, flag_strange=flag_strange)
+            yield Block(first_row, inference, None)
+            is_empty = False
+        if is_empty and share.has(0):
             yield Block(0, run.infer(run.prepare(np.zeros((0, run.n_columns)))), None)
 
 
@@ -124,24 +132,35 @@ def _frames(
     text: IO[str] | None,
     label_column: str | None,
     id_column: str | None,
+    share: BlockShare,
 ) -> Iterator[pd.DataFrame]:
     """Yield a file's rows as tables, block by block."""
-    from deepmix.data import is_table_file, open_blocks, open_frames
+    from deepmix.data import block_rows, is_table_file, open_blocks, open_frames
 
     assert run.schema is not None
     if text is None and format_of(name.name) is not None:
+        if not share.has(0):
+            return
         rows = run.read_format(name, label_column)
-        yield rows.x if hasattr(rows.x, "iloc") else run.as_frame(rows.x, rows.columns)
+        for first_row, x, _ in rows.blocks(block_rows(run.n_columns)):
+            yield _numbered(x if hasattr(x, "iloc") else run.as_frame(x, rows.columns), first_row)
         return
     if text is None and not is_table_file(name):
-        blocks = open_blocks(stack, name, run.n_columns, label_column)
-        yield from (run.as_frame(x, blocks.columns) for x in blocks.rows)
+        blocks = open_blocks(stack, name, run.n_columns, label_column, share=share)
+        yield from (_numbered(run.as_frame(x, blocks.columns), first_row) for first_row, x in blocks.numbered)
         return
     names = [column.name for column in run.schema.columns]
     as_text = list(run.schema.text_columns)
     if id_column is not None:
         names, as_text = [*names, id_column], [*as_text, id_column]
-    yield from open_frames(stack, name, run.schema.missing_marks, text, names=names, text_columns=as_text)
+    marks = run.schema.missing_marks
+    yield from open_frames(stack, name, marks, text, names=names, text_columns=as_text, share=share)
+
+
+def _numbered(frame: pd.DataFrame, first_row: int) -> pd.DataFrame:
+    """Return a frame that says what number its first row has in the data, as those of `open_frames` do."""
+    frame.attrs["first_row"] = first_row
+    return frame
 
 
 def _table_inferences(
@@ -152,20 +171,17 @@ def _table_inferences(
     *,
     flag_strange: bool,
 ) -> Iterator[Block]:
-    """Yield the inference of a table's rows; notes on its columns go to standard error, once."""
+    """Yield the inference of a table's rows."""
+    from deepmix.data import first_row
+
     assert run.schema is not None
-    notes: dict[str, None] = {}
-    n_rows = 0
     for frame in frames:
         if id_column is not None and id_column not in frame:
             raise UsageError(f"there is no column '{id_column}' in '{name}'; the columns are: {', '.join(frame)}")
-        rows, block_notes = run.encode(frame, n_rows)
-        notes |= dict.fromkeys(block_notes)
+        start = first_row(frame)
+        rows, notes = run.encode(frame, start)
         row_names = run.schema.row_names(frame) if id_column is None else frame[id_column].fillna("").to_numpy(str)
-        yield Block(n_rows, run.infer(rows, n_rows, flag_strange=flag_strange), row_names)
-        n_rows += len(frame)
-    for note in notes:
-        echo(f"Note: {note}", err=True)
+        yield Block(start, run.infer(rows, start, flag_strange=flag_strange), row_names, notes)
 
 
 def entropy(inference: Inference) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-DIVIDED = ("train",)
+DIVIDED = ("train", "predict", "embed", "impute", "evaluate")
 """Commands whose work several processes share; the first process does any other command alone."""
 
 

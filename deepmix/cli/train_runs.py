@@ -130,19 +130,19 @@ def _side_by_side(
 
     threads = max(1, torch.get_num_threads() // jobs)
     unfinished = {}
-    for seed in seeds:
-        path = folder.path / f"seed-{seed}"
-        if (path / runs.METRICS).is_file():
-            continue
-        if not (path / runs.CONFIG).is_file():
-            one = dataclasses.replace(prepared, config=dataclasses.replace(prepared.config, seed=seed))
-            record = experiment.describe(
-                one, experiment.build_model(one.parts, one.split, one.n_components, seed), report=report
-            )
-            environment = dataclasses.replace(record.environment, threads=threads)
-            runs.RunFolder.create(path, overwrite=True).write(dataclasses.replace(record, environment=environment))
-        unfinished[seed] = path
     try:
+        for seed in seeds:
+            path = folder.path / f"seed-{seed}"
+            if (path / runs.METRICS).is_file():
+                continue
+            if not (path / runs.CONFIG).is_file():
+                one = dataclasses.replace(prepared, config=dataclasses.replace(prepared.config, seed=seed))
+                record = experiment.describe(
+                    one, experiment.build_model(one.parts, one.split, one.n_components, seed), report=report
+                )
+                environment = dataclasses.replace(record.environment, threads=threads)
+                runs.RunFolder.create(path, overwrite=True).write(dataclasses.replace(record, environment=environment))
+            unfinished[seed] = path
         finish_side_by_side(unfinished, jobs, threads, quiet=quiet, report=report)
     except KeyboardInterrupt:
         echo(f"Stopped; resume with: deepmix train --resume --out {folder.path}", err=True)
@@ -189,7 +189,8 @@ def resume_run(
             record, parts = experiment.read_parts(folder)
             config = experiment.with_moved_data(experiment.config_of(record.requested), moved, out)
             config, parts = experiment.with_other_heads(config, parts, heads) if heads else (config, parts)
-            split = experiment.read_run_data(config, parts, out, data_dir, as_array=record.data.schema is None)
+            as_array = record.data.schema is None
+            split = experiment.read_run_data(config, parts, out, data_dir, as_array=as_array, readers=ranks.readers)
             prepared = experiment.prepare_experiment(config, parts=parts, split=split, ranks=ranks)
             if not ranks.is_first:
                 experiment.assist_run(prepared, resume=True)

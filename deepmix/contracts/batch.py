@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from deepmix.data import RowTensors
-from deepmix.maths import Latents
+from deepmix.maths import Latents, one_hot_like
 
 Stage = Literal["pretrain", "train"]
 """Pretraining of the plain autoencoder, or training of the mixture."""
@@ -81,8 +81,8 @@ class Batch:
     def held_weights(self, log_q_NK: Tensor) -> Tensor:
         """Return 1 on each row's initial cluster, (N, K); a noise row, with the label -1, keeps its q(y|x)."""
         label_N = self.labels_for("hold")
-        one_hot_NK = functional.one_hot(label_N.clamp_min(0), log_q_NK.shape[-1]).to(log_q_NK.dtype)
-        return torch.where((label_N >= 0).unsqueeze(-1), one_hot_NK, log_q_NK.detach().exp())
+        held_NK = one_hot_like(label_N.clamp_min(0), log_q_NK)
+        return torch.where((label_N >= 0).unsqueeze(-1), held_NK, log_q_NK.detach().exp())
 
     def anchor_cost(self, log_q_NK: Tensor) -> Tensor:
         """Return the cross-entropy from the initial labels to q(y|x), soft or not, times the anchor's weight, (N,).

@@ -7,7 +7,7 @@ Metrics, report sections and commands need no class of their own: they are a `de
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,8 +21,9 @@ class FileRows:
     """The rows of a file as a format reads them; a new output becomes a new field."""
 
     x: Any
-    """(N, D) or (N, ...) numbers: a NumPy array, a memory map or a SciPy sparse matrix; or a pandas DataFrame, whose
-    columns then get kinds, as those of a .csv file do."""
+    """(N, D) or (N, ...) numbers: a NumPy array, a memory map, a SciPy sparse matrix, or `deepmix.data.StoredRows`,
+    which are read when they are needed; or a pandas DataFrame, whose columns then get kinds, as those of a .csv file
+    do."""
     labels: Array | None = None
     """(N,) labels of any type, for scoring only; None if there are none, or none were requested."""
     columns: Sequence[str] | None = None
@@ -31,6 +32,22 @@ class FileRows:
     """Names of an array's rows, (N,)."""
     n_train: int | None = None
     """How many of the first rows are for training, where the file says so."""
+
+    def blocks(self, size: int) -> Iterator[tuple[int, Any, Array | None]]:
+        """Give all rows in order: the number of a block's first row, the rows, and their names, if they have any.
+
+        Stored rows come `size` at a time, others all together.
+        """
+        import numpy as np  # here, because --help imports this module
+
+        from deepmix.data import StoredRows
+
+        parts: Iterable[tuple[int, Any]] = [(0, self.x)]
+        if isinstance(self.x, StoredRows):
+            parts = self.x.blocks(size) if len(self.x) else [(0, self.x[:])]
+        for first, rows in parts:
+            names = None if self.row_names is None else np.array(self.row_names[first : first + rows.shape[0]])
+            yield first, rows, names
 
 
 class Format(abc.ABC):

@@ -12,7 +12,7 @@ import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +53,15 @@ class Encoder(nn.Module, abc.ABC):
     @abc.abstractmethod
     def code(self, x_ND: Tensor) -> Tensor:
         """Return the plain autoencoder's code used in pretraining, (N, M): the first head's mean."""
+
+    def clustering_view(self, x_ND: Any) -> Any:
+        """Return the training rows as initial clusterings should see them; by default, as they are.
+
+        Args:
+            x_ND: dense or CSR, float32, of an array; the result is of the same kind and has as many rows.
+
+        """
+        return x_ND
 
     @abc.abstractmethod
     def place(self, shift_M: Tensor, scale_M: Tensor, log_var: float) -> None:

@@ -23,6 +23,9 @@ class Likelihood(nn.Module, abc.ABC):
 
     support: ClassVar[Support] = "real"
     """The values that a cell may have. For 'level', `block.levels` has the number of levels of each cell."""
+    total_is_known: ClassVar[bool] = False
+    """Whether the density of a cell depends on the sum of the row's cells too, as if that were known beforehand. `mean`
+    and `sample` are then those of a row whose sum is that of `mean`. A missing cell would change the sum."""
     n_outputs: int
     """P, the number of decoder outputs per row that it takes; set by the constructor."""
 

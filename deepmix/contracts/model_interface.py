@@ -32,6 +32,8 @@ class Model(nn.Module, abc.ABC):
     Options: ClassVar[type] = NoOptions
     init: ClassVar[str] = "auto"
     """Name of the initial clustering that the model starts from unless another is requested."""
+    objective: ClassVar[Any] = None
+    """Default weights of the objective, a `deepmix.models.ObjectiveOptions`; None: the core's defaults."""
     single_component: ClassVar[bool] = False
     """Whether the model has one component whatever the number of clusters."""
     n_components: int
@@ -70,6 +72,7 @@ class Model(nn.Module, abc.ABC):
             likelihood_name=cls.likelihood_name,
             n_labelled=cls.n_labelled,
             init=cls.init,
+            objective=cls.objective,
             single_component=cls.single_component,
             takes_conditions=cls.takes_conditions,
         )
@@ -89,6 +92,10 @@ class Model(nn.Module, abc.ABC):
     @abc.abstractmethod
     def pretrained(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the autoencoder's codes, (N, M), and mean squared errors of reconstruction, (N,)."""
+
+    def clustering_view(self, x_ND: Any) -> Any:
+        """Return the training rows as initial clusterings should see them, dense or CSR; by default, as they are."""
+        return x_ND
 
     @abc.abstractmethod
     def place(self, code_NM: Tensor, squared_error_N: Tensor, label_N: Tensor, weight_N: Tensor | None = None) -> None:

@@ -133,7 +133,7 @@ def read_entry_points() -> EntryPoints:
                 continue
             owners.add(owner)
             stated = list(parser.options(API_GROUP)) if parser.has_section(API_GROUP) else []
-            refused = None if owner == OURS else refusal(owner, stated)
+            refusal_text = None if owner == OURS else refusal(owner, stated)
             for kind in KINDS:
                 section = f"deepmix.{kind}"
                 for name, text in parser.items(section, raw=True) if parser.has_section(section) else ():
@@ -146,7 +146,7 @@ def read_entry_points() -> EntryPoints:
                         )
                         continue
                     target = f"{point.module_name}:{point.object_name or ''}"
-                    plugins.append(Plugin(kind, name, owner, version, target, refused))
+                    plugins.append(Plugin(kind, name, owner, version, target, refusal_text))
     plugins.sort(key=lambda plugin: (KINDS.index(plugin.kind), plugin.name, plugin.distribution))
     return EntryPoints(tuple(plugins), tuple(problems))
 

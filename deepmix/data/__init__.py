@@ -14,10 +14,13 @@ __all__ = [
     "RemoteFile",
     "Split",
     "SplitOptions",
+    "StoredRows",
     "arrange_rows",
     "find_prepared",
+    "is_sparse_group",
     "load_prepared",
     "narrow",
     "obtain",
+    "stored_matrix",
     "write_atomically",
 ]

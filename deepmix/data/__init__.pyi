@@ -12,6 +12,7 @@ from .arrange_table import (
     rows_of_cells as rows_of_cells,
 )
 from .batches import Rows as Rows, RowTensors as RowTensors
+from .block_share import ONE_READER as ONE_READER, WHOLE as WHOLE, BlockShare as BlockShare, Readers as Readers
 from .checks import (
     as_table as as_table,
     check_labels as check_labels,
@@ -36,6 +37,7 @@ from .frame_arrays import (
 )
 from .frames import (
     count_values as count_values,
+    first_row as first_row,
     is_table_file as is_table_file,
     open_frames as open_frames,
     read_frame as read_frame,
@@ -49,6 +51,7 @@ from .narrow import MOST_COLUMNS as MOST_COLUMNS, narrow as narrow
 from .neighbours import NearestRows as NearestRows
 from .preparation import BYTE_RANGE as BYTE_RANGE, Preparation as Preparation
 from .prepared import find_prepared as find_prepared, load_prepared as load_prepared
+from .row_numbers import numbers_within as numbers_within
 from .row_set import RowSet as RowSet
 from .sample import sample_rows as sample_rows
 from .schema import TableSchema as TableSchema
@@ -57,9 +60,11 @@ from .sparse_checks import check_sparse as check_sparse
 from .split import Split as Split, fingerprint as fingerprint, labels_fingerprint as labels_fingerprint
 from .split_options import SplitOptions as SplitOptions
 from .spreadsheet import spreadsheet_safe as spreadsheet_safe
+from .stored_matrix import is_sparse_group as is_sparse_group, stored_matrix as stored_matrix
 from .stored_rows import StoredRows as StoredRows
 from .stored_table import arrange_stored_table as arrange_stored_table
-from .table_file import LabelColumn as LabelColumn
+from .strata import stratified_rows as stratified_rows, take_stratified as take_stratified
+from .table_file import LabelColumn as LabelColumn, block_rows as block_rows
 from .table_options import ColumnOptions as ColumnOptions, TableOptions as TableOptions
 from .whole_files import (
     PART as PART,

@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from deepmix.data.block_share import ONE_READER, Readers
 from deepmix.data.checks import as_table, check_labels, column_namer, refuse_size, value_range
 from deepmix.data.preparation import Preparation, Scale
+from deepmix.data.row_numbers import RowNumbers, numbers_within
 from deepmix.data.split import Split
 from deepmix.data.split_options import SplitOptions
 from deepmix.data.stored_csr import StoredCsr
@@ -32,6 +34,7 @@ def arrange_rows(
     columns: list[str] | None = None,
     divisor: float = 1.0,
     image_shape: tuple[int, int, int] | None = None,
+    readers: Readers | None = None,
 ) -> Split:
     """Check, scale and split rows.
 
@@ -44,6 +47,7 @@ def arrange_rows(
         columns: names of the columns, used in messages and to match the columns of later rows.
         divisor: the number by which the values are divided first (16 for Digits).
         image_shape: height, width and channels of a row, where x is flat and its rows are known to be images.
+        readers: the processes that share the passes over `StoredRows`, and all get the same statistics; None: this one.
 
     Raises:
         UsageError: the rows can't be used; the message names the row and column.
@@ -61,15 +65,16 @@ def arrange_rows(
     if labels is not None:
         labels, known = check_labels(labels, n_rows)
     name = column_namer(columns)
-    low, high = value_range(x, name)
+    readers = readers if readers is not None and isinstance(x, StoredRows) else ONE_READER
+    low, high = value_range(x, name, readers=readers)
     if divisor != 1.0:
         x, low, high = x / divisor, low / divisor, high / divisor
-    train, test = split_rows(n_rows, n_train, options)
+    train, test = split_rows(n_rows, n_train, options, compact=isinstance(x, StoredRows))
     bounded = low.min() >= -1.0 and high.max() <= 1.0
     are_bytes = x.dtype == np.uint8 and high.max() > 1.0  # whole numbers up to 1 are truth values
     automatic: Scale = "bytes" if are_bytes else "none" if bounded else "standard"
     how = automatic if options.scale == "auto" else options.scale
-    scaling, description = _scaling(x, train, how)
+    scaling, description = _scaling(x, train, how, readers)
     too_large = np.flatnonzero(~np.isfinite(scaling.apply(np.stack([low, high]))).all(axis=0))
     if len(too_large):
         column = int(too_large[0])
@@ -150,7 +155,7 @@ def channels_first_cure(row_shape: tuple[int, ...]) -> str:
 
 
 def split_rows(
-    n_rows: int, n_train: int | None, options: SplitOptions
+    n_rows: int, n_train: int | None, options: SplitOptions, *, compact: bool = False
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the numbers of the training rows and of the rows held out, each in order.
 
@@ -158,6 +163,7 @@ def split_rows(
         n_rows: how many rows there are.
         n_train: how many of the first are for training; None: they are drawn at random.
         options: the fraction held out, and the seed.
+        compact: whether the numbers are `RowNumbers`, one bit per row; they are the same.
 
     Raises:
         UsageError: `n_train` leaves no rows on one side.
@@ -166,26 +172,40 @@ def split_rows(
     if n_train is not None:
         if not 0 < n_train < n_rows:
             raise UsageError(f"n_train is {n_train} of {n_rows} rows; it must leave rows on both sides")
+        if compact:
+            return _compact(np.arange(n_rows) >= n_train)
         numbers = np.arange(n_rows, dtype=np.int64)
         return numbers[:n_train], numbers[n_train:]
     n_test = min(int(np.ceil(n_rows * options.test_fraction)), n_rows - 1)
-    order = np.random.default_rng(options.split_seed).permutation(n_rows)
+    random = np.random.default_rng(options.split_seed)
+    if compact:
+        order = np.arange(n_rows, dtype=np.int32 if n_rows <= np.iinfo(np.int32).max else np.int64)
+        random.shuffle(order)  # the same order as below, in half the memory
+        is_test_N = np.zeros(n_rows, dtype=bool)
+        is_test_N[order[:n_test]] = True
+        return _compact(is_test_N)
+    order = random.permutation(n_rows)
     return np.sort(order[n_test:]), np.sort(order[:n_test])
 
 
-def _scaling(x: Any, train: Array, how: Scale) -> tuple[Preparation, str]:
+def _compact(is_test_N: Array) -> tuple[Any, Any]:
+    test = RowNumbers(is_test_N)
+    return RowNumbers(np.logical_not(is_test_N, out=is_test_N)), test
+
+
+def _scaling(x: Any, train: Array, how: Scale, readers: Readers) -> tuple[Preparation, str]:
     """Return the scaling that the training rows call for, and its description."""
     if how == "none":
         return Preparation(), "values as they are"
     if how == "bytes":
         return Preparation(scale=how), "divided by 255"
     if isinstance(x, StoredCsr):
-        return _sparse_scaling(_root_mean_square(x, train))
+        return _sparse_scaling(_root_mean_square(x, train, readers))
     if sparse.issparse(x):
         rows = x[train].astype(np.float64) if x.dtype.kind in "biu" else x[train]  # squares of small integers overflow
         spread = np.sqrt(np.asarray(rows.multiply(rows).mean(), dtype=np.float64))
         return _sparse_scaling(spread)
-    mean_D, spread_D = _moments(x, train)
+    mean_D, spread_D = _moments(x, train, readers)
     if not np.isfinite(spread_D).all():
         raise UsageError("the values are too large to standardise; divide them by a power of ten first")
     preparation = Preparation(scale=how, mean=mean_D, spread=np.where(spread_D > 0.0, spread_D, 1.0))
@@ -197,32 +217,52 @@ def _sparse_scaling(spread: Array) -> tuple[Preparation, str]:
     return preparation, "standardised: divided by the root mean square (kept sparse)"
 
 
-def _root_mean_square(x: StoredCsr, train: Array) -> Array:
+def _root_mean_square(x: StoredCsr, train: Array, readers: Readers) -> Array:
     """Return the root mean square of the training rows' values, zeros included, () float64."""
-    total = 0.0
-    for start, block in x.blocks():
-        first, end = np.searchsorted(train, [start, start + block.shape[0]])
-        total += float(np.square(block[train[first:end] - start].data.astype(np.float64)).sum())
+
+    def squares(block: int) -> Array:
+        return np.square(_training_rows(x, train, block).data.astype(np.float64)).sum(keepdims=True)
+
+    total = sum(float(one[0]) for one in readers.in_order(_n_blocks(x), squares))
     return np.asarray(np.sqrt(total / (len(train) * x.shape[1])))
 
 
-def _moments(x: Any, train: Array) -> tuple[Array, Array]:
+def _moments(x: Any, train: Array, readers: Readers) -> tuple[Array, Array]:
     """Return the mean and the standard deviation of each column over the training rows, (D,) float64 each.
 
-    Stored rows are read once, block by block; the moments of the blocks are merged (Chan, Golub and LeVeque 1983).
+    Stored rows are read once, block by block; the moments of the blocks are merged (Chan, Golub and LeVeque 1983), in
+    the order of the blocks, so that they have the same bits however many processes share the blocks.
     """
     if not isinstance(x, StoredRows):
         return x[train].mean(axis=0, dtype=np.float64), x[train].std(axis=0, dtype=np.float64)
+
+    def measure(number: int) -> Array:
+        """Return the number of a block's training rows, their means and their sums of squares around these."""
+        block = _training_rows(x, train, number).astype(np.float64)
+        if not len(block):
+            return np.zeros((3, x.shape[1]))
+        mean_D = block.mean(axis=0)
+        return np.stack([np.full(x.shape[1], float(len(block))), mean_D, np.square(block - mean_D).sum(axis=0)])
+
     n_rows, mean_D, squares_D = 0, np.zeros(x.shape[1]), np.zeros(x.shape[1])
     with np.errstate(over="ignore", invalid="ignore"):  # a spread that is not finite is refused
-        for start, whole in x.blocks():
-            first, end = np.searchsorted(train, [start, start + len(whole)])
-            if first == end:
+        for count_D, block_mean_D, block_squares_D in readers.in_order(_n_blocks(x), measure):
+            n_block = int(count_D[0])
+            if n_block == 0:
                 continue
-            block = whole[train[first:end] - start].astype(np.float64)
-            apart_D = block.mean(axis=0) - mean_D
-            weight = (end - first) / (n_rows + end - first)
+            apart_D, weight = block_mean_D - mean_D, n_block / (n_rows + n_block)
             mean_D = mean_D + weight * apart_D
-            squares_D = squares_D + np.square(block - block.mean(axis=0)).sum(axis=0) + weight * n_rows * apart_D**2
-            n_rows += int(end - first)
+            squares_D = squares_D + block_squares_D + weight * n_rows * apart_D**2
+            n_rows += n_block
         return mean_D, np.sqrt(squares_D / n_rows)
+
+
+def _n_blocks(x: StoredRows) -> int:
+    return -(-len(x) // x.rows_per_read)
+
+
+def _training_rows(x: StoredRows, train: Array, block: int) -> Any:
+    """Return the training rows of a block, which is read."""
+    start = block * x.rows_per_read
+    rows = x[start : start + x.rows_per_read]
+    return rows[numbers_within(train, start, start + rows.shape[0])]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,9 @@ BLOCK_BYTES = 1 << 19
 
 BUFFER_BYTES = 32 << 20
 """Bytes of rows that an epoch from disk holds and shuffles together."""
+
+LEAST_ROW_BYTES = 128
+"""Bytes that a row of a buffer counts as at least: its number is held several times while rows are shuffled."""
 
 DENSE_VALUES = 50_000_000
 """Sparse rows with at most so many values, zeros included, are made dense to search for neighbours; of more, those are
@@ -101,16 +104,20 @@ class Rows:
                 return rows.take(place.to(self.device))
         return self._read(self._numbers[chosen.cpu().numpy()])
 
-    def epoch_batches(self, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    def epoch_batches(
+        self, size: int, generator: torch.Generator, own: Callable[[int], slice] = slice
+    ) -> Iterator[Tensor]:
         """Give the numbers of all rows once, in random order, `size` at a time; int64 tensors on the device.
 
         Rows in memory are permuted. Rows that stay on disk are shuffled in two steps, so that the file is read in long
         pieces: blocks of consecutive rows, of BLOCK_BYTES each, come in random order, and the rows of as many blocks as
-        BUFFER_BYTES hold are permuted together. A batch is thus drawn from some sixty places of the file.
+        BUFFER_BYTES hold are permuted together. A batch is thus drawn from some sixty places of the file. Its rows are
+        in the order of the file, so that each of several processes reads one range of it, with some overlap.
 
         Args:
             size: rows of a batch; the last one may have fewer.
             generator: decides the order, by its next draws alone.
+            own: returns the rows of a batch, of so many rows, that `batch` will be asked for.
 
         """
         size = min(size, self.n_rows)
@@ -119,21 +126,24 @@ class Rows:
             return
         seed = int(torch.randint(2**62, (), generator=generator, device=self.device))
         order = torch.Generator().manual_seed(seed)  # of its own, as a model may draw between two batches
-        row_bytes = FLOAT_BYTES * self._rows.n_inputs
+        row_bytes = max(FLOAT_BYTES * self._rows.n_inputs, LEAST_ROW_BYTES)
         block = max(BLOCK_BYTES // row_bytes, 1)
         waiting = torch.zeros(0, dtype=torch.long)
         blocks = torch.randperm(-(-self.n_rows // block), generator=order)
         buffers = blocks.split(max(BUFFER_BYTES // BLOCK_BYTES, 1))
-        for number, chosen in enumerate(buffers, start=1):
-            parts = [torch.arange(b * block, min((b + 1) * block, self.n_rows)) for b in chosen.tolist()]
+        for number, members in enumerate(buffers, start=1):
+            parts = [torch.arange(b * block, min((b + 1) * block, self.n_rows)) for b in members.tolist()]
             positions = torch.cat([waiting, *parts]).sort().values
-            self._buffer = None  # before the next rows are read, so that there is one buffer at a time
-            self._buffer = positions, self._read(self._numbers[positions.numpy()])
             shuffled = positions[torch.randperm(len(positions), generator=order)]
             n_whole = len(shuffled) if number == len(buffers) else len(shuffled) // size * size
             waiting = shuffled[n_whole:]
-            if n_whole:
-                yield from shuffled[:n_whole].to(self.device).split(size)
+            if not n_whole:
+                continue
+            batches = [batch.sort().values for batch in shuffled[:n_whole].split(size)]
+            needs = torch.cat([batch[own(len(batch))] for batch in batches]).unique()
+            self._buffer = None  # before the next rows are read, so that there is one buffer at a time
+            self._buffer = needs, self._read(self._numbers[needs.numpy()])
+            yield from (batch.to(self.device) for batch in batches)
         self._buffer = None
 
     def hide(self, rows: RowTensors, fraction: float, generator: torch.Generator) -> RowTensors:
@@ -172,10 +182,11 @@ class Rows:
         neighbours = NearestNeighbors(n_neighbors=number).fit(rows).kneighbors(return_distance=False)
         return torch.from_numpy(neighbours).to(self.device, torch.long)
 
-    def in_order(self, size: int) -> Iterator[RowTensors]:
-        """Give all rows in order, `size` at a time."""
-        for start in range(0, self.n_rows, size):
-            stop = min(start + size, self.n_rows)
+    def in_order(self, size: int, first: int = 0, end: int | None = None) -> Iterator[RowTensors]:
+        """Give all rows in order, or those from `first` to `end` - 1, `size` at a time."""
+        end = self.n_rows if end is None else end
+        for start in range(first, end, size):
+            stop = min(start + size, end)
             if self._tensors is not None:
                 yield self._tensors.take(slice(start, stop))
             else:

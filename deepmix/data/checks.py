@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 from scipy import sparse
 
+from deepmix.data.block_share import ONE_READER, Readers
 from deepmix.data.missing_marks import PYTHON_MARK, USUAL_MARKS
 from deepmix.data.sparse_checks import CHECKED, check_sparse
 from deepmix.data.stored_rows import StoredRows
@@ -53,21 +54,24 @@ def column_namer(columns: Sequence[str] | None) -> Callable[[int], str]:
     return lambda column: f"'{columns[column]}'" if columns else f"{column + 1}"
 
 
-def _blocks(x: Any) -> Iterator[tuple[int, Any]]:
+def _blocks(x: Any, readers: Readers) -> Iterator[tuple[int, Any]]:
     if isinstance(x, StoredRows):
-        yield from x.blocks()
+        yield from x.blocks(share=readers.share)
         return
     for start in range(0, x.shape[0], CHECK_ROWS):
         yield start, x[start : start + CHECK_ROWS]
 
 
-def value_range(x: Any, name: Callable[[int], str], first_row: int = 0) -> tuple[Array, Array]:
+def value_range(
+    x: Any, name: Callable[[int], str], first_row: int = 0, readers: Readers = ONE_READER
+) -> tuple[Array, Array]:
     """Return each column's least and greatest value, (D,) each; refuse NaN and infinity, and name the first cell.
 
     Args:
         x: dense, CSR or stored rows.
         name: names a column, as `column_namer` does.
         first_row: number of x's first row in the whole data, from 0.
+        readers: the processes that share the blocks of stored rows; all get the range of all rows.
 
     Raises:
         UsageError: a value is not finite, or too large.
@@ -75,7 +79,7 @@ def value_range(x: Any, name: Callable[[int], str], first_row: int = 0) -> tuple
     """
     low = np.full(x.shape[1], np.inf)
     high = np.full(x.shape[1], -np.inf)
-    for start, block in _blocks(x):
+    for start, block in _blocks(x, readers):
         if sparse.issparse(block):
             bad = np.flatnonzero(~np.isfinite(block.data))
             if len(bad):
@@ -93,6 +97,7 @@ def value_range(x: Any, name: Callable[[int], str], first_row: int = 0) -> tuple
             row, column = map(int, cells[0])
             _refuse(first_row + start + row, name(column), block[row, column])
         low, high = np.minimum(low, block.min(axis=0)), np.maximum(high, block.max(axis=0))
+    low, high = np.min(readers.each(low), axis=0), np.max(readers.each(high), axis=0)
     largest = np.maximum(-low, high)
     if x.shape[0] and largest.max(initial=0.0) > LARGEST:
         refuse_size(name(int(np.argmax(largest))), float(largest.max()))

@@ -195,5 +195,5 @@ def check_weights(name: str, numbers: Array, rows: Sequence[object]) -> None:
 def listed(names: Iterable[str]) -> str:
     """Return names in quotes with commas, cut after a dozen."""
     names = list(names)
-    shown = ", ".join(f"'{name}'" for name in names[:SHOWN])
-    return shown + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    text = ", ".join(f"'{name}'" for name in names[:SHOWN])
+    return text + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

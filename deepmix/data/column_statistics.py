@@ -97,18 +97,18 @@ def with_levels(
 
 def _with_days(column: ColumnSchema, values: pd.Series, missing: Array) -> ColumnSchema:
     days, wrong = days_of(values, missing, column.date_order)
-    seen = days[np.isfinite(days)]
-    unit = unit_of_days(seen)
-    mean, spread = _scale(seen, column)
+    finite = days[np.isfinite(days)]
+    unit = unit_of_days(finite)
+    mean, spread = _scale(finite, column)
     return dataclasses.replace(
         column,
         mean=mean,
         spread=spread,
-        cycles=cycles_of_days(seen),
+        cycles=cycles_of_days(finite),
         date_unit=unit,
         strays=_strays(values, wrong),
         missing=float(np.isnan(days).mean()),
-        **_date_range(seen, unit),
+        **_date_range(finite, unit),
     )
 
 

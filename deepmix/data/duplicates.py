@@ -67,18 +67,18 @@ def _codes(names: Array) -> Array:
 def _repeated_numbers(numbers: Mapping[str, Array], names: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Return the repeats among columns of numbers that have values in the same rows."""
     repeats: dict[str, tuple[str, str]] = {}
-    seen = ~np.isnan(numbers[names[0]])
-    if seen.sum() < LEAST_ROWS:
+    present = ~np.isnan(numbers[names[0]])
+    if present.sum() < LEAST_ROWS:
         return repeats
     first_by_values: dict[bytes, str] = {}
     for name in names:
-        first = first_by_values.setdefault(numbers[name][seen].tobytes(), name)
+        first = first_by_values.setdefault(numbers[name][present].tobytes(), name)
         if first != name:
             repeats[name] = (first, "it equals")
     if len(names) > MOST_COLUMNS:
         return repeats
     different = [name for name in names if name not in repeats]
-    x_ND = np.stack([numbers[name][seen] for name in different], axis=1)
+    x_ND = np.stack([numbers[name][present] for name in different], axis=1)
     sample_ND = _unit_columns(x_ND[:: max(len(x_ND) // SAMPLE, 1)])
     for later in range(1, len(different)):
         for earlier in np.flatnonzero(np.abs(sample_ND[:, later] @ sample_ND[:, :later]) > LEAST_CORRELATION):

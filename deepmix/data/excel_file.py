@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from deepmix.data.block_share import WHOLE, BlockShare
 from deepmix.data.file_problems import FileProblems
 from deepmix.data.frame_blocks import BlockReader, TableBlock
 from deepmix.data.missing_marks import Marks
@@ -57,7 +58,7 @@ class ExcelTable(BlockReader):
         if self._header and names_rows(first):
             self.row_names_column = self._columns[0]
 
-    def blocks(self) -> Iterator[TableBlock]:
+    def blocks(self, share: BlockShare = WHOLE) -> Iterator[TableBlock]:
         """Give all rows as one block."""
         problems, rows = FileProblems(self._name), self._rows[self._header :]
         for name, number in Counter(self._columns).items():
@@ -74,7 +75,9 @@ class ExcelTable(BlockReader):
                     )
         problems.raise_if_any()
         row_names = [_text(cell).strip() for cell in cells[0]] if self.row_names_column is not None else None
-        yield TableBlock(columns, row_names, len(rows))
+        if share.has(0):
+            self.first_names = row_names
+            yield TableBlock(columns, row_names, len(rows))
 
     def _values(self, name: str, cells: tuple[Any, ...]) -> Any:
         """Return a column's values; a column with text in it follows the rules of text tables."""

@@ -13,9 +13,10 @@ import numpy as np
 
 from deepmix.data.arrange import arrange_rows
 from deepmix.data.arrange_table import arrange_table, has_gaps, numbered_frame
+from deepmix.data.block_share import ONE_READER, WHOLE, BlockShare, Readers
 from deepmix.data.file_problems import reading
 from deepmix.data.frame_arrays import frame_row_names, frame_to_array
-from deepmix.data.frames import TABLE_SUFFIXES, is_table_file, open_frames, read_frame
+from deepmix.data.frames import TABLE_SUFFIXES, first_row, is_table_file, open_frames, read_frame
 from deepmix.data.image_folder import ImageFolder
 from deepmix.data.numpy_files import NpyFile, NpzFile
 from deepmix.data.split import Split
@@ -38,11 +39,19 @@ class Blocks:
 
     columns: list[str] | None
     """Names of the columns, where the file has them."""
-    rows: Iterator[Any]
-    """(n, D) arrays or CSR matrices, in order; raises UsageError or DeepmixError at what can't be read."""
+    numbered: Iterator[tuple[int, Any]]
+    """The number of a block's first row in the file, and the block, an (n, D) array or CSR matrix; in order.
+
+    Taking the next one raises a UsageError or DeepmixError at what can't be read.
+    """
+
+    @property
+    def rows(self) -> Iterator[Any]:
+        """The blocks without their numbers."""
+        return (block for _, block in self.numbered)
 
 
-def load_file(path: Path, label_column: str | None, options: SplitOptions) -> Split:
+def load_file(path: Path, label_column: str | None, options: SplitOptions, readers: Readers = ONE_READER) -> Split:
     """Read a file of arrays, a folder of images, or a table whose columns are numbers, for training.
 
     Args:
@@ -50,6 +59,7 @@ def load_file(path: Path, label_column: str | None, options: SplitOptions) -> Sp
         label_column: name of the label column of a table or key of a .npz file ('y' if there), or the number of a
             column, from 1.
         options: scaling and split.
+        readers: the processes that share the passes over rows that stay on disk.
 
     Raises:
         UsageError: the file is missing, of another kind, or its contents can't be used.
@@ -84,12 +94,17 @@ def load_file(path: Path, label_column: str | None, options: SplitOptions) -> Sp
         return arrange_table(
             frame, options, TableOptions(), labels=labels, n_train=table.n_train, name=f"'{path.name}'"
         )
-    split = arrange_rows(rows, labels, options, n_train=table.n_train, columns=table.columns)
+    split = arrange_rows(rows, labels, options, n_train=table.n_train, columns=table.columns, readers=readers)
     return split if table.row_names is None else dataclasses.replace(split, row_names=np.array(table.row_names))
 
 
 def open_blocks(
-    stack: ExitStack, path: Path, n_features: int, label_column: str | None = None, text: IO[str] | None = None
+    stack: ExitStack,
+    path: Path,
+    n_features: int,
+    label_column: str | None = None,
+    text: IO[str] | None = None,
+    share: BlockShare = WHOLE,
 ) -> Blocks:
     """Open a file of new rows for a run on arrays, so that a file of any length needs little memory.
 
@@ -100,6 +115,7 @@ def open_blocks(
         label_column: a column left out where it is there: by name, or by number from 1 if the file has one column
             more than that.
         text: CSV to read in place of the file.
+        share: the blocks that are read.
 
     Raises:
         UsageError: the file is missing or of another kind.
@@ -109,25 +125,26 @@ def open_blocks(
     label = LabelColumn(label_column, n_features)
     if text is not None or is_table_file(path):
         names = () if label_column is None else (label_column,)
-        return _table_blocks(open_frames(stack, path, text=text, names=names), label, path)
+        return _table_blocks(open_frames(stack, path, text=text, names=names, share=share), label, path)
     with reading(path):
         table = _open_arrays(stack, path, label)
-    return Blocks(table.columns, _guarded_rows(table, path))
+    return Blocks(table.columns, _guarded_rows(table, path, share))
 
 
 def _table_blocks(frames: Iterator[Any], label: LabelColumn, path: Path) -> Blocks:
     """Return a table's blocks; the first is read now, so that the columns are known."""
-    (first, _), columns = frame_to_array(frame := next(frames), label, f"'{path.name}'")
+    first = next(frames, None)
+    if first is None:  # other processes read all of them
+        return Blocks(None, iter(()))
+    (block, _), columns = frame_to_array(first, label, f"'{path.name}'", first_row(first))
 
-    def rows() -> Iterator[Any]:
-        yield first
-        first_row = len(frame)
-        for later in frames:
-            (block, _), _ = frame_to_array(later, label, f"'{path.name}'", first_row)
-            yield block
-            first_row += len(later)
+    def numbered() -> Iterator[tuple[int, Any]]:
+        yield first_row(first), block
+        for frame in frames:
+            (later, _), _ = frame_to_array(frame, label, f"'{path.name}'", first_row(frame))
+            yield first_row(frame), later
 
-    return Blocks(columns, rows())
+    return Blocks(columns, numbered())
 
 
 def _open_arrays(stack: ExitStack, path: Path, label: LabelColumn) -> TableFile:
@@ -145,12 +162,12 @@ def _open_arrays(stack: ExitStack, path: Path, label: LabelColumn) -> TableFile:
     return READERS[suffix](stack, path, label)
 
 
-def _guarded_rows(table: TableFile, path: Path) -> Iterator[Any]:
-    """Give the blocks' rows; what goes wrong while the next block is read is the file's fault."""
-    blocks = table.blocks()
+def _guarded_rows(table: TableFile, path: Path, share: BlockShare) -> Iterator[tuple[int, Any]]:
+    """Give the blocks, numbered; what goes wrong while the next block is read is the file's fault."""
+    blocks = table.blocks(share)
     while True:
         with reading(path):
             block = next(blocks, None)
         if block is None:
             return
-        yield block.rows
+        yield block[0], block[1].rows

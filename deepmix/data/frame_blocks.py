@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from deepmix.data.block_share import WHOLE, BlockShare
 from deepmix.maths import Array
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ class TableBlock(NamedTuple):
     row_names: Sequence[Any] | None
     """The rows' names, n of them, where the file has any."""
     n_rows: int
+    first_row: int = 0
+    """The number of the first of them in the file, from 0."""
 
 
 class BlockReader(abc.ABC):
@@ -33,10 +36,15 @@ class BlockReader(abc.ABC):
     """The names of the columns whose numbers are not written with decimal points, by how they are written."""
     row_names_column: str | None = None
     """The name of the column that row names become where some are missing or equal; None: they become none."""
+    first_names: Sequence[Any] | None = None
+    """The row names of the file's first block, whoever reads it; known once `blocks` has given something."""
 
     @abc.abstractmethod
-    def blocks(self) -> Iterator[TableBlock]:
+    def blocks(self, share: BlockShare = WHOLE) -> Iterator[TableBlock]:
         """Give the rows block by block, in order, once; a table without rows is one empty block.
+
+        Args:
+            share: the blocks that are given, which are the same blocks however many processes share them.
 
         Raises:
             UsageError: the file has problems; the message lists those of the whole file.
@@ -52,8 +60,8 @@ class BlockReader(abc.ABC):
 
 def listed(names: Sequence[str], most: int = 5) -> str:
     """Return names in quotes, with the number of those that are too many to list."""
-    shown = ", ".join(f"'{name}'" for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+    text = ", ".join(f"'{name}'" for name in names[:most])
+    return text if len(names) <= most else f"{text} and {len(names) - most} more"
 
 
 def can_name_rows(names: Sequence[Any] | None) -> bool:

@@ -3,7 +3,8 @@
 Formats: text (.csv, .tsv, .txt, each also as .gz), Excel (.xlsx) and Parquet (.parquet), in any capitalisation. A frame
 has unique text names of columns; its cells are as `text_cells` describes, dates are datetime64. A first column
 without a name, an index that pandas saved, or R's row names are the frame's index where they name every row
-differently; else the frame has a RangeIndex. What was read in an unusual way is in `frame.attrs["notes"]`, sentences.
+differently; else the frame has a RangeIndex. What was read in an unusual way is in `frame.attrs["notes"]`, sentences;
+the number of the frame's first row in the file is in `frame.attrs["first_row"]`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from deepmix.data.block_share import WHOLE, BlockShare
 from deepmix.data.excel_file import ExcelTable
 from deepmix.data.file_problems import reading
 from deepmix.data.frame_blocks import BlockReader, TableBlock, can_name_rows, frame_of, joined
@@ -99,6 +101,7 @@ def open_frames(
     *,
     names: Collection[str] = (),
     text_columns: Collection[str] = (),
+    share: BlockShare = WHOLE,
 ) -> Iterator[pd.DataFrame]:
     """Open a table file of new rows and give them block by block, so that a file of any length needs little memory.
 
@@ -109,9 +112,11 @@ def open_frames(
         text: CSV to read in place of the file.
         names: names that columns may have; a first row with them is a header.
         text_columns: names of columns whose cells stay text, as a block may hold numbers only where others hold text.
+        share: the blocks that are given; together, the shares of several processes are the blocks that one reads.
 
     Returns:
-        The blocks in order, one at least. Whether an unnamed first column names the rows is decided by the first block.
+        The blocks in order; of all blocks there is one at least. The file's first block decides whether an unnamed
+        first column names the rows.
 
     Raises:
         UsageError: the file is missing or of another kind; while rows are taken, it has problems.
@@ -123,19 +128,23 @@ def open_frames(
             table = _open_table(stack, path, marks, names, text_columns)
         else:
             table = TextTable(text, path.name, marks_with(marks), names, text_columns)
-    return _frames(table, path)
+    return _frames(table, path, share)
 
 
-def _frames(table: BlockReader, path: Path) -> Iterator[pd.DataFrame]:
-    blocks, start, named = table.blocks(), 0, None
+def first_row(frame: pd.DataFrame) -> int:
+    """Return the number of a frame's first row in its file, from 0."""
+    return int(frame.attrs["first_row"])
+
+
+def _frames(table: BlockReader, path: Path, share: BlockShare) -> Iterator[pd.DataFrame]:
+    blocks, are_names = table.blocks(share), None
     while True:
         with reading(path):
             block = next(blocks, None)
         if block is None:
             return
-        named = can_name_rows(block.row_names) if named is None else named
-        yield _frame(table, block.columns, block.row_names, named, start, block.n_rows)
-        start += block.n_rows
+        are_names = can_name_rows(table.first_names) if are_names is None else are_names
+        yield _frame(table, block.columns, block.row_names, are_names, block.first_row, block.n_rows)
 
 
 def _open_table(
@@ -182,5 +191,5 @@ def _frame(
     if are_names and table.row_names_column is not None:
         columns = [column for column in columns if column[0] != table.row_names_column]
     frame = frame_of(columns, row_names if are_names else None, start, n_rows)
-    frame.attrs["notes"] = table.sentences()
+    frame.attrs |= {"notes": table.sentences(), "first_row": start}
     return frame

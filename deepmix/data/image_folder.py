@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepmix.data.block_share import WHOLE, BlockShare, block_starts
 from deepmix.data.table_file import LabelColumn, TableFile, TableRows, block_rows
 from deepmix.errors import DeepmixError, UsageError, option
 from deepmix.maths import Array
@@ -55,12 +56,12 @@ class ImageFolder(TableFile):
             self._labels = np.array(["" if parent == "." else parent for parent in parents])
         self._mode = self._common_mode()
 
-    def blocks(self) -> Iterator[TableRows]:
+    def blocks(self, share: BlockShare = WHOLE) -> Iterator[tuple[int, TableRows]]:
         """Give the images block by block, (n, height, width) or (n, height, width, channels) uint8."""
         width, height = self._size
         size = block_rows(width * height * len(self._mode))
-        for start in range(0, len(self._paths), size):
-            yield self._rows(slice(start, start + size))
+        for start in block_starts(len(self._paths), size, share):
+            yield start, self._rows(slice(start, start + size))
 
     def whole(self) -> TableRows:
         """Return all images in one array, uint8."""

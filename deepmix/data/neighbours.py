@@ -33,8 +33,8 @@ def nearest_sparse(rows: sparse.csr_matrix, n_neighbours: int, seed: int = 0) ->
     analysis does with texts: the search among thousands of sparse columns takes far longer.
     """
     directions = TruncatedSVD(min(LEADING_DIRECTIONS, rows.shape[1] - 1), random_state=seed)
-    chosen = np.sort(np.random.default_rng(seed).permutation(rows.shape[0])[:FITTED_ROWS])
-    coordinates = directions.fit(rows[chosen]).transform(rows).astype(np.float32)
+    sample = np.sort(np.random.default_rng(seed).permutation(rows.shape[0])[:FITTED_ROWS])
+    coordinates = directions.fit(rows[sample]).transform(rows).astype(np.float32)
     return NearestRows(coordinates, n_neighbours, seed).of_own()
 
 

@@ -14,8 +14,9 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
+from deepmix.data.block_share import WHOLE, BlockShare, block_starts
 from deepmix.data.sparse_checks import COMPRESSED, check_sparse, require_whole_numbers
-from deepmix.data.stored_csr import HeldValues, StoredCsr
+from deepmix.data.stored_csr import StoredCsr
 from deepmix.data.stored_rows import StoredArray, StoredValues
 from deepmix.data.table_file import LabelColumn, TableFile, TableRows, block_rows, without_column
 from deepmix.errors import UsageError
@@ -71,8 +72,8 @@ def read_header(file: IO[bytes], size: int, what: str, kinds: str) -> Header:
         cure = "astype(float)" if kinds == NUMBERS else "astype(str)"
         raise UsageError(f"{what} holds Python objects; save it as an array of one type, with {cure} for instance")
     if header.dtype.kind not in kinds or not header.dtype.itemsize:
-        needed = "numbers" if kinds == NUMBERS else "numbers or text"
-        raise UsageError(f"{what} must be {needed}, got an array of type {header.dtype}")
+        kind = "numbers" if kinds == NUMBERS else "numbers or text"
+        raise UsageError(f"{what} must be {kind}, got an array of type {header.dtype}")
     if any(n < 0 for n in header.shape):
         raise ValueError(f"a shape of {header.shape}")
     if math.prod(header.shape) * header.dtype.itemsize > size - file.tell():
@@ -95,17 +96,23 @@ def _label_position(label: LabelColumn, shape: tuple[int, ...]) -> int | None:
     return label.position(None, shape[1]) if len(shape) == 2 else None
 
 
-def _array_blocks(file: IO[bytes], header: Header) -> Iterator[Array]:
-    """Read an array's rows block by block; of a memory map, the pages that were read would stay in memory."""
+def _array_blocks(file: IO[bytes], header: Header, share: BlockShare) -> Iterator[tuple[int, Array]]:
+    """Read a share of an array's rows block by block, each with the number of its first row.
+
+    Of a memory map, the pages that were read would stay in memory.
+    """
     shape, fortran_order, dtype = header
     n_values = math.prod(shape[1:])
     size = shape[0] if fortran_order and len(shape) > 1 else block_rows(n_values)
-    for start in range(0, shape[0], max(size, 1)):
+    starts = block_starts(shape[0], max(size, 1), share)
+    if starts.start > 0:
+        file.seek(file.tell() + starts.start * n_values * dtype.itemsize)
+    for start in starts:
         n_rows = min(size, shape[0] - start)
         content = file.read(n_rows * n_values * dtype.itemsize)
         if len(content) < n_rows * n_values * dtype.itemsize:
             raise EOFError("it ends early")
-        yield np.frombuffer(content, dtype).reshape((n_rows, *shape[1:]), order="F" if fortran_order else "C")
+        yield start, np.frombuffer(content, dtype).reshape((n_rows, *shape[1:]), order="F" if fortran_order else "C")
 
 
 def _code_points(texts: Array) -> Array:
@@ -133,10 +140,10 @@ class NpyFile(TableFile):
         self._offset = self._file.tell()
         self.n_values = math.prod(self._header.shape)
 
-    def blocks(self) -> Iterator[TableRows]:
+    def blocks(self, share: BlockShare = WHOLE) -> Iterator[tuple[int, TableRows]]:
         """Give the rows block by block; rows in Fortran's order are one block."""
-        for rows in _array_blocks(self._file, self._header):
-            yield self._split(rows)
+        for start, rows in _array_blocks(self._file, self._header, share):
+            yield start, self._split(rows)
 
     def whole(self) -> TableRows:
         """Return a memory map of all rows; without its label column it is an array."""
@@ -184,12 +191,14 @@ class NpzFile(TableFile):
         elif "shape" in keys and (shape := self._array("shape", LABELS)).dtype.kind in "iu":
             self.n_values = math.prod(shape.ravel().tolist())
 
-    def blocks(self) -> Iterator[TableRows]:
-        """Give the rows block by block; a sparse matrix is read whole and given in blocks."""
-        labels, start = self._labels(), 0
-        for rows in self._row_blocks():
-            yield TableRows(rows, None if labels is None else labels[start : start + rows.shape[0]])
-            start += rows.shape[0]
+    def blocks(self, share: BlockShare = WHOLE) -> Iterator[tuple[int, TableRows]]:
+        """Give the rows block by block; a sparse matrix is read whole and given in blocks.
+
+        Of several processes, each reads only its blocks of a sparse matrix that is not compressed.
+        """
+        labels = self._labels()
+        for start, rows in self._row_blocks(share):
+            yield start, TableRows(rows, None if labels is None else labels[start : start + rows.shape[0]])
 
     def whole(self) -> TableRows:
         """Return all rows, an array or a sparse matrix as it was saved."""
@@ -219,9 +228,7 @@ class NpzFile(TableFile):
         parts = [self._members.get(name) for name in ("data", "indices", "indptr")]
         kind = self._array("format", LABELS).item()
         if kind not in (b"csr", "csr") or any(p is None or p.compress_type != zipfile.ZIP_STORED for p in parts):
-            matrix = self._sparse().tocsr()
-            held = HeldValues(matrix.data), HeldValues(matrix.indices)
-            return StoredCsr(*held, matrix.indptr, matrix.shape, matrix.dtype)
+            return StoredCsr.of(self._sparse().tocsr())
         shape, indptr = self._array("shape", LABELS), self._array("indptr", LABELS)
         for name, numbers in (("shape", shape), ("indptr", indptr)):
             require_whole_numbers(name, numbers)
@@ -236,18 +243,18 @@ class NpzFile(TableFile):
             data.dtype,
         )
 
-    def _row_blocks(self) -> Iterator[Any]:
+    def _row_blocks(self, share: BlockShare) -> Iterator[tuple[int, Any]]:
         if self._key is None:
-            x = self._sparse().tocsr()
+            x: Any = self._sparse().tocsr() if share == WHOLE else self._stored_csr()
             position, size = _label_position(self._label_of_new_rows, x.shape), block_rows(x.shape[1])
-            for start in range(0, x.shape[0], size):
-                yield without_column(x[start : start + size], position)
+            for start in block_starts(x.shape[0], size, share):
+                yield start, without_column(x[start : start + size], position)
             return
         file, header = self._open(self._key, NUMBERS)
         _check_axes(header.shape)
         position = _label_position(self._label_of_new_rows, header.shape)
-        for rows in _array_blocks(file, header):
-            yield without_column(rows, position)
+        for start, rows in _array_blocks(file, header, share):
+            yield start, without_column(rows, position)
 
     @property
     def _label_of_new_rows(self) -> LabelColumn:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepmix.data.block_share import WHOLE, BlockShare
 from deepmix.data.file_problems import FileProblems
 from deepmix.data.frame_blocks import BlockReader, TableBlock
 from deepmix.data.missing_marks import Marks
@@ -20,6 +21,7 @@ from deepmix.maths import Array
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow
 
 
 class ParquetTable(BlockReader):
@@ -37,6 +39,8 @@ class ParquetTable(BlockReader):
         self._text_columns = text_columns
         self.notes, self.styles = [], {}
         self._file = stack.enter_context(parquet.ParquetFile(path))
+        self.n_rows = int(self._file.metadata.num_rows)
+        self._block_rows = block_rows(len(self._file.schema_arrow.names))
         self._lengths: dict[str, int] = {}
         """The length of each column of lists."""
 
@@ -48,24 +52,59 @@ class ParquetTable(BlockReader):
     @property
     def n_values(self) -> int:
         """How many cells the file has."""
-        return int(self._file.metadata.num_rows) * len(self.types)
+        return self.n_rows * len(self.types)
 
-    def blocks(self) -> Iterator[TableBlock]:
+    @property
+    def n_blocks(self) -> int:
+        """How many blocks hold rows."""
+        return -(-self.n_rows // self._block_rows)
+
+    def blocks(self, share: BlockShare = WHOLE) -> Iterator[TableBlock]:
         """Give the rows block by block; once there is a problem, only look for further ones."""
-        problems, n_rows, has_block = FileProblems(self.name), 0, False
-        schema = self._file.schema_arrow
-        for name, number in Counter(map(str, schema.names)).items():
+        yield from self.blocks_at(share.consecutive(self.n_blocks))
+        if not self.n_blocks and share.has(0):
+            yield self._block(self._file.schema_arrow.empty_table().to_pandas(), 0, FileProblems(self.name))
+
+    def blocks_at(self, numbers: range) -> Iterator[TableBlock]:
+        """Give the blocks with consecutive numbers."""
+        problems = FileProblems(self.name)
+        for name, number in Counter(map(str, self._file.schema_arrow.names)).items():
             if number > 1:
                 problems.add(f"{number} columns are called '{name}'", "give every column a name of its own")
-        for batch in self._file.iter_batches(block_rows(len(schema.names))):
-            block = self._block(batch.to_pandas(), n_rows, problems)
-            n_rows += block.n_rows
+        if numbers.start > 0 and len(numbers) > 0:
+            self.first_names = self._block(next(self._tables(range(1))).to_pandas(), 0, problems).row_names
+        for number, table in zip(numbers, self._tables(numbers), strict=False):
+            block = self._block(table.to_pandas(), number * self._block_rows, problems)
+            if number == 0:
+                self.first_names = block.row_names
             if not problems:
                 yield block
-                has_block = True
         problems.raise_if_any()
-        if not has_block:
-            yield self._block(schema.empty_table().to_pandas(), 0, problems)
+
+    def _tables(self, numbers: range) -> Iterator[pyarrow.Table]:
+        """Give the rows of consecutive blocks; of the file's row groups only those that hold some of them are read."""
+        import pyarrow
+
+        first, end = numbers.start * self._block_rows, min(numbers.stop * self._block_rows, self.n_rows)
+        metadata = self._file.metadata
+        lengths = np.array([metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)])
+        ends = np.cumsum(lengths)
+        groups = np.flatnonzero((ends > first) & (ends - lengths < end))
+        if not len(groups):
+            return
+        position, waiting = int((ends - lengths)[groups[0]]), self._file.schema_arrow.empty_table()
+        for batch in self._file.iter_batches(self._block_rows, row_groups=groups.tolist()):
+            start, stop = max(first - position, 0), min(end - position, batch.num_rows)
+            position += batch.num_rows
+            if start >= stop:
+                continue
+            more = pyarrow.Table.from_batches([batch.slice(start, stop - start)])
+            waiting = pyarrow.concat_tables([waiting, more]) if waiting.num_rows else more
+            while waiting.num_rows >= self._block_rows:
+                yield waiting.slice(0, self._block_rows)
+                waiting = waiting.slice(self._block_rows)
+        if waiting.num_rows:
+            yield waiting
 
     def _block(self, frame: pd.DataFrame, first_row: int, problems: FileProblems) -> TableBlock:
         columns: list[tuple[str, Array]] = []
@@ -94,7 +133,7 @@ class ParquetTable(BlockReader):
         if not isinstance(frame.index, self._plain_index):
             nested = frame.index.nlevels > 1
             row_names = [", ".join(map(str, name)) if nested else name for name in frame.index.tolist()]
-        return TableBlock(columns, row_names, len(frame))
+        return TableBlock(columns, row_names, len(frame), first_row)
 
     def _as_text(self, column: pd.Series) -> Array:
         """Return a column as text, whatever it holds."""
@@ -119,10 +158,10 @@ class ParquetTable(BlockReader):
         if column.dtype != object:
             return [(name, column)]
         cells = column.tolist()
-        seen = [cell for cell in cells if isinstance(cell, np.ndarray | list | tuple)]
-        if not seen and name not in self._lengths:
+        arrays = [cell for cell in cells if isinstance(cell, np.ndarray | list | tuple)]
+        if not arrays and name not in self._lengths:
             return [(name, column)]
-        lengths = {len(cell) for cell in seen} | ({self._lengths[name]} if name in self._lengths else set())
+        lengths = {len(cell) for cell in arrays} | ({self._lengths[name]} if name in self._lengths else set())
         cure = "unpack it into columns of numbers"
         if len(lengths) > 1:
             raise UnreadableColumnError(f"holds lists of {min(lengths)} to {max(lengths)} values", cure)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+from deepmix.data.block_share import WHOLE, BlockShare
 from deepmix.data.file_problems import reading
 from deepmix.data.frame_blocks import BlockReader, TableBlock
 from deepmix.data.missing_marks import Marks
@@ -50,14 +51,17 @@ class ParquetFolder(BlockReader):
         """How many cells the files have in all."""
         return sum(table.n_values for table in self._tables)
 
-    def blocks(self) -> Iterator[TableBlock]:
+    def blocks(self, share: BlockShare = WHOLE) -> Iterator[TableBlock]:
         """Give the rows block by block; a file without rows is left out if another has some."""
-        has_block = False
-        for file, table in zip(self._files, self._tables, strict=True):
-            with reading(file):
-                for block in table.blocks():
-                    if block.n_rows:
-                        yield block._replace(row_names=None)
-                        has_block = True
-        if not has_block:
+        counts = [table.n_blocks for table in self._tables]
+        own = share.consecutive(sum(counts))
+        first_block, first_row = 0, 0
+        for file, table, n_blocks in zip(self._files, self._tables, counts, strict=True):
+            numbers = range(max(own.start - first_block, 0), min(own.stop - first_block, n_blocks))
+            if len(numbers) > 0:
+                with reading(file):
+                    for block in table.blocks_at(numbers):
+                        yield block._replace(row_names=None, first_row=first_row + block.first_row)
+            first_block, first_row = first_block + n_blocks, first_row + table.n_rows
+        if not sum(counts) and share.has(0):
             yield next(self._tables[0].blocks())

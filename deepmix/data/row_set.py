@@ -43,8 +43,8 @@ class RowSet:
     def take(self, numbers: Array | slice) -> RowSet:
         """Return the rows with these numbers."""
         parts = {name: getattr(self, name) for name in ("cells", "flags", "conditions", "weights")}
-        chosen = {name: None if part is None else part[numbers] for name, part in parts.items()}
-        return replace(self, x=self.x[numbers], **chosen)
+        subset = {name: None if part is None else part[numbers] for name, part in parts.items()}
+        return replace(self, x=self.x[numbers], **subset)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -34,13 +34,18 @@ def sample_rows(split: Split, seed: int) -> tuple[Split, npt.NDArray[np.int64]]:
 
     """
     random = np.random.default_rng(seed)
-    drawn: dict[str, npt.NDArray[np.int64]] = {}
+    positions_by_side: dict[str, npt.NDArray[np.int64]] = {}
     for side, most in SAMPLE_ROWS.items():
         rows = getattr(split, side)
         most = max(min(most, SAMPLE_VALUES // split.x.values_per_row * most // sum(SAMPLE_ROWS.values())), FEWEST_ROWS)
-        drawn[side] = np.sort(random.choice(len(rows), min(most, len(rows)), replace=False))
-    sides = {side: getattr(split, side)[positions] for side, positions in drawn.items()}
-    numbers = np.sort(np.concatenate(list(sides.values())))
+        positions_by_side[side] = np.sort(random.choice(len(rows), min(most, len(rows)), replace=False))
+    sides = {side: getattr(split, side)[positions] for side, positions in positions_by_side.items()}
+    return take_sample(split, sides["train"], sides["test"]), positions_by_side["train"]
+
+
+def take_sample(split: Split, train: Array, test: Array) -> Split:
+    """Return training and test rows with these ascending numbers in memory, in the data's order."""
+    numbers = np.sort(np.concatenate([train, test]))
 
     def taken(part: Any) -> Any:
         return None if part is None else part[numbers]
@@ -48,15 +53,14 @@ def sample_rows(split: Split, seed: int) -> tuple[Split, npt.NDArray[np.int64]]:
     cells = taken(split.cells)
     names: Array = (numbers + 1).astype(str) if split.row_names is None else split.row_names[numbers]
     parts = ("labels", "known", "weights", "flags", "conditions")
-    sample = dataclasses.replace(
+    return dataclasses.replace(
         split,
         x=split.x[numbers],
-        train=np.searchsorted(numbers, sides["train"]),
-        test=np.searchsorted(numbers, sides["test"]),
+        train=np.searchsorted(numbers, train),
+        test=np.searchsorted(numbers, test),
         row_names=names,
         numbers=numbers,
         cells=cells,
         table=None if split.schema is None else split.schema.frame(cells),
         **{part: taken(getattr(split, part)) for part in parts},
     )
-    return sample, drawn["train"]

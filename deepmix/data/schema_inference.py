@@ -194,8 +194,10 @@ def _described(name: str, column: _Column) -> ColumnSchema:
     if kind in LEVEL_KINDS or not schema.strays:
         return schema
     what = "dates" if kind == "datetime" else "numbers"
-    shown = ", ".join(f"'{cell}'" for cell in schema.strays)
-    return dataclasses.replace(schema, reason=f"{schema.reason}; cells that are not {what} ({shown}) count as missing")
+    examples = ", ".join(f"'{cell}'" for cell in schema.strays)
+    return dataclasses.replace(
+        schema, reason=f"{schema.reason}; cells that are not {what} ({examples}) count as missing"
+    )
 
 
 def _condition(schema: ColumnSchema, values: pd.Series, missing: Array) -> ColumnSchema:

@@ -19,11 +19,15 @@ from deepmix.data.stored_rows import StoredRows
 if TYPE_CHECKING:
     import pandas as pd
 
+HASHED_ROWS = 1 << 20
+"""Row numbers that are hashed together."""
+
 
 def fingerprint(split: Split) -> str:
     """Return a hash of the rows as a model takes them and of which are for training."""
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(np.ascontiguousarray(split.train).data)
+    for start in range(0, len(split.train), HASHED_ROWS):
+        digest.update(np.ascontiguousarray(split.train[start : start + HASHED_ROWS]).data)
     parts = [*((split.x.data, split.x.indices) if sparse.issparse(split.x) else (split.x,))]
     parts += [part for part in (split.cells, split.conditions, split.weights) if part is not None]
     for part in parts:
@@ -58,7 +62,7 @@ class Split:
     x: Any
     """All rows, training and test."""
     train: npt.NDArray[np.int64]
-    """Row numbers used for training."""
+    """Row numbers used for training; of rows that stay on disk they are `RowNumbers`, and so are those held out."""
     test: npt.NDArray[np.int64]
     """Row numbers held out."""
     labels: npt.NDArray[Any] | None
@@ -109,6 +113,13 @@ class Split:
     def rows(self) -> RowSet:
         """All rows as a model takes them."""
         return RowSet(self.x, self.cells, self.flags, self.conditions, self.weights, self.gaps)
+
+    @property
+    def n_classes(self) -> int | None:
+        """The number of different labels, unknown ones left out; None without labels."""
+        if self.labels is None:
+            return None
+        return len(np.unique(self.labels if self.known is None else self.labels[self.known]))
 
     def weights_of(self, side: npt.NDArray[np.int64]) -> npt.NDArray[np.float64] | None:
         """Return the weights of these rows; None if no row has a weight."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol, final
+from typing import Any, Protocol, Self, final
 
 import numpy as np
 from scipy import sparse
@@ -21,20 +21,20 @@ class Values(Protocol):
         """Return the values `first` to `end` - 1."""
 
 
-class HeldValues:
-    """The values of an array in memory."""
+class SlicedValues:
+    """The values of an array in memory, or of one that is read when it is sliced, as HDF5's and Zarr's are."""
 
-    def __init__(self, values: Array) -> None:
+    def __init__(self, values: Any) -> None:
         self._values = values
 
     def read(self, first: int, end: int) -> Array:
         """Return the values `first` to `end` - 1."""
-        return self._values[first:end]
+        return np.asarray(self._values[first:end])
 
 
 @final
 class StoredCsr(StoredRows):
-    """Rows of a CSR matrix in a .npz file; only where each row begins is in memory, or all of a compressed archive."""
+    """Rows of a CSR matrix: in a file, with only where each row begins in memory, or all in memory."""
 
     def __init__(
         self, data: Values, indices: Values, indptr: Array, shape: tuple[int, int], dtype: np.dtype[Any]
@@ -76,6 +76,12 @@ class StoredCsr(StoredRows):
         rows = sparse.csr_matrix(parts, shape=(end - first, self.shape[1]))
         check_sparse(rows)
         return rows
+
+    @classmethod
+    def of(cls, matrix: Any) -> Self:
+        """Return the rows of a CSR matrix in memory."""
+        values = SlicedValues(matrix.data), SlicedValues(matrix.indices)
+        return cls(*values, matrix.indptr, matrix.shape, matrix.dtype)
 
     def _concatenated(self, parts: Iterator[Any], n_rows: int) -> Any:
         return sparse.vstack(list(parts), format="csr")

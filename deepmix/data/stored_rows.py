@@ -10,12 +10,13 @@ import abc
 import copy
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self, final
 
 import numpy as np
 
+from deepmix.data.block_share import WHOLE, BlockShare, block_starts
 from deepmix.data.preparation import Preparation
 from deepmix.errors import DeepmixError
 from deepmix.maths import Array
@@ -32,23 +33,38 @@ class StoredRows(abc.ABC):
 
     shape: tuple[int, int]
     dtype: np.dtype[Any]
-    """The type of the values in the file."""
+    """The type of the values, in the file or after the last step."""
     array_shape: tuple[int, ...]
     """The shape before each row was flattened."""
     row_bytes: int
     """Size of a row in the file, on average."""
     ndim = 2
 
-    _preparation: Preparation | None = None
+    _steps: tuple[Callable[[Any], Any], ...] = ()  # what every block passes through when it is read
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def prepared(self, preparation: Preparation) -> Self:
         """Return the same rows, prepared whenever they are read: float32, as a model takes them."""
-        prepared = copy.copy(self)
-        prepared._preparation = preparation
-        return prepared
+        return self.transformed(preparation.apply)
+
+    def transformed(self, step: Callable[[Any], Any]) -> Self:
+        """Return the same rows, passed through one more step whenever they are read.
+
+        Args:
+            step: takes and returns rows, (n, D), an array or CSR; each row by itself. It returns float32.
+
+        """
+        transformed = copy.copy(self)
+        transformed._steps = (*self._steps, step)
+        transformed.dtype = np.dtype(np.float32)
+        return transformed
+
+    def whole(self) -> Any:
+        """Return all rows in memory: an array with the shape that they have in the file, or CSR."""
+        rows = self[:]
+        return rows.reshape(self.array_shape) if isinstance(rows, np.ndarray) else rows
 
     def __getitem__(self, rows: Array | slice) -> Any:
         """Return rows, (n, D): of a slice with step 1, or by their numbers in any order.
@@ -67,10 +83,16 @@ class StoredRows(abc.ABC):
             return self[distinct][position]
         return self._joined(list(self._reads(numbers)))
 
-    def blocks(self) -> Iterator[tuple[int, Any]]:
-        """Give all rows in order: the number of a block's first row, and the block."""
-        size = self.rows_per_read
-        for start in range(0, len(self), size):
+    def blocks(self, size: int | None = None, share: BlockShare = WHOLE) -> Iterator[tuple[int, Any]]:
+        """Give the rows in order, or a share of them: the number of a block's first row, and the block.
+
+        Args:
+            size: rows of a block; None: those of one read.
+            share: the blocks that are read.
+
+        """
+        size = self.rows_per_read if size is None else size
+        for start in block_starts(len(self), size, share):
             yield start, self[start : start + size]
 
     @property
@@ -105,15 +127,22 @@ class StoredRows(abc.ABC):
     def _part(self, first: int, end: int, wanted: Array | None) -> Any:
         rows = self._read(first, end)
         rows = rows if wanted is None or len(wanted) == end - first else rows[wanted]
-        return rows if self._preparation is None else self._preparation.apply(rows)
+        for step in self._steps:
+            rows = step(rows)
+        return rows
 
     @abc.abstractmethod
     def _read(self, first: int, end: int) -> Any:
         """Return rows as they are in the file, `first` to `end` - 1."""
 
-    @abc.abstractmethod
     def _concatenated(self, parts: Iterator[Any], n_rows: int) -> Any:
         """Return rows that are read one part after the other, (n_rows, D)."""
+        rows = np.empty((n_rows, self.shape[1]), self.dtype)
+        start = 0
+        for part in parts:  # one at a time, so that all of them need memory once
+            rows[start : start + len(part)] = part
+            start += len(part)
+        return rows
 
 
 class StoredValues:
@@ -181,14 +210,6 @@ class StoredArray(StoredRows):
     def _read(self, first: int, end: int) -> Array:
         rows = self._whole(first, end)
         return rows if self._left_out is None else np.delete(rows, self._left_out, axis=1)
-
-    def _concatenated(self, parts: Iterator[Array], n_rows: int) -> Array:
-        rows = np.empty((n_rows, self.shape[1]), self.dtype if self._preparation is None else np.float32)
-        start = 0
-        for part in parts:  # one at a time, so that all of them need memory once
-            rows[start : start + len(part)] = part
-            start += len(part)
-        return rows
 
     def _whole(self, first: int, end: int) -> Array:
         return self._values.read(first * self._n_stored, end * self._n_stored).reshape(-1, self._n_stored)

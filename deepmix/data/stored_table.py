@@ -16,6 +16,7 @@ import numpy as np
 
 from deepmix.data.arrange import split_rows, unlabelled_note
 from deepmix.data.arrange_table import TABLE_LIKELIHOOD, encode_table
+from deepmix.data.block_share import ONE_READER, Readers
 from deepmix.data.checks import check_labels
 from deepmix.data.frame_arrays import frame_labels, label_position
 from deepmix.data.frames import open_frames
@@ -27,6 +28,7 @@ from deepmix.data.schema_inference import infer_schema
 from deepmix.data.split import Split
 from deepmix.data.split_options import SplitOptions
 from deepmix.data.stored_rows import StoredArray
+from deepmix.data.stored_texts import StoredTexts, TextsWriter, has_texts
 from deepmix.data.table_file import LabelColumn
 from deepmix.data.table_options import TableOptions
 from deepmix.data.whole_files import naming_file
@@ -42,6 +44,9 @@ SCHEMA_ROWS = 50_000
 PARTS = ("x", "cells", "flags", "conditions")
 """The arrays of a `RowSet` that lie in files of their own."""
 
+WRITTEN = b"with the names of rows"
+"""Changes when other files are written for a table, so that those of earlier versions are not taken for them."""
+
 
 @dataclasses.dataclass(frozen=True)
 class _Survey:
@@ -55,18 +60,24 @@ class _Survey:
     notes: tuple[str, ...]
 
 
-def arrange_stored_table(path: Path, options: SplitOptions, table: TableOptions, label_column: str | None) -> Split:
+def arrange_stored_table(
+    path: Path,
+    options: SplitOptions,
+    table: TableOptions,
+    label_column: str | None,
+    readers: Readers = ONE_READER,
+) -> Split:
     """Return a table's rows as they stay on disk, encoded, in the cache folder.
 
     The file is read twice, and a third time if its encoded rows are not in the cache: for the number of rows and the
-    labels, for a sample of training rows that the schema comes from, and to encode all rows. Names of rows are not
-    kept.
+    labels, for a sample of training rows that the schema comes from, and to encode all rows.
 
     Args:
         path: the file, or a folder of Parquet files.
         options: the split, and where the cache is.
         table: what the user says about columns.
         label_column: the column of labels, by name or number.
+        readers: the processes that load the table; on each machine, the first one encodes it for all.
 
     Raises:
         UsageError: the table can't be used.
@@ -76,22 +87,22 @@ def arrange_stored_table(path: Path, options: SplitOptions, table: TableOptions,
     survey = _survey(path, table, label_column)
     if survey.n_rows < 2:
         raise UsageError(f"'{path.name}' has {survey.n_rows} row(s); at least 2 are needed")
-    train, test = split_rows(survey.n_rows, None, options)
+    train, test = split_rows(survey.n_rows, None, options, compact=True)
     labels, known, notes = None, None, list(survey.notes)
     if survey.labels is not None:
         labels, known = check_labels(survey.labels, survey.n_rows)
         notes += [] if known is None else [unlabelled_note(known)]
     random = np.random.default_rng(options.split_seed)
-    chosen = train[np.sort(random.choice(len(train), min(SCHEMA_ROWS, len(train)), replace=False))]
-    sample = _rows_at(path, table, survey, chosen)
+    sampled_rows = train[np.sort(random.choice(len(train), min(SCHEMA_ROWS, len(train)), replace=False))]
+    sample = _rows_at(path, table, survey, sampled_rows)
     schema = infer_schema(sample, np.arange(len(sample)), table, survey.label_column)
     if not schema.modelled:
         raise UsageError(f"'{path.name}' has no column to tell clusters apart by; see: deepmix inspect")
-    if len(chosen) < len(train):
-        notes.append(f"the kinds and statistics of the columns come from a sample of {len(chosen)} training rows")
+    if len(sampled_rows) < len(train):
+        notes.append(f"the kinds and statistics of the columns come from a sample of {len(sampled_rows)} training rows")
     names = tuple(dict.fromkeys((*survey.text_columns, *schema.text_columns)))
     blocks = _frames(path, table, survey.label_column, names)
-    parts, gaps = _encoded(_folder_for(path, schema, options), schema, blocks, survey.n_rows)
+    parts, gaps = _encoded(_folder_for(path, schema, options), schema, blocks, survey.n_rows, readers)
     return Split(
         x=parts["x"],
         train=train,
@@ -108,6 +119,7 @@ def arrange_stored_table(path: Path, options: SplitOptions, table: TableOptions,
         conditions=parts.get("conditions"),
         weights=parts.get("weights"),
         gaps=gaps,
+        row_names=parts.get("names"),
     )
 
 
@@ -158,6 +170,7 @@ def _folder_for(path: Path, schema: TableSchema, options: SplitOptions) -> Path:
     for file in files:
         status = file.stat()
         digest.update(f"{file.resolve()}\n{status.st_size}\n{status.st_mtime_ns}\n".encode(errors="surrogatepass"))
+    digest.update(WRITTEN)
     digest.update(repr(schema).encode(errors="surrogatepass"))
     if options.cache_dir:
         return Path(options.cache_dir) / digest.hexdigest()
@@ -171,35 +184,42 @@ def _folder_for(path: Path, schema: TableSchema, options: SplitOptions) -> Path:
 
 
 def _encoded(
-    folder: Path, schema: TableSchema, blocks: Iterator[pd.DataFrame], n_rows: int
+    folder: Path, schema: TableSchema, blocks: Iterator[pd.DataFrame], n_rows: int, readers: Readers
 ) -> tuple[dict[str, Any], Any]:
     """Return the arrays of a table's encoded rows by name, written now if they are not in the folder."""
     first, gaps = next(blocks), None
     rows, _ = encode_table(schema, first)
     gaps = rows.gaps
-    if not folder.is_dir():
+    if readers.is_first_here and not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=folder.name, dir=folder.parent))
         try:
             with naming_file(folder):
-                _write(temporary, rows, schema, blocks, len(first), n_rows)
+                _write(temporary, rows, schema, first, blocks, n_rows)
                 if not folder.is_dir():  # another process may have been faster
                     os.replace(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+    readers.each(np.zeros(1))  # the others wait until it is there
     parts: dict[str, Any] = {
         name: stored for name in PARTS if getattr(rows, name) is not None and (stored := _open(folder / f"{name}.npy"))
     }
     if rows.weights is not None:
         parts["weights"] = _open(folder / "weights.npy")[:].ravel().astype(np.float64)
+    if has_texts(folder):
+        parts["names"] = StoredTexts(folder)
     return parts, gaps
 
 
 def _write(
-    folder: Path, rows: RowSet, schema: TableSchema, blocks: Iterator[pd.DataFrame], start: int, n_rows: int
+    folder: Path, rows: RowSet, schema: TableSchema, first: pd.DataFrame, blocks: Iterator[pd.DataFrame], n_rows: int
 ) -> None:
-    """Write the arrays of all rows; `rows` are those of the first block."""
+    """Write the arrays and names of all rows; `first` is the first block, and `rows` are its rows encoded."""
+    start, names = len(first), schema.row_names(first)
     with ExitStack() as stack:
+        writer = None if names is None else TextsWriter(stack, folder)
+        if writer is not None and names is not None:
+            writer.add(names.tolist())
         files: dict[str, Any] = {}
         for name in (*PARTS, "weights"):
             part = getattr(rows, name)
@@ -214,6 +234,9 @@ def _write(
             later, _ = encode_table(schema, frame, first_row=start)
             for name, file in files.items():
                 file.write(getattr(later, name).astype("<f8" if name == "weights" else "<f4").tobytes())
+            if writer is not None:
+                names = schema.row_names(frame)
+                writer.add([""] * len(frame) if names is None else names.tolist())
             start += len(frame)
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from deepmix.data.block_share import WHOLE, BlockShare
 from deepmix.errors import UsageError
 from deepmix.maths import Array
 
@@ -72,9 +73,9 @@ class LabelColumn:
         if self._is_number(n_columns):
             return int(self.name) - 1
         first = range(min(n_columns, MOST_LISTED))
-        shown = ", ".join(names[i] if names is not None else str(i + 1) for i in first)
-        shown += ", ..." if n_columns > MOST_LISTED else ""
-        raise UsageError(f"there is no label column '{self.name}'; the columns are: {shown}")
+        listing = ", ".join(names[i] if names is not None else str(i + 1) for i in first)
+        listing += ", ..." if n_columns > MOST_LISTED else ""
+        raise UsageError(f"there is no label column '{self.name}'; the columns are: {listing}")
 
     @property
     def _n_with_labels(self) -> int:
@@ -105,8 +106,13 @@ class TableFile(abc.ABC):
     """How many numbers its rows hold in all, where the file says so before they are read."""
 
     @abc.abstractmethod
-    def blocks(self) -> Iterator[TableRows]:
-        """Give the rows block by block, in order, once; a block holds about BLOCK_VALUES numbers.
+    def blocks(self, share: BlockShare = WHOLE) -> Iterator[tuple[int, TableRows]]:
+        """Give the rows block by block, in order, once, each with the number of its first row in the file, from 0.
+
+        A block holds about BLOCK_VALUES numbers.
+
+        Args:
+            share: the blocks that are given.
 
         Raises:
             UsageError: a row can't be used; the message names it.

@@ -120,8 +120,8 @@ def column_names(header: Sequence[str]) -> list[str]:
     names = [cell.strip() for cell in header]
     if names_rows(names):
         names[0] = ""
-    taken = set(names)
-    return [name or (str(i) if str(i) not in taken else f"column {i}") for i, name in enumerate(names, start=1)]
+    own = set(names)
+    return [name or (str(i) if str(i) not in own else f"column {i}") for i, name in enumerate(names, start=1)]
 
 
 def _is_ambiguous(lines: Sequence[str], first: Sequence[str], *, header: bool) -> bool:

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from deepmix.data.block_share import WHOLE, BlockShare
 from deepmix.data.file_problems import FileProblems
 from deepmix.data.frame_blocks import BlockReader, TableBlock
 from deepmix.data.missing_marks import Marks
@@ -208,19 +209,28 @@ class TextTable(BlockReader):
         self._layout: TextLayout = layout
         self.row_names_column = layout.columns[0] if layout.first_names_rows else None
 
-    def blocks(self) -> Iterator[TableBlock]:
-        """Give the rows block by block; once there is a problem, only look for further ones."""
-        problems, is_empty = FileProblems(self._name), True
+    def blocks(self, share: BlockShare = WHOLE) -> Iterator[TableBlock]:
+        """Give the rows block by block; once there is a problem, only look for further ones.
+
+        The lines of other processes' blocks are read too, but their cells stay text.
+        """
+        problems, first_row = FileProblems(self._name), 0
         self._check_names(problems)
         rows, n_rows = self._rows(problems), max(block_rows(self._layout.n_cells) // TEXT_SHARE, 1)
-        while chunk := list(itertools.islice(rows, n_rows)):
-            block = self._block(chunk, problems)
-            is_empty = False
-            if not problems:
-                yield block
+        for number in itertools.count():
+            chunk = list(itertools.islice(rows, n_rows))
+            if number == 0:
+                self.first_names = self._row_names(chunk)
+            if not chunk:
+                break
+            if share.has(number):
+                block = self._block(chunk, problems, first_row)
+                if not problems:
+                    yield block
+            first_row += len(chunk)
         problems.raise_if_any()
-        if is_empty:
-            yield self._block([], problems)
+        if first_row == 0 and share.has(0):
+            yield self._block([], problems, 0)
 
     def _check_names(self, problems: FileProblems) -> None:
         for name, number in Counter(self._layout.columns).items():
@@ -270,10 +280,13 @@ class TextTable(BlockReader):
             guess = cell.encode("utf-8", "surrogateescape").decode("cp1252", "replace").strip()[:40]
             problems.add(f"line {line} is not UTF-8 ('{guess}' in Windows' Latin-1)", "save it as UTF-8")
 
-    def _block(self, chunk: Sequence[tuple[int, list[str]]], problems: FileProblems) -> TableBlock:
+    def _row_names(self, chunk: Sequence[tuple[int, list[str]]]) -> list[str] | None:
+        """Return the names of rows, where the file has any."""
+        return [row[0].strip() for _, row in chunk] if self._layout.first_names_rows else None
+
+    def _block(self, chunk: Sequence[tuple[int, list[str]]], problems: FileProblems, first_row: int) -> TableBlock:
         layout = self._layout
         cells = list(zip(*(row for _, row in chunk), strict=True)) or [()] * layout.n_cells
-        row_names = [cell.strip() for cell in cells[0]] if layout.first_names_rows else None
         columns = []
         for name, column in zip(layout.columns, cells, strict=True):
             if name in self._text_columns:
@@ -289,4 +302,4 @@ class TextTable(BlockReader):
             if style != "point" and name not in self.styles.setdefault(style, []):
                 self.styles[style].append(name)
             columns.append((name, values))
-        return TableBlock(columns, row_names, len(chunk))
+        return TableBlock(columns, self._row_names(chunk), len(chunk), first_row)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from scipy import sparse
 
 from deepmix.contracts import ClusteringHead, Model, source_of
 from deepmix.data import CellBlock, Split, StoredRows, TableSchema, channels_first_cure, is_channels_first
@@ -21,6 +24,9 @@ from deepmix.models import Composite
 LATENT_DIM = 10
 """M for data with at least this many columns (VaDE, section 4.2)."""
 
+STARTING_ROWS = 20_000
+"""Most rows of an array, or of a table on disk, that likelihoods start from."""
+
 
 def n_clusters(requested: int | None, split: Split) -> int:
     """Return K: the requested number of clusters, or else the number of classes.
@@ -29,15 +35,12 @@ def n_clusters(requested: int | None, split: Split) -> int:
         UsageError: neither number is known, or there are fewer training rows than clusters.
 
     """
-    if requested is None and split.labels is None:
+    number = split.n_classes if requested is None else requested
+    if number is None:
         raise UsageError(
             f"the number of clusters is unknown, as there are no labels; give {option('components', 'K')}, or "
             f"{option('components', 'auto')} to choose it from the rows"
         )
-    number = requested
-    if number is None:
-        labels = np.asarray(split.labels)
-        number = len(np.unique(labels if split.known is None else labels[split.known]))
     if requested is None and number < 2:
         raise UsageError(
             f"the labels have only one class; give the number of clusters with {option('components', 'K')}"
@@ -186,12 +189,30 @@ def build_model(parts: Parts, split: Split, n_components: int, seed: int) -> Mod
             f"model '{parts.plugins['model'].name}' does not use conditions; "
             f"leave out {option('condition')}, or use another model"
         )
-    training_cells = None if split.cells is None else split.cells[split.train]
-    return assemble(parts, layout_of(parts, split), n_components, seed, training_cells)
+    return assemble(parts, layout_of(parts, split), n_components, seed, partial(_starting_cells, split))
+
+
+def _starting_cells(split: Split) -> Array:
+    """Return the values of training rows that likelihoods start from, (n, C), float32."""
+    values: Any = split.x if split.cells is None else split.cells
+    rows = values[_starting_rows(split)]
+    return np.asarray(rows.toarray() if sparse.issparse(rows) else rows, dtype=np.float32)
+
+
+def _starting_rows(split: Split) -> Array:
+    """Return the numbers of the training rows that likelihoods start from: all of a table in memory, else a sample."""
+    if (split.cells is not None and not split.is_stored) or len(split.train) <= STARTING_ROWS:
+        return split.train[:]
+    positions = np.random.default_rng(0).choice(len(split.train), STARTING_ROWS, replace=False)
+    return split.train[np.sort(positions)]
 
 
 def assemble(
-    parts: Parts, layout: RowLayout, n_components: int, seed: int, training_cells: Array | None = None
+    parts: Parts,
+    layout: RowLayout,
+    n_components: int,
+    seed: int,
+    training_cells: Callable[[], Array] | None = None,
 ) -> Model:
     """Assemble the model for rows of a layout; its initial weights depend only on the seed.
 
@@ -200,7 +221,7 @@ def assemble(
         layout: the layout of the rows.
         n_components: K.
         seed: decides the initial weights.
-        training_cells: values from which the likelihoods start, (N, C); None: they stay as built, to be loaded.
+        training_cells: returns values from which the likelihoods start, (N, C); None: they stay as built, to be loaded.
 
     """
     options = parts.options["model"]
@@ -211,8 +232,8 @@ def assemble(
             [_construct(parts.classes[f"{LIKELIHOOD}{block.likelihood}"], block) for block in layout.blocks],
             masked=layout.is_table,
         )
-        if training_cells is not None:
-            likelihood.start(torch.from_numpy(training_cells))
+        if training_cells is not None and likelihood.starts_from_rows:
+            likelihood.start(torch.from_numpy(training_cells()))
         dims = dims_of(parts, layout, likelihood.n_outputs, n_components)
         sizes = part_sizes(parts, dims)
         built = {role: _construct(parts.classes[role], sizes[role], parts.options[role]) for role in sizes}

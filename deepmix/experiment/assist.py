@@ -5,7 +5,9 @@ from __future__ import annotations
 from deepmix.data import Rows, sample_rows
 from deepmix.errors import DeepmixError
 from deepmix.experiment.assembly import build_model
+from deepmix.experiment.clustered_rows import clustered_rows
 from deepmix.experiment.prepare import Experiment
+from deepmix.experiment.stored_results import infer_stored
 from deepmix.maths import Array
 from deepmix.runs import MemoryRun
 from deepmix.training import SilentReporter, Trainer, TrainingOptions, evaluate_rows
@@ -30,13 +32,22 @@ def assist_run(experiment: Experiment, *, resume: bool = False) -> None:
     split = sample_rows(whole, config.seed)[0] if whole.is_stored else whole
     train_rows, test_rows = (Rows(split.rows, numbers, experiment.device) for numbers in (split.train, split.test))
     all_rows = Rows(whole.rows, whole.train, experiment.device) if whole.is_stored else train_rows
-    objective, sample = parts.options["objective"], train_rows if whole.is_stored else None
+    objective = parts.options["objective"]
+
+    def placed_rows() -> Rows:
+        clustered = clustered_rows(whole, split, model.n_components, config.seed, ranks)
+        return Rows(clustered.rows, clustered.train, experiment.device)
+
+    sample = placed_rows if whole.is_stored else None
     trainer = Trainer(model, all_rows, training, objective, config.seed, MemoryRun(), SilentReporter(), ranks, sample)
     if resume:
         trainer.restore()
     trainer.run(_first_rank_labels)
     for rows in (train_rows, test_rows):
         evaluate_rows(model, rows, training.precision, config.seed, ranks)
+    if whole.is_stored:
+        for _ in infer_stored(model, whole, experiment.device, training.precision, ranks):
+            pass  # the first process gets them
 
 
 def _first_rank_labels(code_NM: Array) -> Array:

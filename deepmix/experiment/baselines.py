@@ -10,19 +10,22 @@ import importlib.util
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from sklearn.cluster import HDBSCAN, KMeans
+from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KNeighborsClassifier
 
 from deepmix import metrics
+from deepmix.contracts import TrainingRows, registry
 from deepmix.data import MOST_COLUMNS, Split, narrow
 from deepmix.experiment.results import carried_scores
 from deepmix.maths import Array
-from deepmix.runs import Baseline, Baselines
+from deepmix.runs import INITIAL, TOTAL, Baseline, Baselines, InitialChoice
 
 BASELINE_ROWS, BASELINE_CELLS = 5000, 100_000
 """Training rows, and values in them, that the methods cluster at most: each then takes a second or two."""
@@ -41,7 +44,23 @@ LEAST_SIZE = 5
 UMAP_LEAST_ROWS = 5000
 """UMAP compiles for ten seconds and more, so it is used only where there are more training rows and runs take long."""
 
+SAME_CLUSTERS = 0.95
+"""Adjusted Rand index above which a run has kept the clusters of its start."""
+
+JUDGE = "auto"
+"""The initial clustering whose criteria compare clusters, where it is installed."""
+
 Method = Callable[[], Array]
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """An initial clustering that can also compare clusters which others found."""
+
+    def judge(
+        self, rows: TrainingRows, partitions: Mapping[str, Array], n_components: int, seed: int
+    ) -> Mapping[str, float]:
+        """Return a total by name, larger is better, of labels of the rows, (N,); only K clusters have one."""
 
 
 def compare_baselines(
@@ -50,6 +69,7 @@ def compare_baselines(
     clusters: Mapping[str, Array],
     n_clusters: int,
     seed: int,
+    judge: Judge | None = None,
 ) -> Baselines:
     """Return what plain methods find in the training rows, and how the run's own clusters compare without labels.
 
@@ -59,16 +79,17 @@ def compare_baselines(
         clusters: clusters of the training rows, (N,), by head, and those of the initial clustering by `INITIAL`.
         n_clusters: K.
         seed: draws the rows and starts the methods.
+        judge: what compares clusters without labels besides; None: their cohesion does so alone.
 
     """
     n_rows, n_columns = features.shape[0], min(features.shape[1], MOST_COLUMNS)
     n_chosen = min(n_rows, BASELINE_ROWS, max(BASELINE_CELLS // n_columns, 2 * n_clusters))
-    chosen = np.sort(np.random.default_rng(seed).choice(n_rows, n_chosen, replace=False))
-    row_ND = narrow(features[chosen], seed).astype(np.float64)
+    subset = np.sort(np.random.default_rng(seed).choice(n_rows, n_chosen, replace=False))
+    row_ND = narrow(features[subset], seed).astype(np.float64)
     link_NN = metrics.neighbour_links(row_ND)
     weights = split.weights_of(split.train)
-    methods = {}
-    weight_N = None if weights is None else weights[chosen]
+    methods, found = {}, {}
+    weight_N = None if weights is None else weights[subset]
     is_sample = split.numbers is not None  # of rows that do not fit into memory, which UMAP's compiler needs much of
     with_umap = n_rows > UMAP_LEAST_ROWS and not is_sample and importlib.util.find_spec("umap") is not None
     for name, method in plain_methods(row_ND, n_clusters, seed, weight_N, with_umap=with_umap).items():
@@ -77,14 +98,52 @@ def compare_baselines(
         if cluster_N is None:
             continue
         seconds = time.perf_counter() - started
+        found[name], scores = np.asarray(cluster_N), carried_scores(split, subset, cluster_N)
         methods[name] = Baseline(
             n_clusters=len(np.unique(cluster_N)),
             cohesion=metrics.cohesion(link_NN, cluster_N),
             seconds=seconds,
-            **carried_scores(split, chosen, cluster_N),
+            train=scores.get("train"),
+            test=scores.get("test"),
         )
-    own = {name: metrics.cohesion(link_NN, cluster_N[chosen]) for name, cluster_N in clusters.items()}
-    return Baselines(len(chosen), methods, own)
+    own = {name: metrics.cohesion(link_NN, cluster_N[subset]) for name, cluster_N in clusters.items()}
+    result = Baselines(len(subset), methods, own)
+    if judge is None:
+        return result
+    sampled = {name: cluster_N[subset] for name, cluster_N in clusters.items()}
+    rows = TrainingRows(features[subset], np.zeros((len(subset), 0)), weight_N)
+    return _with_totals(result, judge.judge(rows, {**found, **sampled}, n_clusters, seed))
+
+
+def _with_totals(baselines: Baselines, total: Mapping[str, float]) -> Baselines:
+    """Return the baselines with the totals of methods and heads, which have different names."""
+    methods = {name: replace(one, total=total.get(name)) for name, one in baselines.methods.items()}
+    return replace(
+        baselines, methods=methods, totals={name: total[name] for name in baselines.cohesion if name in total}
+    )
+
+
+def standard_judge() -> Judge | None:
+    """Return the built-in initial clustering that compares clusters, with its default options."""
+    plugin = registry.load_plugin("initializers", JUDGE)
+    judge = plugin(plugin.Options())
+    return judge if isinstance(judge, Judge) else None
+
+
+def keeps_choice(choice: InitialChoice | None, clusters: Mapping[str, Array], head: str) -> bool:
+    """Return whether a head's clusters are those that an initial clustering chose as the ones with the largest total.
+
+    Then no plain method can have a larger one, and nothing has to be compared again.
+
+    Args:
+        choice: what the initial clustering compared; None: nothing.
+        clusters: clusters of the training rows, (N,), by head, and those of the initial clustering by `INITIAL`.
+        head: the head's name.
+
+    """
+    if choice is None or INITIAL not in clusters or TOTAL not in choice.candidates[choice.method].criteria:
+        return False
+    return bool(adjusted_rand_score(clusters[INITIAL], clusters[head]) >= SAME_CLUSTERS)
 
 
 def plain_methods(

@@ -30,10 +30,10 @@ def fit_cluster_latents(
     """
     rows = rows_to_fit(training)
     weight_R = None if training.weight_N is None else training.weight_N[rows]
-    chosen = Inference(training.log_q_NK[rows], training.latent_NM[rows], weight_R)
-    decoded = Rows(_decoded(model, split, chosen, device), np.arange(len(rows)), device)
-    recognised_R = infer_rows(model, decoded, precision, bound=False).map_N == chosen.map_N
-    return ClusterLatents.of_rows(chosen, recognised_R)
+    sample = Inference(training.log_q_NK[rows], training.latent_NM[rows], weight_R)
+    decoded = Rows(_decoded(model, split, sample, device), np.arange(len(rows)), device)
+    recognised_R = infer_rows(model, decoded, precision, bound=False).map_N == sample.map_N
+    return ClusterLatents.of_rows(sample, recognised_R)
 
 
 @torch.no_grad()

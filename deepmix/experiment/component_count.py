@@ -117,7 +117,7 @@ def choose_for_rows(rows_ND: Array, requested: ComponentRange, seed: int) -> Com
     if modes is not None:
         others |= {"modes": modes.n_modes, "bic": modes.n_gaussians, "icl": min(modes.icl, key=lambda g: modes.icl[g])}
     numbers = {name: number for name, number in others.items() if number is not None}
-    shown = min(highest, max([n_components, *numbers.values()]) + 3)
+    most_shown = min(highest, max([n_components, *numbers.values()]) + 3)
     return ComponentChoice(
         n_components=n_components,
         lowest=lowest,
@@ -126,7 +126,7 @@ def choose_for_rows(rows_ND: Array, requested: ComponentRange, seed: int) -> Com
         n_groups=n_groups,
         n_rows=len(rows_ND),
         dimensions=round(valleys.dimensions, 2),
-        depth={str(k): round(float(valleys.depth_K[k]), 3) for k in range(2, shown + 1)},
+        depth={str(k): round(float(valleys.depth_K[k]), 3) for k in range(2, most_shown + 1)},
         bic={} if modes is None else {str(g): round(value, 1) for g, value in modes.bic.items()},
         n_gaussians=None if modes is None else modes.n_gaussians,
         n_modes=None if modes is None else modes.n_modes,

@@ -10,7 +10,9 @@ import numpy as np
 
 from deepmix.contracts import registry
 from deepmix.data import (
+    ONE_READER,
     SUFFIXES,
+    Readers,
     Split,
     SplitOptions,
     TableOptions,
@@ -32,7 +34,15 @@ from deepmix.experiment.selection import format_of, is_registered
 from deepmix.maths import Array
 
 
-def read_run_data(config: ExperimentConfig, parts: Parts, run: Path, data_dir: str | None, *, as_array: bool) -> Split:
+def read_run_data(
+    config: ExperimentConfig,
+    parts: Parts,
+    run: Path,
+    data_dir: str | None,
+    *,
+    as_array: bool,
+    readers: Readers = ONE_READER,
+) -> Split:
     """Return the data set that a run's config.json names; it is fetched only into a folder that the user names.
 
     Args:
@@ -41,6 +51,7 @@ def read_run_data(config: ExperimentConfig, parts: Parts, run: Path, data_dir: s
         run: what messages call the run.
         data_dir: the folder that the user names, which takes the place of the run's; None: the user names none.
         as_array: whether a table file is read as an array of numbers, as runs that recorded no schema did.
+        readers: the processes that read the data set together.
 
     Raises:
         UsageError: the data set does not exist or can't be used, or it would be fetched into the run's own folder.
@@ -48,9 +59,9 @@ def read_run_data(config: ExperimentConfig, parts: Parts, run: Path, data_dir: s
 
     """
     if data_dir is not None:
-        return load_data(replace(config, data_dir=data_dir), parts, as_array=as_array)
+        return load_data(replace(config, data_dir=data_dir), parts, as_array=as_array, readers=readers)
     try:
-        return load_data(config, without_download(parts), as_array=as_array)
+        return load_data(config, without_download(parts), as_array=as_array, readers=readers)
     except UsageError as error:
         if not _is_fetched(parts):
             raise
@@ -73,13 +84,16 @@ def _is_fetched(parts: Parts) -> bool:
     return bool(getattr(parts.classes["data"], "downloads", False))
 
 
-def load_data(config: ExperimentConfig, parts: Parts, *, as_array: bool = False) -> Split:
+def load_data(
+    config: ExperimentConfig, parts: Parts, *, as_array: bool = False, readers: Readers = ONE_READER
+) -> Split:
     """Return the data set: from a plugin, a file, or NAME.npz in the data folder.
 
     Args:
         config: the configuration.
         parts: its parts.
         as_array: whether a table file is read as an array of numbers, as runs that recorded no schema did.
+        readers: the processes that read the data set together; they share the passes over rows that stay on disk.
 
     Raises:
         UsageError: the data set does not exist or can't be used.
@@ -105,7 +119,7 @@ def load_data(config: ExperimentConfig, parts: Parts, *, as_array: bool = False)
         if is_table_file(path) and options.takes_tables and not as_array:
             table = config.table or TableOptions()
             if options.stays_on_disk(count_values(path)):
-                return arrange_stored_table(path, options, table, config.label_column)
+                return arrange_stored_table(path, options, table, config.label_column, readers)
             names = table.names(config.label_column)
             as_text = (*table.drop, *(() if table.id_column is None else (table.id_column,)))
             frame = read_frame(path, table.missing, names=names, text_columns=as_text)
@@ -115,7 +129,7 @@ def load_data(config: ExperimentConfig, parts: Parts, *, as_array: bool = False)
                 f"'{path.name}' is read as an array of numbers, whose columns have no kinds; save it as a table "
                 f"(.csv, .parquet, .xlsx), or leave out {option('columns')} and the other options for columns"
             )
-        return load_file(path, config.label_column, options)
+        return load_file(path, config.label_column, options, readers)
     check_dataset(config.dataset, data_dir)
     _refuse_table_options(config)
     assert data_dir is not None

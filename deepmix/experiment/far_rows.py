@@ -85,8 +85,8 @@ def _strangest_value(split: Split, row: int) -> str:
 
 def _mean_and_spread(rows: Array) -> tuple[Array, Array]:
     """Return each column's mean and standard deviation over the values that are there, (D,) each; 0 where none is."""
-    seen = ~np.isnan(rows)
-    n_D = np.maximum(seen.sum(axis=0), 1)
-    mean_D = np.where(seen, rows, 0.0).sum(axis=0) / n_D
-    spread_D = np.sqrt((np.where(seen, rows - mean_D, 0.0) ** 2).sum(axis=0) / n_D)
+    present = ~np.isnan(rows)
+    n_D = np.maximum(present.sum(axis=0), 1)
+    mean_D = np.where(present, rows, 0.0).sum(axis=0) / n_D
+    spread_D = np.sqrt((np.where(present, rows - mean_D, 0.0) ** 2).sum(axis=0) / n_D)
     return mean_D, spread_D

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deepmix.contracts import FileRows, registry
-from deepmix.data import Split, SplitOptions, TableOptions, arrange_rows, arrange_table
+from deepmix.data import Split, SplitOptions, StoredRows, TableOptions, arrange_rows, arrange_table
 from deepmix.errors import DeepmixError, UsageError, option
 from deepmix.experiment.selection import format_of
 
@@ -47,19 +48,19 @@ def read_format(path: Path, options: Any, label_column: str | None) -> FileRows:
 
 def _check(rows: Any, plugin: registry.Plugin) -> None:
     """Raise a DeepmixError unless a format returned what its contract says."""
-    broken = None
+    complaint = None
     if not isinstance(rows, FileRows):
-        broken = f"must return FileRows, got {type(rows).__name__}"
+        complaint = f"must return FileRows, got {type(rows).__name__}"
     elif not hasattr(rows.x, "shape") or len(rows.x.shape) < 2:
-        broken = f"must return rows (N, D), got {type(rows.x).__name__}"
+        complaint = f"must return rows (N, D), got {type(rows.x).__name__}"
     elif rows.labels is not None and np.shape(rows.labels) != (rows.x.shape[0],):
-        broken = f"must return one label per row, ({rows.x.shape[0]},), got {np.shape(rows.labels)}"
+        complaint = f"must return one label per row, ({rows.x.shape[0]},), got {np.shape(rows.labels)}"
     elif rows.columns is not None and len(rows.columns) != rows.x.shape[1]:
-        broken = f"must return one name per column, {rows.x.shape[1]}, got {len(rows.columns)}"
+        complaint = f"must return one name per column, {rows.x.shape[1]}, got {len(rows.columns)}"
     elif rows.row_names is not None and len(rows.row_names) != rows.x.shape[0]:
-        broken = f"must return one name per row, {rows.x.shape[0]}, got {len(rows.row_names)}"
-    if broken:
-        raise DeepmixError(f"file format {plugin.identity} breaks its contract: read(path) {broken}; fix the plugin")
+        complaint = f"must return one name per row, {rows.x.shape[0]}, got {len(rows.row_names)}"
+    if complaint:
+        raise DeepmixError(f"file format {plugin.identity} breaks its contract: read(path) {complaint}; fix the plugin")
 
 
 def load_format(
@@ -89,6 +90,7 @@ def load_format(
     rows = read_format(path, format_options, label_column)
     if label_column is not None and rows.labels is None:
         raise UsageError(f"'{path.name}' has no labels '{label_column}'; leave out {option('label_column')}")
+    rows = _placed(rows, options, path)
     if hasattr(rows.x, "iloc"):
         if not as_array:
             name = f"'{path.name}'"
@@ -104,3 +106,17 @@ def load_format(
     columns = None if rows.columns is None else list(rows.columns)
     split = arrange_rows(rows.x, rows.labels, options, n_train=rows.n_train, columns=columns)
     return split if rows.row_names is None else dataclasses.replace(split, row_names=np.array(rows.row_names))
+
+
+def _placed(rows: FileRows, options: SplitOptions, path: Path) -> FileRows:
+    """Return rows in memory, or on disk where they are to stay there."""
+    if not isinstance(rows.x, StoredRows):
+        if options.storage == "disk":
+            raise UsageError(
+                f"the rows of '{path.name}' can't stay on disk, because its format reads them into memory; leave out "
+                f"{option('storage')}"
+            )
+        return rows
+    if options.stays_on_disk(math.prod(rows.x.array_shape)):
+        return rows
+    return dataclasses.replace(rows, x=rows.x.whole())

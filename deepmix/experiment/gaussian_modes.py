@@ -69,26 +69,26 @@ def find_modes(rows_ND: Array, lowest: int, sure: int, highest: int, seed: int) 
 
     Numbers above `sure` are tried until PATIENCE of them are worse than the best. None where there are too few rows.
     """
-    needed = max(ROWS_PER_GAUSSIAN, ROWS_PER_COLUMN * rows_ND.shape[1])
-    highest = min(highest, len(rows_ND) // needed)
+    rows_per_mode = max(ROWS_PER_GAUSSIAN, ROWS_PER_COLUMN * rows_ND.shape[1])
+    highest = min(highest, len(rows_ND) // rows_per_mode)
     if highest < lowest:
         return None
     families: tuple[str, ...] = FAMILIES
     if lowest > MOST_STARTS:
         families = (min(FAMILIES, key=lambda family: _fit(rows_ND, lowest, family, seed)[1]),)
-    tried: list[tuple[str, GaussianMixture, float]] = []
+    fits: list[tuple[str, GaussianMixture, float]] = []
     for family in families:
-        best = min(tried, key=lambda one: one[2], default=None)
+        best = min(fits, key=lambda one: one[2], default=None)
         limit = None if best is None else (best[1].n_components, best[2])
-        tried += [(family, *one) for one in _scan(rows_ND, (lowest, sure, highest), family, seed, limit)]
-    family, mixture, _ = min(tried, key=lambda one: one[2])
+        fits += [(family, *one) for one in _scan(rows_ND, (lowest, sure, highest), family, seed, limit)]
+    family, mixture, _ = min(fits, key=lambda one: one[2])
     bic: dict[int, float] = {}
     icl: dict[int, float] = {}
-    for _, one, value in tried:
+    for _, one, value in fits:
         if value < bic.get(one.n_components, np.inf):
             bic[one.n_components] = value
             icl[one.n_components] = value + 2.0 * _entropy(one.predict_proba(rows_ND))
-    last = max(one.n_components for name, one, _ in tried if name == family)
+    last = max(one.n_components for name, one, _ in fits if name == family)
     merges_M2 = np.array(mode_merges(mixture)).reshape(-1, 2)
     return Modes(
         n_gaussians=mixture.n_components,
@@ -115,18 +115,18 @@ def _scan(
 
     """
     lowest, sure, highest = numbers
-    tried: list[tuple[GaussianMixture, float]] = []
+    fits: list[tuple[GaussianMixture, float]] = []
     least = lowest
     for n_gaussians in range(lowest, highest + 1):
-        tried.append(_fit(rows_ND, n_gaussians, family, seed))
-        if tried[-1][1] <= tried[least - lowest][1]:
+        fits.append(_fit(rows_ND, n_gaussians, family, seed))
+        if fits[-1][1] <= fits[least - lowest][1]:
             least = n_gaussians
         if n_gaussians >= sure and n_gaussians - least >= PATIENCE:
             break
-        is_worse = limit is not None and tried[least - lowest][1] > limit[1]
+        is_worse = limit is not None and fits[least - lowest][1] > limit[1]
         if limit is not None and is_worse and n_gaussians >= limit[0] + PATIENCE:
             break
-    return tried
+    return fits
 
 
 def mode_merges(mixture: GaussianMixture) -> list[tuple[float, float]]:

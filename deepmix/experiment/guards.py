@@ -124,7 +124,8 @@ def _some_rows(split: Split, n_components: int) -> RowTensors | None:
     """Return rows of a table to check a model with; rows of arrays need not be read, as random ones will do."""
     if split.schema is None:
         return None
-    numbers = np.resize(split.train, 2 * max(n_components, MIN_ROWS))
+    n_rows = 2 * max(n_components, MIN_ROWS)
+    numbers = np.resize(split.train[:n_rows], n_rows)
     return next(Rows(split.rows, numbers, torch.device("cpu")).in_order(len(numbers)))
 
 

@@ -25,15 +25,15 @@ def kit_results(name: str | None, without: Collection[str] = ()) -> Iterator[Cla
     """
     plugins = [plugin for plugin in registry.read_entry_points().plugins if plugin.kind in KITS]
     if name is None:
-        chosen = [plugin for plugin in plugins if plugin.distribution != registry.OURS]
+        tested = [plugin for plugin in plugins if plugin.distribution != registry.OURS]
     else:
         names = [{p.name, f"{p.distribution}:{p.name}", p.distribution} for p in plugins]
-        chosen = [plugin for plugin, own in zip(plugins, names, strict=True) if {name, registry.canonical(name)} & own]
-        if not chosen:
+        tested = [plugin for plugin, own in zip(plugins, names, strict=True) if {name, registry.canonical(name)} & own]
+        if not tested:
             raise unknown_choice(
                 "plugin or distribution", name, {p.name for p in plugins} | {p.distribution for p in plugins}
             )
-    return _results(chosen, without)
+    return _results(tested, without)
 
 
 def _results(plugins: list[registry.Plugin], without: Collection[str]) -> Iterator[ClauseResult]:

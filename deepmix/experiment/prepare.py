@@ -87,7 +87,7 @@ def prepare_experiment(
     _check_batches(parts, ranks)
     check_heads(config, parts)
     if x is None:
-        split = load_data(config, parts) if split is None else split
+        split = load_data(config, parts, readers=ranks.readers) if split is None else split
         try_data(parts, split)
     else:
         labels = labels if n_labelled(parts) else None
@@ -108,9 +108,9 @@ def prepare_experiment(
     check_images(parts, split)
     choice = None
     if isinstance(requested, ComponentRange):
-        wanted = requested
+        request = requested
         if ranks.is_first:
-            choice = choose_components(split, wanted, config.seed)
+            choice = choose_components(split, request, config.seed)
         requested = int(ranks.value(lambda: choice and choice.n_components))
     n_components = n_clusters(requested, split)
     for head in config.heads:

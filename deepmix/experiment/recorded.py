@@ -68,8 +68,8 @@ def recorded_parts(record: RunConfig, where: str) -> Parts:
         DeepmixError: a plugin is not installed, or an option is unknown or of the wrong kind.
 
     """
-    needed = {role: part for role, part in record.parts.items() if not role.startswith(TRACKER) or is_installed(part)}
-    plugins = {role: find_recorded(role, part, where) for role, part in needed.items()}
+    present = {role: part for role, part in record.parts.items() if not role.startswith(TRACKER) or is_installed(part)}
+    plugins = {role: find_recorded(role, part, where) for role, part in present.items()}
     if "model" not in plugins or "initializer" not in plugins:
         raise damaged(where, "'parts' lacks a model or an initializer")
     plan = plan_of(plugins["model"].load())

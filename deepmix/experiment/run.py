@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,10 @@ from deepmix.contracts import Initializer, Model, TrainingRows
 from deepmix.data import Rows, Split, revealed_labels, sample_rows
 from deepmix.errors import UsageError, option
 from deepmix.experiment.assembly import build_model, model_likelihood
-from deepmix.experiment.baselines import compare_baselines
+from deepmix.experiment.baselines import compare_baselines, keeps_choice, standard_judge
 from deepmix.experiment.cautions import overconfident, warnings_on_baselines, worse_than_start
 from deepmix.experiment.cluster_generators import fit_cluster_latents
+from deepmix.experiment.clustered_rows import clustered_rows
 from deepmix.experiment.clustering_features import clustering_features, without_conditions
 from deepmix.experiment.component_notes import choice_note, warnings_on_groups
 from deepmix.experiment.describe import describe
@@ -42,7 +43,7 @@ from deepmix.experiment.stored_results import infer_stored, sample_note, with_si
 from deepmix.experiment.tracking import Trackers
 from deepmix.maths import Array, Inference
 from deepmix.models import ObjectiveOptions
-from deepmix.runs import Baselines, EpochRecord, Metrics, ModelHeader, RowCounts, RunConfig
+from deepmix.runs import Baselines, EpochRecord, InitialChoice, Metrics, ModelHeader, RowCounts, RunConfig
 from deepmix.training import (
     Reporter,
     Trainer,
@@ -148,8 +149,16 @@ def _run(
     split, positions = (whole, None) if not whole.is_stored else sample_rows(whole, config.seed)
     rows = {"train": Rows(split.rows, split.train, device), "test": Rows(split.rows, split.test, device)}
     training_rows, sample = (rows["train"], None)
+
+    @cache
+    def clustered() -> Split:
+        return clustered_rows(whole, split, model.n_components, config.seed, ranks) if whole.is_stored else split
+
+    def placed_rows() -> Rows:
+        return Rows(clustered().rows, clustered().train, device)
+
     if whole.is_stored:
-        training_rows, sample = Rows(whole.rows, whole.train, device), rows["train"]
+        training_rows, sample = Rows(whole.rows, whole.train, device), placed_rows
         reporter.note(sample_note(split))
     progress = _Watched(reporter, model, trackers, watch)
     objective: ObjectiveOptions = parts.options["objective"]
@@ -171,19 +180,23 @@ def _run(
         if supervision:
             assert split.labels is not None
             return revealed_labels(split.labels[split.train], split.scored(split.train), supervision, config.seed)
-        features = clustering_features(split, config.seed)
+        clustered_split = clustered()
+        features = clustering_features(clustered_split, config.seed)
+        if split.schema is None:
+            features = model.clustering_view(features)
         with noted(reporter):
             if np.isnan(code_NM).any():  # rows with missing values, which are their own codes
                 code_NM = np.where(np.isnan(code_NM), features, code_NM)
-            code_NM = without_conditions(code_NM, split)
-            clustered = TrainingRows(features, code_NM, split.weights_of(split.train))
-            labels = initializer.initial_labels(clustered, n_model, config.seed)
-        table_features = None if split.schema is None else features
-        if (choice := choice_record(initializer, split)) is not None:
+            code_NM = without_conditions(code_NM, clustered_split)
+            own_weights = whole.weights_of(clustered_split.row_numbers(clustered_split.train))
+            labels = initializer.initial_labels(TrainingRows(features, code_NM, own_weights), n_model, config.seed)
+        table_features = None if split.schema is None or whole.is_stored else features
+        if (choice := choice_record(initializer, clustered_split)) is not None:
             runs.keep_choice(folder, choice)
         return checked_clusters(labels, len(code_NM), n_model, f"initializer {type(initializer).__qualname__}")
 
     trainer.run(initial_labels)
+    clustered.cache_clear()
     assert trainer.labels_N is not None
     initial_N = trainer.labels_N.cpu().numpy() if positions is None else _labels_at(trainer.labels_N, positions)
     folder.write_weights(ModelHeader(model=config.model, n_components=n_components), model.state_dict())
@@ -216,7 +229,8 @@ def _run(
         own[runs.INITIAL] = initial_N
     reporter.start("comparisons", 0)
     analysed = replace(experiment, split=split)
-    baselines, stability = _comparisons(analysed, own, table_features, inferences["train"].latent_NM)
+    initial_choice = runs.read_choice(folder)
+    baselines, stability = _comparisons(analysed, own, table_features, inferences["train"].latent_NM, initial_choice)
     record = None if stability is None else stability.record
     learned_latents, first = learns_by_gradient(model), config.heads[0]
     heads_figures = measure_heads(split, clusters, inferences, n_components, config.seed)
@@ -235,21 +249,24 @@ def _run(
             *diagnose(inferences["train"], learned_latents=learned_latents),
             *worse_than_start(heads_figures[first], baseline, int(split.scored(split.test).sum())),
             *warnings_on_baselines(baselines, first, n_components),
-            *overconfident(inferences["train"], record),
+            *overconfident(inferences, record, heads_figures[first], split.n_classes),
             *metric_failures(),
         ],
         n_parameters=count_parameters(model),
         seconds=seconds,
         labelled_rows=n_revealed,
-        initial_choice=runs.read_choice(folder),
+        initial_choice=initial_choice,
         baselines=baselines,
         stability=record,
         sample=RowCounts(len(split.train), len(split.test)) if whole.is_stored else None,
     )
     proba = bool(config.proba)
     if whole.is_stored:
-        infer = partial(infer_stored, model, whole, device, training.precision)
-        sizes, table = write_stored_assignments(folder, whole, heads, infer, inferences["train"], proba=proba)
+        infer = partial(infer_stored, model, whole, device, training.precision, ranks)
+        carried = None if stability is None else stability.of_stored(split, inferences["train"].latent_NM)
+        sizes, table = write_stored_assignments(
+            folder, whole, heads, infer, inferences["train"], proba=proba, stability=carried
+        )
         results = replace(results, heads=with_sizes(heads_figures, sizes, n_components))
     else:
         row_stability = None if stability is None else stability.of_all(split)
@@ -265,7 +282,11 @@ def _labels_at(labels_N: Tensor, positions: Array) -> Array:
 
 
 def _comparisons(
-    experiment: Experiment, clusters: Mapping[str, Array], features: Any, latent_NM: Array
+    experiment: Experiment,
+    clusters: Mapping[str, Array],
+    features: Any,
+    latent_NM: Array,
+    initial_choice: InitialChoice | None,
 ) -> tuple[Baselines | None, RowStability | None]:
     """Return plain methods beside the run, unless they are left out, and the stability of its first head's clusters.
 
@@ -274,6 +295,7 @@ def _comparisons(
         clusters: clusters of the training rows, (N,), by head, and those of the initial clustering.
         features: what an initial clustering takes of these rows; None computes it.
         latent_NM: the latents of these rows.
+        initial_choice: what the initial clustering compared.
 
     """
     config, split, n_components = experiment.config, experiment.split, experiment.n_components
@@ -286,7 +308,8 @@ def _comparisons(
     stability = measure_stability(features, latent_NM, first_N, n_clusters, config.seed)
     if config.baselines is False:
         return None, stability
-    return compare_baselines(split, features, clusters, n_components, config.seed), stability
+    judge = None if keeps_choice(initial_choice, clusters, config.heads[0]) else standard_judge()
+    return compare_baselines(split, features, clusters, n_components, config.seed, judge), stability
 
 
 class _Watched:

@@ -69,6 +69,30 @@ class RowStability:
         stable_N[self.chosen] = self.stable_n
         return {"train": stable_N, "test": nearest.predict(split.x[split.test])}
 
+    def of_stored(self, sample: Split, latent_NM: Array) -> Callable[[Array, Array], Array]:
+        """Return a function that gives the stability of rows that stay on disk, (n,), from numbers and latents.
+
+        Rows that were not sampled take the mean of the five whose latents are nearest: among features, the search takes
+        as long as the rest of the pass.
+
+        Args:
+            sample: the rows in memory, some of whose training rows are `chosen`.
+            latent_NM: the latents of its training rows.
+
+        """
+        chosen = sample.train[self.chosen]
+        number = min(CARRYING_NEIGHBOURS, len(chosen))
+        nearest = KNeighborsRegressor(number, algorithm="brute").fit(latent_NM[self.chosen], self.stable_n)
+        stable_of = dict(zip(sample.row_numbers(chosen).tolist(), self.stable_n.tolist(), strict=True))
+
+        def stability(number_N: Array, block_NM: Array) -> Array:
+            stable_N = nearest.predict(block_NM)
+            for position in np.flatnonzero(np.isin(number_N, list(stable_of))):
+                stable_N[position] = stable_of[int(number_N[position])]
+            return np.asarray(stable_N)
+
+        return stability
+
 
 def measure_stability(
     features: Any, latent_NM: Array, cluster_N: Array, n_clusters: int, seed: int
@@ -88,19 +112,19 @@ def measure_stability(
     if not len(in_cluster):
         return None
     n_rows = len(in_cluster)
-    chosen = in_cluster[np.sort(generator.choice(n_rows, min(n_rows, STABILITY_ROWS), replace=False))]
-    own_n = cluster_N[chosen]
-    best = _stand_in(narrow(features[chosen], seed), own_n, "features", seed)
+    subset = in_cluster[np.sort(generator.choice(n_rows, min(n_rows, STABILITY_ROWS), replace=False))]
+    own_n = cluster_N[subset]
+    best = _stand_in(narrow(features[subset], seed), own_n, "features", seed)
     if best is None or (features.shape[1] > MOST_COLUMNS and best.resemblance < LEAST_RESEMBLANCE):
-        other = _stand_in(latent_NM[chosen], own_n, "latents", seed)
+        other = _stand_in(latent_NM[subset], own_n, "latents", seed)
         if other is not None and (best is None or other.resemblance > best.resemblance):
             best = other
     if best is None:
         return None
-    drawn_n, agreed_n = np.zeros(len(chosen)), np.zeros(len(chosen))
+    drawn_n, agreed_n = np.zeros(len(subset)), np.zeros(len(subset))
     jaccard_K, times_K, n_refits = np.zeros(n_clusters), np.zeros(n_clusters), 0
     for number in range(REFITS):
-        sample = np.sort(generator.choice(len(chosen), max(round(SAMPLE_FRACTION * len(chosen)), 2), replace=False))
+        sample = np.sort(generator.choice(len(subset), max(round(SAMPLE_FRACTION * len(subset)), 2), replace=False))
         label_n = attempt(
             partial(REFIT_METHODS[best.method], best.row_nD[sample], len(np.unique(own_n)), seed + number)
         )
@@ -117,8 +141,17 @@ def measure_stability(
     agreement = float(agreed_n.sum() / drawn_n.sum())
     stable_n = np.where(drawn_n > 0.0, agreed_n / np.maximum(drawn_n, 1.0), agreement)
     by_cluster = [float(jaccard_K[k] / times_K[k]) if times_K[k] else None for k in range(n_clusters)]
-    record = Stability(best.method, len(chosen), n_refits, agreement, best.resemblance, best.space, by_cluster)
-    return RowStability(record, chosen, stable_n)
+    record = Stability(
+        best.method,
+        len(subset),
+        n_refits,
+        agreement,
+        best.resemblance,
+        best.space,
+        by_cluster,
+        whole_agreement=float(_agrees(own_n, best.label_n).mean()),
+    )
+    return RowStability(record, subset, stable_n)
 
 
 @dataclass(frozen=True)
@@ -129,6 +162,8 @@ class _StandIn:
     resemblance: float
     space: Literal["features", "latents"]
     row_nD: Array
+    label_n: Array
+    """Its clusters of all of these rows."""
 
 
 def _stand_in(row_nD: Array, own_n: Array, space: Literal["features", "latents"], seed: int) -> _StandIn | None:
@@ -136,15 +171,12 @@ def _stand_in(row_nD: Array, own_n: Array, space: Literal["features", "latents"]
     row_nD, n_clusters = row_nD.astype(np.float64), len(np.unique(own_n))
     if n_clusters < 2 or len(np.unique(row_nD, axis=0)) <= n_clusters:
         return None
-    resemblances = {
-        name: float(adjusted_rand_score(own_n, label_n))
+    candidates = [
+        _StandIn(name, float(adjusted_rand_score(own_n, label_n)), space, row_nD, label_n)
         for name, refit in REFIT_METHODS.items()
         if (label_n := attempt(partial(refit, row_nD, n_clusters, seed))) is not None
-    }
-    if not resemblances:
-        return None
-    best = max(resemblances, key=lambda name: resemblances[name])
-    return _StandIn(best, resemblances[best], space, row_nD)
+    ]
+    return max(candidates, key=lambda one: one.resemblance, default=None)
 
 
 def _agrees(own_n: Array, label_n: Array) -> Array:

@@ -12,14 +12,14 @@ import torch
 
 from deepmix import metrics, runs
 from deepmix.contracts import ClusteringHead, Model
-from deepmix.data import Rows, Split, spreadsheet_safe
+from deepmix.data import Rows, Split, numbers_within, spreadsheet_safe
 from deepmix.errors import UsageError, option
 from deepmix.experiment.guards import checked_clusters
 from deepmix.experiment.parts import Parts, n_labelled
 from deepmix.experiment.results import DECIMALS, bounds_of
 from deepmix.maths import Array, Inference
 from deepmix.runs import HeadFigures
-from deepmix.training import infer_rows
+from deepmix.training import ALONE, Ranks, gathered, infer_rows, pack, unpack
 
 BLOCK_ROWS = 16_384
 """Rows that are inferred, assigned and written together."""
@@ -49,13 +49,32 @@ def sample_note(sample: Split) -> str:
     )
 
 
-def infer_stored(model: Model, split: Split, device: torch.device, precision: str) -> Iterator[tuple[Array, Inference]]:
-    """Give the model's inference on all rows in the data's order, block by block, with the rows' numbers."""
+def infer_stored(
+    model: Model, split: Split, device: torch.device, precision: str, ranks: Ranks = ALONE
+) -> Iterator[tuple[Array, Inference]]:
+    """Give the model's inference on all rows in the data's order, block by block, with the rows' numbers.
+
+    Each rank infers a range of the rows, and the first one gets the inference on all of them; the others get none.
+    """
     n_rows = len(split.x)
-    for start in range(0, n_rows, BLOCK_ROWS):
-        numbers = np.arange(start, min(start + BLOCK_ROWS, n_rows))
-        inference = infer_rows(model, Rows(split.rows, numbers, device), precision)
-        yield numbers, dataclasses.replace(inference, weight_N=split.weights_of(numbers))
+    own = ranks.readers.share.consecutive(-(-n_rows // BLOCK_ROWS))
+
+    def messages() -> Iterator[tuple[int, bytes]]:
+        for block in own:
+            one = infer_rows(model, Rows(split.rows, _numbers(block, n_rows), device), precision)
+            assert one.bound_N is not None
+            arrays = {"log_q_NK": one.log_q_NK, "latent_NM": one.latent_NM, "bound_N": one.bound_N}
+            yield block, pack(arrays, block)
+
+    for message in gathered(ranks, messages()):
+        arrays, block = unpack(message)
+        numbers = _numbers(block, n_rows)
+        yield numbers, Inference(**arrays, weight_N=split.weights_of(numbers))
+
+
+def _numbers(block: int, n_rows: int) -> Array:
+    """Return the numbers of the rows of a block."""
+    return np.arange(block * BLOCK_ROWS, min((block + 1) * BLOCK_ROWS, n_rows))
 
 
 def write_stored_assignments(
@@ -66,10 +85,11 @@ def write_stored_assignments(
     training: Inference,
     *,
     proba: bool = False,
+    stability: Callable[[Array, Array], Array] | None = None,
 ) -> tuple[Sizes, runs.TableChecksum]:
     """Write the table of assignments block by block, and return the sizes of the clusters and the table's checksum.
 
-    Its columns are those of `write_assignments`, but for the rows' stability, which is that of the sample only.
+    Its columns are those of `write_assignments`.
 
     Args:
         folder: the run's folder.
@@ -78,15 +98,15 @@ def write_stored_assignments(
         infer: gives the inference on all rows, in order.
         training: the inference on the training rows of the sample; outlier scores compare with its bounds.
         proba: whether all K probabilities are written too, as p0, p1, ...
+        stability: returns the rows' stability from their numbers and latents, if it was measured.
 
     """
     quantiles = metrics.bound_quantiles(bounds_of(training))
     sizes: dict[str, dict[str, Array]] = {head: {"train": _none(), "test": _none()} for head in heads}
-    is_test_N = np.zeros(len(split.x), dtype=bool)
-    is_test_N[split.test] = True
 
     def columns(numbers: Array, inference: Inference) -> dict[str, Any]:
-        is_test = is_test_N[numbers]
+        is_test = np.zeros(len(numbers), dtype=bool)
+        is_test[numbers_within(split.test, int(numbers[0]), int(numbers[-1]) + 1)] = True
         table: dict[str, Any] = {"row": numbers + 1}
         if split.row_names is not None:
             table["name"] = [spreadsheet_safe(name) for name in split.row_names[numbers]]
@@ -94,9 +114,12 @@ def write_stored_assignments(
         for name, head in heads.items():
             table[name] = checked_clusters(head.predict(inference), len(numbers), None, f"head '{name}'")
             for side, chosen in (("train", ~is_test), ("test", is_test)):
-                sizes[name][side] = _added(sizes[name][side], np.bincount(table[name][chosen]))
+                own = table[name][chosen]
+                sizes[name][side] = _added(sizes[name][side], np.bincount(own[own >= 0]))
         table["probability"] = np.round(np.exp(inference.log_q_NK.max(axis=1)).astype(np.float64), DECIMALS)
         table["outlier"] = np.round(metrics.outlier_scores(bounds_of(inference), quantiles), DECIMALS)
+        if stability is not None:
+            table["stability"] = np.round(stability(numbers, inference.latent_NM), DECIMALS)
         if split.weights is not None:
             table["weight"] = split.weights[numbers]
         if split.labels is not None:

@@ -39,6 +39,7 @@ from deepmix.experiment import (
 )
 from deepmix.inference.loaded import LoadedRun
 from deepmix.maths import Array, Inference
+from deepmix.training import ALONE, Ranks
 
 
 def evaluate_run(
@@ -47,8 +48,12 @@ def evaluate_run(
     dataset: str | None = None,
     label_column: str | None = None,
     data_dir: str | None = None,
+    ranks: Ranks = ALONE,
 ) -> runs.Evaluation:
     """Measure a run's heads, or others, on its own data or other data.
+
+    Several processes share the passes through the model; the first one has the result of all rows, fits the heads and
+    measures.
 
     Args:
         run: the run.
@@ -57,9 +62,11 @@ def evaluate_run(
         dataset: a data set's name or a file; None takes the run's own data, with its training and test rows apart.
         label_column: the file's column of labels.
         data_dir: folder of prepared data sets.
+        ranks: the processes, all of which call this.
 
     Returns:
-        The figures of every head and the ELBO, by side; other data have the single side 'all'.
+        The figures of every head and the ELBO, by side; other data have the single side 'all'. The figures of the
+        heads are the first process's alone.
 
     Raises:
         UsageError: the data can't be read, or does not fit the run.
@@ -78,12 +85,17 @@ def evaluate_run(
     inferences, elbo = {}, {}
     for side, rows in sides.items():
         notes += rows.notes
-        inference, parts = run.evaluate(rows.prepared)
+        inference, parts = run.evaluate(rows.prepared, ranks)
         inferences[side] = dataclasses.replace(inference, weight_N=rows.weights)
         elbo[side] = parts["elbo"]
     fitted: dict[str, ClusteringHead] = {name: run.heads[name] for name in names if name in run.heads}
     if unknown:
-        training = inferences["train"] if "train" in inferences else run.infer(_training_rows(run, data_dir))
+        training = (
+            inferences["train"] if "train" in inferences else run.infer(_training_rows(run, data_dir), ranks=ranks)
+        )
+    if not ranks.is_first:
+        return runs.Evaluation({}, elbo)
+    if unknown:
         fitted |= _fit(run, unknown, training)
     figures = {
         name: {
@@ -168,7 +180,7 @@ def _other_data(run: LoadedRun, config: ExperimentConfig, *, may_fetch: bool) ->
     own = resolve(ExperimentConfig(dataset=config.dataset))
     if own.plugins.get("format") == run.parts.plugins.get("format") is not None:
         own = dataclasses.replace(own, options={**own.options, "format": run.parts.options["format"]})
-    if config.label_column is None and run.config.label_column is not None and Path(config.dataset).is_file():
+    if config.label_column is None and run.config.label_column is not None and Path(config.dataset).exists():
         try:
             labelled = dataclasses.replace(config, label_column=run.config.label_column)
             return _other_data(run, labelled, may_fetch=may_fetch)

@@ -12,6 +12,7 @@ import torch
 from deepmix.contracts import Batch, Model
 from deepmix.data import ColumnSchema, Rows, RowSet, TableSchema, texts_of_dates
 from deepmix.maths import Array
+from deepmix.training import ALONE, Ranks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +52,7 @@ def impute_frame(
     interval: float | None,
     seed: int,
     device: torch.device,
+    ranks: Ranks = ALONE,
 ) -> Imputation:
     """Fill a table's missing cells: numbers by their mean given the rest of the row, levels by the most probable one.
 
@@ -62,6 +64,7 @@ def impute_frame(
         interval: probability that an interval holds the value, in (0, 1); None: no intervals.
         seed: makes the result reproducible.
         device: where the model is.
+        ranks: the processes that share the incomplete rows; all get the whole result.
 
     """
     cells = rows.cells
@@ -69,16 +72,29 @@ def impute_frame(
     incomplete = np.flatnonzero(np.isnan(cells).any(axis=1))
     filled = cells.copy()
     low, high = (np.full_like(cells, np.nan) for _ in range(2))
-    generator = torch.Generator(device).manual_seed(seed)
-    for start in range(0, len(incomplete), IMPUTED_ROWS):
-        numbers = incomplete[start : start + IMPUTED_ROWS]
-        unseen = np.isnan(cells[numbers])
-        tail = None if interval is None else (1.0 - interval) / 2.0
-        expected, drawn = _draws(model, rows.take(numbers), schema, generator, device, tail)
-        filled[numbers] = np.where(unseen, expected, cells[numbers])
+    tail = None if interval is None else (1.0 - interval) / 2.0
+    values_3NC = np.zeros((3, len(incomplete), cells.shape[1]), cells.dtype)  # those filled, and the intervals' ends
+    starts = range(0, len(incomplete), IMPUTED_ROWS)
+    for batch in range(ranks.number, len(starts), ranks.size):
+        chosen = slice(starts[batch], starts[batch] + IMPUTED_ROWS)
+        generator = torch.Generator(device).manual_seed(_batch_seed(seed, batch))
+        values_3NC[0, chosen], drawn = _draws(model, rows.take(incomplete[chosen]), schema, generator, device, tail)
         if tail is not None:
-            low[numbers], high[numbers] = np.where(unseen, interval_ends(drawn, tail), np.nan)
+            values_3NC[1:, chosen] = interval_ends(drawn, tail)
+    values_3NC = ranks.sum(torch.from_numpy(values_3NC)).numpy()  # of numbers and zeros, so it is exact
+    unseen = np.isnan(cells[incomplete])
+    filled[incomplete] = np.where(unseen, values_3NC[0], cells[incomplete])
+    if tail is not None:
+        low[incomplete], high[incomplete] = np.where(unseen, values_3NC[1:], np.nan)
     return _as_frames(schema, frame, cells, filled, (low, high) if interval is not None else None)
+
+
+def _batch_seed(seed: int, batch: int) -> int:
+    """Return the seed of a batch's draws, which do not depend on other batches, so that processes can share them.
+
+    The first batch has the seed itself, as it had before processes shared batches.
+    """
+    return seed if batch == 0 else int(np.random.SeedSequence((seed, batch)).generate_state(1)[0])
 
 
 def interval_ends(drawn_SNC: Array, tail: float) -> Array:
@@ -144,10 +160,12 @@ def _as_frames(
         if column.name not in whole:
             whole[column.name] = values
         elif unseen.any():
-            known = whole[column.name]
+            column_values = whole[column.name]
             if column.date_order is not None:
-                values = _date_texts(column, values, known[~unseen])
-            whole[column.name] = pd.Series(np.where(unseen, values, known.to_numpy(dtype=object)), known.index)
+                values = _date_texts(column, values, column_values[~unseen])
+            whole[column.name] = pd.Series(
+                np.where(unseen, values, column_values.to_numpy(dtype=object)), column_values.index
+            )
             whole[column.name] = whole[column.name].infer_objects()
         if column.levels is None:
             for end, interval_ends in zip(bounds, lows_highs, strict=True):

@@ -46,7 +46,7 @@ from deepmix.inference.sampling import MAX_TRIALS, MIN_DRAW, TableSampler, compo
 from deepmix.maths import Array, Inference
 from deepmix.metrics import outlier_scores
 from deepmix.models import ClusterLatents, generate_means
-from deepmix.training import choose_device, evaluate_rows, infer_rows
+from deepmix.training import ALONE, Ranks, choose_device, evaluate_rows, infer_rows
 
 NO_CLUSTER = -1
 """The cluster of a row that fits none."""
@@ -283,10 +283,13 @@ class LoadedRun:
         """Return prepared rows as batches on the model's device."""
         return Rows(prepared, np.arange(prepared.shape[0]), self.device)
 
-    def infer(self, prepared: Any, first_row: int = 0, *, flag_strange: bool = False) -> Inference:
+    def infer(
+        self, prepared: Any, first_row: int = 0, *, flag_strange: bool = False, ranks: Ranks = ALONE
+    ) -> Inference:
         """Return log q(y|x), the MAP latents and the bounds of prepared rows; `first_row` is as for `prepare`.
 
-        With `flag_strange`, rows for which the model has no finite answer get a bound of minus infinity.
+        All `ranks` have the same rows, share them, and get the same result. With `flag_strange`, rows
+        for which the model has no finite answer get a bound of minus infinity.
 
         Raises:
             UsageError: the model has no finite answer for a row, and `flag_strange` is false.
@@ -298,7 +301,8 @@ class LoadedRun:
                 np.zeros((0, self.model.latent_dim), np.float32),
                 bound_N=np.zeros(0, np.float32),
             )
-        inference = infer_rows(self.model, self.rows(prepared), self.parts.options["training"].precision)
+        precision = self.parts.options["training"].precision
+        inference = infer_rows(self.model, self.rows(prepared), precision, ranks=ranks)
         assert inference.bound_N is not None
         without = np.isneginf(inference.bound_N)
         if without.any() and not flag_strange:
@@ -322,10 +326,10 @@ class LoadedRun:
         conditions = None if self.conditions is None else torch.from_numpy(self.conditions).to(self.device)
         return TableSampler(self.model, latents, self.schema, conditions)
 
-    def evaluate(self, prepared: Any) -> tuple[Inference, dict[str, float]]:
-        """Return the inference, and the mean ELBO and its parts in nats per row."""
+    def evaluate(self, prepared: Any, ranks: Ranks = ALONE) -> tuple[Inference, dict[str, float]]:
+        """Return the inference, and the mean ELBO and its parts in nats per row; `ranks` share the rows."""
         return evaluate_rows(
-            self.model, self.rows(prepared), self.parts.options["training"].precision, self.config.seed
+            self.model, self.rows(prepared), self.parts.options["training"].precision, self.config.seed, ranks
         )
 
     def sample(
@@ -375,13 +379,14 @@ class LoadedRun:
             return self.schema.frame(np.concatenate(samples))
         return self.preparation.undo(np.concatenate(samples)).astype(np.float32)
 
-    def impute(self, frame: Any, *, interval: float | None = None, seed: int = 0) -> Imputation:
+    def impute(self, frame: Any, *, interval: float | None = None, seed: int = 0, ranks: Ranks = ALONE) -> Imputation:
         """Fill the missing cells of a table's rows.
 
         Args:
             frame: the rows, with the columns that the run was trained on.
             interval: probability that an interval holds a number, in (0, 1); None: no intervals.
             seed: seed that makes the result reproducible.
+            ranks: the processes that share the incomplete rows; all have the same frame, and get the same result.
 
         Raises:
             UsageError: the run was trained on an array, or columns do not fit.
@@ -392,7 +397,9 @@ class LoadedRun:
         if interval is not None and not 0.0 < interval < 1.0:
             raise UsageError(f"{option('interval')} must be between 0 and 1, got {interval}")
         rows, notes = self.encode(frame)
-        filled = impute_frame(self.model, self.schema, frame, rows, interval=interval, seed=seed, device=self.device)
+        filled = impute_frame(
+            self.model, self.schema, frame, rows, interval=interval, seed=seed, device=self.device, ranks=ranks
+        )
         return replace(filled, notes=notes)
 
     def draw(

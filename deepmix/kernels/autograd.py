@@ -2,8 +2,8 @@
 
 Each operator's backward pass is an operator too, so it traces and compiles like any other; it recomputes from the
 inputs whatever the forward pass did not return, and computes only the gradients that are needed. An output that a call
-does not need has no elements. The shape legend is in `deepmix.maths.values`; the arguments are those of
-`csrc/ops.cpp`.
+does not need has no elements. Where rows are bfloat16, everything else is float32. The shape legend is in
+`deepmix.maths.values`; the arguments are those of `csrc/ops.cpp`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from deepmix.kernels import shortcuts
-from deepmix.maths import formulas
+from deepmix.maths import at_least_float32, formulas
 
 MaybeTensor = Tensor | None
 
@@ -152,26 +152,28 @@ def _differentiable_gradients(
     """Return the gradients of an operator's inputs, computed by the reference, so that they have derivatives."""
     # A view is a new variable, so a gradient ends here and not where one input was computed from another.
     inputs = [None if value is None else value.view_as(value) for value in saved]
-    outputs = reference(*inputs, *switches)
+    outputs = reference(*(None if value is None else at_least_float32(value) for value in inputs), *switches)
     pairs = zip((outputs,) if isinstance(outputs, Tensor) else outputs, upstream, strict=True)
-    wanted = [value for value in inputs if value is not None and value.requires_grad]
-    results, weights = zip(*((o, u) for o, u in pairs if u is not None and o.requires_grad), strict=True)
-    gradients_of = iter(torch.autograd.grad(results, wanted, weights, create_graph=True, allow_unused=True))
+    sources = [value for value in inputs if value is not None and value.requires_grad]
+    results, weights = zip(*((o, u.to(o.dtype)) for o, u in pairs if u is not None and o.requires_grad), strict=True)
+    gradients_of = iter(torch.autograd.grad(results, sources, weights, create_graph=True, allow_unused=True))
     by_inputs = (None if value is None or not value.requires_grad else next(gradients_of) for value in inputs)
     return (*by_inputs, *(None for _ in switches))
 
 
 def _new(like: Tensor, *shape: int | torch.SymInt) -> Tensor:
-    return like.new_empty(shape)
+    """Return a result without data of an operator with such rows."""
+    return like.new_empty(shape, dtype=torch.float32 if like.dtype == torch.bfloat16 else like.dtype)
 
 
 def _fake_gradients(values: Sequence[MaybeTensor], needed: int) -> tuple[Tensor, ...]:
     """Return gradients without data, in the values' shapes; one that is not needed has no elements."""
-    like = values[0]
-    assert like is not None
-    exists = [value is not None and needed >> i & 1 for i, value in enumerate(values)]
-    shapes = [value.shape if value is not None and one else (0,) for value, one in zip(values, exists, strict=True)]
-    return tuple(like.new_empty(shape) for shape in shapes)
+    rows = values[0]
+    assert rows is not None
+    return tuple(
+        _new(rows, 0) if value is None else value.new_empty(value.shape if needed >> i & 1 else (0,))
+        for i, value in enumerate(values)
+    )
 
 
 def _mixture_posterior_fake(
@@ -195,7 +197,7 @@ def _mixture_posterior_backward_fake(*inputs: Any) -> tuple[Tensor, ...]:
 def _sampled_mixture_posterior_fake(noise: Tensor, *others: Any) -> tuple[Tensor, ...]:
     no_likelihood = None
     inputs = (noise, *others[:5], no_likelihood, *others[5:])
-    return _new(noise, *noise.shape), *_mixture_posterior_fake(*inputs)
+    return noise.new_empty(noise.shape), *_mixture_posterior_fake(*inputs)
 
 
 def _sampled_mixture_posterior_backward_fake(noise: Tensor, *others: Any) -> tuple[Tensor, ...]:

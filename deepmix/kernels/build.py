@@ -83,8 +83,8 @@ def own_level() -> str | None:
     except OSError:
         return None
     features = next((set(line.split()) for line in lines if line.startswith("flags")), set())
-    wanted = os.environ.get("DEEPMIX_SIMD")
-    usable = (level for level, flags in LEVEL_FLAGS.items() if wanted in (None, level) and flags <= features)
+    only = os.environ.get("DEEPMIX_SIMD")
+    usable = (level for level, flags in LEVEL_FLAGS.items() if only in (None, level) and flags <= features)
     return next(usable, "baseline")
 
 

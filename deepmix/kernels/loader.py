@@ -52,11 +52,11 @@ class Kernels:
 
 def choice() -> Choice:
     """Return what DEEPMIX_BUILD asks for."""
-    wanted = os.environ.get("DEEPMIX_BUILD", "auto")
+    value = os.environ.get("DEEPMIX_BUILD", "auto")
     for known in get_args(Choice):
-        if wanted == known:
+        if value == known:
             return known
-    raise unknown_choice("DEEPMIX_BUILD", wanted, get_args(Choice))
+    raise unknown_choice("DEEPMIX_BUILD", value, get_args(Choice))
 
 
 @functools.cache
@@ -67,12 +67,12 @@ def load_kernels() -> Kernels:
         UsageError: this machine can't do what DEEPMIX_BUILD asks for.
 
     """
-    wanted = choice()
-    if wanted == "none":
+    request = choice()
+    if request == "none":
         return Kernels("reference", frozenset(), None, "DEEPMIX_BUILD=none")
     has_cuda = why_no_cuda() is None or _built_extension("_ops", with_cuda=True) is not None
-    failures = [str(why_no_cuda())] if wanted == "auto" and not has_cuda and torch.cuda.is_available() else []
-    for with_cuda in {"cpu": [False], "cuda": [True]}.get(wanted, [True, False] if has_cuda else [False]):
+    failures = [str(why_no_cuda())] if request == "auto" and not has_cuda and torch.cuda.is_available() else []
+    for with_cuda in {"cpu": [False], "cuda": [True]}.get(request, [True, False] if has_cuda else [False]):
         try:
             loaded = _load(with_cuda)
         except DeepmixError as error:
@@ -84,8 +84,8 @@ def load_kernels() -> Kernels:
             loaded = replace(loaded, reason=failures[0])
         return loaded
     reason = "; ".join(dict.fromkeys(failures))
-    if wanted != "auto":
-        raise UsageError(f"DEEPMIX_BUILD={wanted} can't be met: {reason}")
+    if request != "auto":
+        raise UsageError(f"DEEPMIX_BUILD={request} can't be met: {reason}")
     warnings.warn(f"plain PyTorch runs in place of the kernels: {reason}", RuntimeWarning, stacklevel=2)
     return Kernels("reference", frozenset(), None, reason)
 
@@ -94,14 +94,14 @@ def _load(with_cuda: bool) -> Kernels:
     """Load the operators for the CPU and, if asked, for CUDA; a DeepmixError says why that is impossible."""
     devices = frozenset({"cpu", "cuda"} if with_cuda else {"cpu"})
     reason = f"no extension built from these sources for {'CUDA' if with_cuda else 'the CPU'} is installed"
-    built = _built_extension("_ops", with_cuda)
-    if built is not None:
+    extension = _built_extension("_ops", with_cuda)
+    if extension is not None:
         try:
-            torch.ops.load_library(built)
+            torch.ops.load_library(extension)
         except OSError as error:
             reason = f"the extension built when deepmix was installed doesn't load: {_first_line(error)}"
         else:
-            return Kernels("ahead of time", devices, built, "built when deepmix was installed")
+            return Kernels("ahead of time", devices, extension, "built when deepmix was installed")
     level = build.own_level()
     name = "_".join(["_ops", *(["cuda", *gpu_architectures()] if with_cuda else []), *([level] if level else [])])
     try:
@@ -110,7 +110,7 @@ def _load(with_cuda: bool) -> Kernels:
         cached = cache_folder() / f"{name}.so"
         _load_or_compile(cached, torch.ops.load_library, build.operator_sources(with_cuda, level), with_cuda)
     except (RuntimeError, OSError, ImportError, subprocess.SubprocessError, DeepmixError) as error:
-        raise DeepmixError(_first_line(error) if built is None else f"{reason}; {_first_line(error)}") from error
+        raise DeepmixError(_first_line(error) if extension is None else f"{reason}; {_first_line(error)}") from error
     return Kernels("compiled on first use", devices, cached, reason)
 
 

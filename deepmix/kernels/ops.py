@@ -2,6 +2,11 @@
 
 Where no kernel is loaded for a tensor's device (`deepmix.kernels`), the reference computes the same.
 Shapes are those of `deepmix.maths.values`; results have the dtype of the inputs, and float32 for half precision.
+
+Where all rows (means, log-variances, and samples or noise) are bfloat16, the kernels read them as they are, compute in
+float32, and round the samples and the rows' gradients to bfloat16, which changes them by at most 1 part in 256. All
+other results are the same as for these rows in float32. `component_log_prob_full` and `mixture_statistics` convert them
+first.
 """
 
 from __future__ import annotations
@@ -34,8 +39,7 @@ def component_kl(posterior: Gaussian, prior: MixtureParameters) -> Tensor:
 
     """
     n_components = _check_mixture(posterior, prior)
-    inputs = _one_dtype(posterior.mean, posterior.log_var, *_components(prior))
-    kl_NK: Tensor = _compute("component_kl", *inputs)
+    kl_NK: Tensor = _compute("component_kl", (posterior.mean, posterior.log_var), _components(prior))
     return kl_NK.expand(kl_NK.shape[0], n_components)
 
 
@@ -67,19 +71,21 @@ def mixture_posterior(
         log_q_LNH = formulas.gaussian_log_prob(z_LNHM, q.mean, q.log_var) if use_posterior else None
         prior = latents.log_prior_LNK, latents.prior.log_weight_K
         return Responsibilities(*formulas.posterior_of_terms(*prior, log_q_LNH, log_likelihood_LNK, product))
-    terms = latents.posterior.mean, latents.posterior.log_var, *_components(latents.prior), latents.prior.log_weight_K
+    posterior = latents.posterior.mean, latents.posterior.log_var
+    parameters = *_components(latents.prior), latents.prior.log_weight_K
+    switches = use_posterior, product
     if latents.noise_LNHM is not None and latents.drawn_LNHM is None and log_likelihood_LNK is None:
-        inputs = _one_dtype(latents.noise_LNHM, *terms)
-        z_LNHM, log_q_NK, log_normalizer_N = _compute("sampled_mixture_posterior", *inputs, use_posterior, product)
-        return Responsibilities(log_q_NK, log_normalizer_N, z_LNHM)
+        rows = latents.noise_LNHM, *posterior
+        z_LNHM, log_q_NK, log_normalizer_N = _compute("sampled_mixture_posterior", rows, parameters, switches)
+        return Responsibilities(log_q_NK, log_normalizer_N, z_LNHM.bfloat16() if _are_bfloat16(rows) else z_LNHM)
     z_LNHM = latents.z_LNHM
     if log_likelihood_LNK is not None:
-        got, rows = tuple(log_likelihood_LNK.shape), tuple(z_LNHM.shape[:2])
-        if got not in ((*rows, n_components), (*rows, 1)):  # no set: sizes torch.export traces have no hash
-            raise ValueError(f"log p(x|z) must be (L, N, K) = {(*rows, n_components)}, got {got}")
-        log_likelihood_LNK = log_likelihood_LNK.expand(*rows, n_components)
-    inputs = _one_dtype(z_LNHM, *terms, log_likelihood_LNK)
-    log_q_NK, log_normalizer_N = _compute("mixture_posterior", *inputs, use_posterior, product)
+        got, sizes = tuple(log_likelihood_LNK.shape), tuple(z_LNHM.shape[:2])
+        if got not in ((*sizes, n_components), (*sizes, 1)):  # no set: sizes torch.export traces have no hash
+            raise ValueError(f"log p(x|z) must be (L, N, K) = {(*sizes, n_components)}, got {got}")
+        log_likelihood_LNK = log_likelihood_LNK.expand(*sizes, n_components)
+    numbers = *parameters, log_likelihood_LNK
+    log_q_NK, log_normalizer_N = _compute("mixture_posterior", (z_LNHM, *posterior), numbers, switches)
     return Responsibilities(log_q_NK, log_normalizer_N)
 
 
@@ -103,8 +109,8 @@ def component_log_prob(z_NM: Tensor, mixture: MixtureParameters) -> tuple[Tensor
     expected = (mixture.log_weight_K.shape[0], *_point_shape(z_NM)[1:])
     _check_shape("mean", mean_KM, expected)
     _check_shape("log-variance", log_var_KM, expected)
-    inputs = _one_dtype(z_NM, mean_KM, log_var_KM, mixture.log_weight_K)
-    log_prob_NK, log_q_NK, log_normalizer_N = _compute("component_log_prob", *inputs)
+    parameters = mean_KM, log_var_KM, mixture.log_weight_K
+    log_prob_NK, log_q_NK, log_normalizer_N = _compute("component_log_prob", (z_NM,), parameters)
     return log_prob_NK, Responsibilities(log_q_NK, log_normalizer_N)
 
 
@@ -128,7 +134,7 @@ def component_log_prob_full(
     _check_shape("mean", mean_KM, (n_components, n_dimensions))
     _check_shape("precision's Cholesky factor", precision_cholesky_KMM, (n_components, n_dimensions, n_dimensions))
     inputs = _one_dtype(z_NM, mean_KM, precision_cholesky_KMM, log_weight_K)
-    log_prob_NK, log_q_NK, log_normalizer_N = _compute("component_log_prob_full", *inputs)
+    log_prob_NK, log_q_NK, log_normalizer_N = _compute("component_log_prob_full", inputs[:1], inputs[1:])
     return log_prob_NK, Responsibilities(log_q_NK, log_normalizer_N)
 
 
@@ -178,11 +184,28 @@ def mixture_statistics(
     return MixtureStatistics(log_likelihood, responsibility_K, first_KM, second)
 
 
-def _compute(name: str, first: Tensor, *others: Any) -> Any:
-    """Call the operator of that name, or the reference of the same name where no kernel is loaded."""
-    if _has_kernel(first.device.type):
-        return autograd.call(name, first, *others)
-    return getattr(formulas, name)(first, *others)
+def _compute(
+    name: str, rows: tuple[Tensor, ...], numbers: tuple[Tensor | None, ...], switches: tuple[bool, ...] = ()
+) -> Any:
+    """Call the operator of that name, or the reference of the same name where no kernel is loaded.
+
+    Args:
+        name: of both.
+        rows: its first arguments, which kernels also read in bfloat16.
+        numbers: the tensors after them, and None for those that are missing.
+        switches: its last arguments.
+
+    """
+    if not _has_kernel(rows[0].device.type):
+        return getattr(formulas, name)(*_one_dtype(*rows, *numbers), *switches)
+    if _are_bfloat16(rows) and not any(one is not None and one.dtype == torch.float64 for one in numbers):
+        float_numbers = (None if one is None else one.to(torch.float32) for one in numbers)
+        return autograd.call(name, *rows, *float_numbers, *switches)
+    return autograd.call(name, *_one_dtype(*rows, *numbers), *switches)
+
+
+def _are_bfloat16(rows: tuple[Tensor, ...]) -> bool:
+    return all(one.dtype == torch.bfloat16 for one in rows)
 
 
 def _has_kernel(device_type: str) -> bool:

@@ -16,6 +16,7 @@ from .mixture import (
     draw_component as draw_component,
     drop_negligible as drop_negligible,
     neighbour_votes as neighbour_votes,
+    one_hot_like as one_hot_like,
     weighted_mean_and_spread as weighted_mean_and_spread,
     without_noise as without_noise,
 )

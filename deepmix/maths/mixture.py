@@ -21,7 +21,15 @@ def assignment_weights(log_q_NK: Tensor, assignment: str) -> Tensor:
     """Return q(y|x) for soft assignment, or 1 on its largest component for hard assignment (k-DVAE eq. 5)."""
     if assignment == "soft":
         return log_q_NK.exp()
-    return functional.one_hot(log_q_NK.argmax(-1), log_q_NK.shape[-1]).to(log_q_NK.dtype)
+    return one_hot_like(log_q_NK.argmax(-1), log_q_NK)
+
+
+def one_hot_like(number_N: Tensor, like_NK: Tensor) -> Tensor:
+    """Return 1 in the column of each row's number and 0 elsewhere, (N, K), with the dtype of `like_NK`.
+
+    The numbers are not checked, as torch's `one_hot` does, which would read them back to the host.
+    """
+    return torch.zeros_like(like_NK).scatter(-1, number_N.unsqueeze(-1), 1.0)
 
 
 def draw_component(log_q_NK: Tensor, generator: torch.Generator | None) -> Tensor:

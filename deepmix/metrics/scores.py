@@ -46,14 +46,14 @@ def silhouette(latent_NM: Array, clusters: Array, seed: int, weight_N: Array | N
         in_cluster_N = clusters != NOISE
         latent_NM, clusters = latent_NM[in_cluster_N], clusters[in_cluster_N]
         weight_N = None if weight_N is None else weight_N[in_cluster_N]
-    chosen = np.arange(len(clusters))
-    if len(chosen) > SILHOUETTE_ROWS:
-        chosen = np.random.default_rng(seed).choice(len(chosen), SILHOUETTE_ROWS, replace=False)
+    sample = np.arange(len(clusters))
+    if len(sample) > SILHOUETTE_ROWS:
+        sample = np.random.default_rng(seed).choice(len(sample), SILHOUETTE_ROWS, replace=False)
     if weight_N is not None:
-        return weighted_silhouette(latent_NM[chosen], clusters[chosen], weight_N[chosen])
-    if not 2 <= len(np.unique(clusters[chosen])) < len(chosen):
+        return weighted_silhouette(latent_NM[sample], clusters[sample], weight_N[sample])
+    if not 2 <= len(np.unique(clusters[sample])) < len(sample):
         return None
-    return float(silhouette_score(latent_NM[chosen], clusters[chosen]))
+    return float(silhouette_score(latent_NM[sample], clusters[sample]))
 
 
 def neighbour_errors(train_NM: Array, train_labels: Array, test_NM: Array, test_labels: Array) -> dict[str, float]:

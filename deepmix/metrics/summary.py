@@ -23,11 +23,11 @@ class Spread:
 
 def spread(values: Sequence[float | None], best: Callable[[list[float]], float] = max) -> Spread:
     """Return the mean, the standard deviation and the best of the values that are not None."""
-    known = [value for value in values if value is not None]
+    present = [value for value in values if value is not None]
     return Spread(
-        mean=float(np.mean(known)) if known else None,
-        std=_deviation(known) if len(known) > 1 else None,
-        best=best(known) if known else None,
+        mean=float(np.mean(present)) if present else None,
+        std=_deviation(present) if len(present) > 1 else None,
+        best=best(present) if present else None,
         values=list(values),
     )
 

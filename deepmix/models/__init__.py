@@ -11,11 +11,17 @@ __getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
 __all__ = [
     "INITIAL_LOG_VAR",
     "MIN_SCALE",
+    "SMALL_TRUNK",
     "Composite",
     "GaussianMixture",
     "MixtureOptions",
+    "NetworkOptions",
     "ObjectiveOptions",
     "Recipe",
     "TrunkEncoder",
+    "check_hidden",
     "check_likelihood_name",
+    "check_widths",
+    "mlp",
+    "trunk_widths",
 ]

@@ -4,6 +4,14 @@ from .cluster_latents import (
     generate_means as generate_means,
     rows_to_fit as rows_to_fit,
 )
+from .fully_connected import (
+    SMALL_TRUNK as SMALL_TRUNK,
+    NetworkOptions as NetworkOptions,
+    check_hidden as check_hidden,
+    check_widths as check_widths,
+    mlp as mlp,
+    trunk_widths as trunk_widths,
+)
 from .gaussian_mixture import GaussianMixture as GaussianMixture
 from .likelihood_choice import check_likelihood_name as check_likelihood_name
 from .likelihoods import Composite as Composite

@@ -283,11 +283,11 @@ class GaussianMixture(sklearn.mixture.GaussianMixture):  # type: ignore[misc]  #
 
     def _start(self, rows: MixtureRows, random: np.random.RandomState) -> GaussianParameters:
         """Return the parameters of a start: scikit-learn's, from the same random numbers."""
-        chosen = (self.weights_init, self.means_init, self.precisions_init)
-        if all(value is not None for value in chosen):
+        initial = (self.weights_init, self.means_init, self.precisions_init)
+        if all(value is not None for value in initial):
             zero_KM = torch.zeros(self.n_components, rows.x_NM.shape[1], dtype=torch.float64)
             empty = GaussianParameters(self.covariance_type, zero_KM[:, 0], zero_KM, zero_KM)
-            start = empty.replaced(*chosen)
+            start = empty.replaced(*initial)
         else:
             responsibilities = starting_responsibilities(
                 rows, self.n_components, self.init_params, random, has_noise=self.noise
@@ -296,7 +296,7 @@ class GaussianMixture(sklearn.mixture.GaussianMixture):  # type: ignore[misc]  #
             moments = rows.moments(responsibilities, self.n_components, full=full)
             mean_KM = torch.from_numpy(rows.column_mean_M).expand(self.n_components, -1)
             empty = GaussianParameters(self.covariance_type, mean_KM[:, 0], mean_KM, mean_KM)
-            start = empty.maximised(moments, self.reg_covar, _floor(rows), _total(rows)).replaced(*chosen)
+            start = empty.maximised(moments, self.reg_covar, _floor(rows), _total(rows)).replaced(*initial)
         if self.noise:
             start = start.reweighted(1.0 - STARTING_NOISE)
         return start

@@ -63,6 +63,11 @@ class Composite(nn.Module):
         """Return rows drawn from p(x|z), (R, C); all random numbers come from the generator."""
         return _side_by_side([block.sample(outputs, generator) for block, outputs in self._output_parts(outputs_RP)])
 
+    @property
+    def starts_from_rows(self) -> bool:
+        """Whether `start` has an effect."""
+        return any(type(block).start is not Likelihood.start for block in self._blocks())
+
     @torch.no_grad()
     def start(self, x_NC: Tensor) -> None:
         """Set what is known of the cells before pretraining, from all training rows, (N, C); NaN: missing."""

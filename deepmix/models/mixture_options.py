@@ -25,6 +25,13 @@ class MixtureOptions:
     decode_threshold: float = field(
         default=1e-3, metadata={"help": "components with q(y|x) below this are not decoded; 0 decodes all"}
     )
+    decode_all: bool = field(
+        default=False,
+        metadata={
+            "help": "decode every component of every row in training, also those without weight: more work, but a GPU "
+            "never waits for the host"
+        },
+    )
     noise: bool = field(
         default=True, metadata={"help": "draw z from q(z|y,x); false: use its mean and no KL, a plain autoencoder"}
     )

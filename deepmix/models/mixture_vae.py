@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -108,6 +109,10 @@ class MixtureVAE(Model):
                 condition_RQ = z_RM.new_zeros(z_RM.shape[0], self.n_conditions)
             z_RM = torch.cat([z_RM, condition_RQ.to(z_RM.dtype)], dim=-1)
         return at_least_float32(self.decoder(z_RM, counts_H))
+
+    def clustering_view(self, x_ND: Any) -> Any:
+        """Return the rows as the encoder would have them clustered."""
+        return self.encoder.clustering_view(x_ND)
 
     @torch.no_grad()
     def place(self, code_NM: Tensor, squared_error_N: Tensor, label_N: Tensor, weight_N: Tensor | None = None) -> None:
@@ -257,21 +262,29 @@ class MixtureVAE(Model):
     @torch.no_grad()
     def _decode_all(self, batch: Batch, latents: Latents) -> Tensor:
         """Return log p(x|z_k) for every component, (L, N, K), for the E-step; no gradient is needed (eq. 5)."""
-        n_samples, n_rows, n_heads, latent_dim = latents.z_LNHM.shape
-        z_RM = latents.z_LNHM.permute(2, 0, 1, 3).reshape(-1, latent_dim)
-        target_NC, condition_NQ = batch.target_NC, batch.condition_NQ
-        x_RC = target_NC.expand(n_heads * n_samples, *target_NC.shape).flatten(0, 1)
-        condition_RQ = None if condition_NQ is None else condition_NQ.repeat(n_heads * n_samples, 1)
-        outputs_RP = self._outputs(z_RM, [n_samples * n_rows] * n_heads, condition_RQ)
-        log_likelihood_HLN = self.likelihood.log_prob(x_RC, outputs_RP).view(n_heads, n_samples, n_rows)
-        return log_likelihood_HLN.permute(1, 2, 0).expand(n_samples, n_rows, self.n_components)
+        log_likelihood_LNH = self._all_log_likelihoods(batch, latents.z_LNHM)
+        return log_likelihood_LNH.expand(*log_likelihood_LNH.shape[:2], self.n_components)
 
     def _decode_kept(self, batch: Batch, z_LNHM: Tensor, keep_NK: Tensor) -> Tensor:
         """Return log p(x|z_k), averaged over samples, (N, K), where `keep_NK` is true; 0 elsewhere."""
         keep_NH = keep_NK if self.n_heads > 1 else keep_NK.any(-1, keepdim=True)
-        return self._log_likelihood(batch, z_LNHM, keep_NH).mean(0).expand(keep_NK.shape)
+        if self.options.decode_all:
+            log_likelihood_LNH = torch.where(keep_NH, self._all_log_likelihoods(batch, z_LNHM), 0.0)
+        else:
+            log_likelihood_LNH = self._kept_log_likelihoods(batch, z_LNHM, keep_NH)
+        return log_likelihood_LNH.mean(0).expand(keep_NK.shape)
 
-    def _log_likelihood(self, batch: Batch, z_LNHM: Tensor, keep_NH: Tensor) -> Tensor:
+    def _all_log_likelihoods(self, batch: Batch, z_LNHM: Tensor) -> Tensor:
+        """Decode every (row, head) pair, (L, N, H); the host, which knows how many there are, reads nothing back."""
+        n_samples, n_rows, n_heads, latent_dim = z_LNHM.shape
+        z_RM = z_LNHM.permute(2, 0, 1, 3).reshape(-1, latent_dim)
+        target_NC, condition_NQ = batch.target_NC, batch.condition_NQ
+        x_RC = target_NC.expand(n_heads * n_samples, *target_NC.shape).flatten(0, 1)
+        condition_RQ = None if condition_NQ is None else condition_NQ.repeat(n_heads * n_samples, 1)
+        outputs_RP = self._outputs(z_RM, [n_samples * n_rows] * n_heads, condition_RQ)
+        return self.likelihood.log_prob(x_RC, outputs_RP).view(n_heads, n_samples, n_rows).permute(1, 2, 0)
+
+    def _kept_log_likelihoods(self, batch: Batch, z_LNHM: Tensor, keep_NH: Tensor) -> Tensor:
         """Decode the (row, head) pairs in `keep_NH` in one packed call; return (L, N, H), 0 for other pairs."""
         n_samples = z_LNHM.shape[0]
         packed_HLN = keep_NH.T.unsqueeze(1).expand(-1, n_samples, -1)

@@ -68,8 +68,14 @@ def sizes(material: Material) -> Section:
     rows = []
     for k in shown:
         inside = material.cluster_N == k
-        held = int((inside & material.test_N).sum())
-        row: list[Child] = [str(k), f"{counts[k]:,}", percent(counts[k] / n_rows), f"{counts[k] - held:,}", f"{held:,}"]
+        n_test = int((inside & material.test_N).sum())
+        row: list[Child] = [
+            str(k),
+            f"{counts[k]:,}",
+            percent(counts[k] / n_rows),
+            f"{counts[k] - n_test:,}",
+            f"{n_test:,}",
+        ]
         if material.names is not None:
             row.insert(1, material.names[k])
         if material.is_mixture:
@@ -106,9 +112,9 @@ def sizes(material: Material) -> Section:
     if material.names is not None:
         terms = f"{terms.strip()} Names come from the columns that set the clusters apart, as in the next section."
         link = download(material)
-    drawn = figure(chart, caption("Rows of each cluster", "training and held-out rows together"))
+    picture = figure(chart, caption("Rows of each cluster", "training and held-out rows together"))
     explained = paragraph(terms, class_="quiet") if terms else None
-    beside = element("div", drawn, element("div", listed, explained, link), class_="beside")
+    beside = element("div", picture, element("div", listed, explained, link), class_="beside")
     return Section("Clusters", join([material.left_out(len(shown)), beside]))
 
 
@@ -141,14 +147,14 @@ class View(NamedTuple):
 
 def views(material: Material) -> list[View]:
     """Return the ways to colour a map: by cluster and, where the run has them, by label and by certainty."""
-    drawn = material.drawn
-    cluster_n = material.cluster_N[drawn]
+    points = material.drawn
+    cluster_n = material.cluster_N[points]
     by_cluster = [(str(k), k, _shape(k), cluster_n == k) for k in range(material.n_clusters)]
     ways = [View("by cluster", "numbers stand where a cluster is densest", by_cluster, True)]
     if material.label_N is not None:
-        names, label_n = material.classes[:MOST_LABELS], material.label_N[drawn]
+        names, label_n = material.classes[:MOST_LABELS], material.label_N[points]
         by_label = [(name, i, _shape(i), label_n == name) for i, name in enumerate(names)]
-        labelled_n = material.labelled_N[drawn]
+        labelled_n = material.labelled_N[points]
         by_label = [(name, colour, shape, chosen & labelled_n) for name, colour, shape, chosen in by_label]
         others_n = ~np.isin(label_n, names) & labelled_n
         by_label.append(("other labels", plots.N_COLOURS - 1, "dot", others_n))
@@ -157,7 +163,7 @@ def views(material: Material) -> list[View]:
     if material.is_mixture:
         steps, above = [], np.inf
         for least, name, colour, shape in CERTAINTIES:
-            sure_n = material.confidence_N[drawn]
+            sure_n = material.confidence_N[points]
             steps.append((name, colour, shape, (sure_n >= least) & (sure_n < above)))
             above = least
         ways.append(View("by certainty", "the least certain rows are drawn on top", steps, False))
@@ -220,9 +226,9 @@ def confusion(material: Material) -> Section | None:
     names = material.classes[:MOST_LABELS]
     partner, meaning = analysis.matched_pairs(label_n, cluster_n), analysis.match(label_n, cluster_n)
     place = {name: i for i, name in enumerate(names)}
-    shown = sorted(material.shown, key=lambda k: (place.get(meaning.get(k, ""), len(names)), k not in partner, k))
+    order = sorted(material.shown, key=lambda k: (place.get(meaning.get(k, ""), len(names)), k not in partner, k))
     rows = []
-    for k in shown:
+    for k in order:
         inside = label_n[cluster_n == k]
         counts = [(name, int((inside == name).sum())) for name in names]
         if len(material.classes) > len(names):
@@ -253,7 +259,7 @@ def confusion(material: Material) -> Section | None:
             f"There are {material.n_clusters} clusters and {len(material.classes)} labels, so {lonely} no partner and "
             "count as wrong; homogeneity and completeness say more here."
         )
-    return Section("Clusters against labels", join([paragraph(" ".join(texts)), material.left_out(len(shown)), whole]))
+    return Section("Clusters against labels", join([paragraph(" ".join(texts)), material.left_out(len(order)), whole]))
 
 
 def shade(fraction: float) -> str:

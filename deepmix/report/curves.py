@@ -131,9 +131,9 @@ def _figure(curve: Curve, title: str, series: list[Series], *, named: bool) -> l
     )
     chart = plots.line_chart(title, f"{described}.", series, "epoch", whole=curve.whole, named=named)
     longest = max((one.x for one in series), key=len)
-    chosen = sorted({round(place) for place in np.linspace(0, len(longest) - 1, TABLE_EPOCHS)})
+    places = sorted({round(place) for place in np.linspace(0, len(longest) - 1, TABLE_EPOCHS)})
     rows: list[list[Child]] = [
-        [f"{longest[i]:g}", *(number(one.y[i], 4) if i < len(one.y) else "-" for one in series)] for i in chosen
+        [f"{longest[i]:g}", *(number(one.y[i], 4) if i < len(one.y) else "-" for one in series)] for i in places
     ]
     listed = table(f"{title}: {curve.explanation}", ["epoch", *(one.name for one in series)], rows)
     explanation = curve.explanation if named else f"{curve.explanation}; each line is a run"

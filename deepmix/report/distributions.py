@@ -87,10 +87,11 @@ def shares_of_bins(value_n: Array, weight_n: Array, edges: Array) -> Array:
 
 def _levels(title: str, profile: ColumnProfile) -> Markup:
     here, others = (np.nan_to_num(np.array(summary.shares)) for summary in (profile.here, profile.others))
-    drawn = np.sort(np.argsort(-np.abs(here - others), kind="stable")[:MOST_LEVELS])
-    names = [profile.levels[i] for i in drawn]
+    shown_levels = np.sort(np.argsort(-np.abs(here - others), kind="stable")[:MOST_LEVELS])
+    names = [profile.levels[i] for i in shown_levels]
     texts = (
-        f"{name}: {percent_text(here[i])}, {percent_text(others[i])}" for name, i in zip(names, drawn, strict=True)
+        f"{name}: {percent_text(here[i])}, {percent_text(others[i])}"
+        for name, i in zip(names, shown_levels, strict=True)
     )
     description = f"Shares in the cluster and in all other rows. {'; '.join(texts)}."
-    return compared_bars(title, description, names, here[drawn].tolist(), others[drawn].tolist())
+    return compared_bars(title, description, names, here[shown_levels].tolist(), others[shown_levels].tolist())

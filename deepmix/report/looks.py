@@ -49,14 +49,14 @@ def card(material: Material, cluster: int, *content: Child) -> Markup:
 
 
 def _image_cards(material: Material) -> Section:
-    shown = material.shown
-    n_images = len(shown) * (3 if material.generate is not None else 2)
+    clusters = material.shown
+    n_images = len(clusters) * (3 if material.generate is not None else 2)
     bytes_an_image = images.thinned(material.images(np.zeros(1, dtype=np.int64))).size
     n_each = int(np.clip(IMAGE_BYTES // (n_images * bytes_an_image), 2, SHOWN))
     least = "least certain rows" if material.is_mixture else "rows farthest from its centre"
     low, high = material.brightness
     cards = []
-    for cluster in shown:
+    for cluster in clusters:
         strips: list[tuple[str, Array]] = []
         component = material.component_of(cluster)
         if material.generate is not None and material.is_mixture and component is not None:
@@ -89,7 +89,7 @@ def _image_cards(material: Material) -> Section:
         )
     return Section(
         "What the clusters look like",
-        join([paragraph(terms), generated, material.left_out(len(shown)), element("div", *cards, class_="cards")]),
+        join([paragraph(terms), generated, material.left_out(len(clusters)), element("div", *cards, class_="cards")]),
     )
 
 

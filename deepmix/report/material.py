@@ -211,8 +211,8 @@ class Material:
     def cluster_stability(self, cluster: int) -> float | None:
         """Return a cluster's stability under resampling; None if it was not measured."""
         stability = self.metrics.stability
-        known = () if stability is None else stability.clusters
-        return known[cluster] if cluster < len(known) else None
+        by_cluster = () if stability is None else stability.clusters
+        return by_cluster[cluster] if cluster < len(by_cluster) else None
 
     @cached_property
     def shown(self) -> list[int]:

@@ -10,7 +10,7 @@ from deepmix.report.material import Material
 
 def plugin_sections(material: Material) -> list[Section]:
     """Return the sections of all installed plugins, by name, without those that do not apply."""
-    found = []
+    sections = []
     for name, plugin in registry.by_shortest_name("sections").items():
         try:
             section = plugin.load()(material)
@@ -23,5 +23,5 @@ def plugin_sections(material: Material) -> list[Section]:
                 paragraph(f"This section of {plugin.distribution} could not be written ({reason})."),
             )
         if section is not None:
-            found.append(section)
-    return found
+            sections.append(section)
+    return sections

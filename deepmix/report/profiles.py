@@ -130,9 +130,9 @@ def profile_clusters(
     profiles = []
     for k in range(n_clusters):
         parts = tuple(profile[k] for profile in by_column)
-        said = [difference for part in parts if part.repeats is None for difference in part.differences]
-        said.sort(key=lambda difference: -abs(difference.effect))
-        profiles.append(ClusterProfile(k, int(size_K[k]), float(share_K[k]), parts, tuple(said)))
+        differences = [difference for part in parts if part.repeats is None for difference in part.differences]
+        differences.sort(key=lambda difference: -abs(difference.effect))
+        profiles.append(ClusterProfile(k, int(size_K[k]), float(share_K[k]), parts, tuple(differences)))
     return tuple(profiles)
 
 

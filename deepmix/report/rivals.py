@@ -61,11 +61,15 @@ def _reasons(choice: InitialChoice) -> str:
     if others:
         text += f"The other candidates agree with them to an adjusted Rand index of {np.mean(others):.2f} on average"
         text += f", from {min(others):.2f} to {max(others):.2f}; 1 would be the same clusters."
-    known = {method: one.ari for method, one in choice.candidates.items() if one.ari is not None}
+    ari_by_method = {method: one.ari for method, one in choice.candidates.items() if one.ari is not None}
     if chosen.ari is not None:
-        best = max(known, key=lambda method: known[method])
+        best = max(ari_by_method, key=lambda method: ari_by_method[method])
         text += f" By the labels, which played no part, the chosen clusters have an index of {chosen.ari:.2f}"
-        text += "." if known[best] <= chosen.ari else f" and the best candidate, {best}, has {known[best]:.2f}."
+        text += (
+            "."
+            if ari_by_method[best] <= chosen.ari
+            else f" and the best candidate, {best}, has {ari_by_method[best]:.2f}."
+        )
     return text
 
 
@@ -75,28 +79,36 @@ def plain_methods(material: Material) -> Section | None:
     baselines = metrics.baselines
     if baselines is None:
         return None
-    known = [METRICS[name] for name in metrics.score_names() if METRICS[name].needs_labels]
-    header = ["clusters by", "clusters", *(f"{one.title}" for one in known), "cohesion", "seconds"]
+    scored = [METRICS[name] for name in metrics.score_names() if METRICS[name].needs_labels]
+    has_totals = bool(baselines.totals)
+    header = ["clusters by", "clusters", *(f"{one.title}" for one in scored), "cohesion"]
+    header += [*(["total"] if has_totals else []), "seconds"]
+
+    def criteria(cohesion: float | None, total: float | None) -> list[Child]:
+        return [fixed(cohesion), *([fixed(total)] if has_totals else [])]
+
     rows: list[list[Child]] = []
     for head, sides in metrics.heads.items():
         scores = sides["test"].scores
         n_clusters = sum(size > 0 for size in sides["train"].sizes)
-        cells = [fixed(scores.get(one.name)) for one in known]
-        rows.append([f"this run, head {head}", str(n_clusters), *cells, fixed(baselines.cohesion.get(head))])
-        rows[-1].append(number(metrics.seconds))
+        cells = [fixed(scores.get(one.name)) for one in scored]
+        judged = criteria(baselines.cohesion.get(head), baselines.totals.get(head))
+        rows.append([f"this run, head {head}", str(n_clusters), *cells, *judged, number(metrics.seconds)])
     if INITIAL in baselines.cohesion:
         start = metrics.baseline or {}
-        cells = [fixed(start.get(one.name)) for one in known]
-        rows.append(["initial clustering", "", *cells, fixed(baselines.cohesion[INITIAL]), ""])
+        cells = [fixed(start.get(one.name)) for one in scored]
+        judged = criteria(baselines.cohesion[INITIAL], baselines.totals.get(INITIAL))
+        rows.append(["initial clustering", "", *cells, *judged, ""])
     for name, method in baselines.methods.items():
-        cells = [fixed(method.side("test").get(one.name)) for one in known]
-        rows.append([name, str(method.n_clusters), *cells, fixed(method.cohesion), number(method.seconds)])
+        cells = [fixed(method.side("test").get(one.name)) for one in scored]
+        judged = criteria(method.cohesion, method.total)
+        rows.append([name, str(method.n_clusters), *cells, *judged, number(method.seconds)])
     opening = paragraph(
         f"These are the clusters that one would try first, of {baselines.n_rows:,} training rows, with the features "
         "that an initial clustering takes. "
         + (
             "Metrics with labels are those of the held-out rows, which take their neighbours' cluster. "
-            if known
+            if scored
             else ""
         )
         + "HDBSCAN chooses the number of clusters itself, and rows that it calls noise join their nearest neighbour's "
@@ -105,7 +117,13 @@ def plain_methods(material: Material) -> Section | None:
     meaning = paragraph(
         "Cohesion needs no labels: it is the fraction of the links between nearest neighbours that stay inside a "
         "cluster, corrected for chance; 1 is best, 0 is chance. Clusterings with the same number of clusters can be "
-        "compared by it; fewer clusters cut fewer links.",
+        "compared by it; fewer clusters cut fewer links."
+        + (
+            " The total needs no labels either: it is the sum of the criteria by which the initial clustering 'auto' "
+            "chooses; of clusterings with the same number of clusters, the one with the larger total is better by them."
+            if has_totals
+            else ""
+        ),
         class_="quiet",
     )
     listed = table("Plain methods beside this run", header, rows)

@@ -131,17 +131,17 @@ def caution_section(warnings: Sequence[str]) -> Section:
 def results(material: Material) -> Section:
     """Return the section with every head's metrics beside those of the initial clustering."""
     metrics = material.metrics
-    known = [METRICS[name] for name in metrics.score_names()]
-    header = ["clusters by", *(metric.title for metric in known)]
+    scores_shown = [METRICS[name] for name in metrics.score_names()]
+    header = ["clusters by", *(metric.title for metric in scores_shown)]
     parts = []
     for side, caption in (("test", "Held-out rows"), ("train", "Training rows")):
         rows: list[list[Child]] = [
-            [f"head {head}", *(fixed(sides[side].scores.get(metric.name)) for metric in known)]
+            [f"head {head}", *(fixed(sides[side].scores.get(metric.name)) for metric in scores_shown)]
             for head, sides in metrics.heads.items()
         ]
         baseline = {} if metrics.initial_labels is None else metrics.initial_labels.side(side)
         if baseline:
-            rows.append(["initial clustering alone", *(fixed(baseline.get(metric.name)) for metric in known)])
+            rows.append(["initial clustering alone", *(fixed(baseline.get(metric.name)) for metric in scores_shown)])
         parts.append(table(caption, header, rows))
     if material.baseline is not None:
         parts.append(
@@ -154,7 +154,7 @@ def results(material: Material) -> Section:
     heads = "A head turns the model's inference on a row into a cluster; 'posterior' takes the most probable component."
     if len(metrics.heads) > 1:
         heads += f" The clusters below are those of '{material.head}'."
-    terms = [element("dt", metric.title) + element("dd", metric.explanation) for metric in known]
+    terms = [element("dt", metric.title) + element("dd", metric.explanation) for metric in scores_shown]
     sides = metrics.elbo_parts
     names = dict.fromkeys(name for parts_of_side in sides.values() for name in parts_of_side)
     bound = [
@@ -184,7 +184,7 @@ def again(material: Material) -> Section:
     """Return the section on what was run, with the command that runs it again."""
     config = material.config
     requested, data, environment = config.requested, config.data, config.environment
-    known: list[tuple[str, Any]] = [
+    entries: list[tuple[str, Any]] = [
         ("data set", requested.dataset),
         ("preparation", data.preprocessing),
         ("rows", f"{data.rows.train:,} for training, {data.rows.test:,} held out"),
@@ -208,7 +208,7 @@ def again(material: Material) -> Section:
             "This command repeats the run; with the same data, versions and number of threads it gives the same bits:"
         ),
         code("Command", words.command(requested)),
-        described("What was run", known),
+        described("What was run", entries),
         details("The resolved value of every option", described("Options of the model and its parts", options)),
         details(
             "The whole config.json",

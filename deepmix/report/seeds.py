@@ -219,17 +219,17 @@ def _cautions(material: SeedMaterial) -> Section:
 
 def _results(material: SeedMaterial) -> Section:
     metric = material.metric
-    known = [METRICS[name] for name in material.runs[0].metrics.score_names()]
+    metrics = [METRICS[name] for name in material.runs[0].metrics.score_names()]
     rows: list[list[Child]] = [
-        [f"head {head}", *(_mean(material.values(head, one)) for one in known)] for head in material.heads
+        [f"head {head}", *(_mean(material.values(head, one)) for one in metrics)] for head in material.heads
     ]
-    if any(material.baseline_values(one) for one in known):
-        rows.append(["initial clustering alone", *(_mean(material.baseline_values(one)) for one in known)])
+    if any(material.baseline_values(one) for one in metrics):
+        rows.append(["initial clustering alone", *(_mean(material.baseline_values(one)) for one in metrics)])
     for name in dict.fromkeys(name for run in material.runs for name in run.methods):
         scores = [run.methods[name].side("test") for run in material.runs if name in run.methods]
-        values = [[value for one in scores if (value := one.get(metric.name)) is not None] for metric in known]
+        values = [[value for one in scores if (value := one.get(metric.name)) is not None] for metric in metrics]
         rows += [[name, *(_mean(figures) for figures in values)]] if any(values) else []
-    header = ["clusters by", *(one.title for one in known)]
+    header = ["clusters by", *(one.title for one in metrics)]
     listed = table("Held-out rows, mean ± standard deviation over seeds", header, rows)
     every = [
         [
@@ -292,14 +292,14 @@ def _consensus(material: SeedMaterial) -> Section | None:
         f"certainty, and deepmix predict takes the folder {folder} for new rows."
     )
     scores = material.consensus_scores or {}
-    known = [METRICS[name] for name in material.runs[0].metrics.score_names() if scores.get(name) is not None]
+    metrics = [METRICS[name] for name in material.runs[0].metrics.score_names() if scores.get(name) is not None]
     parts: list[Markup] = [paragraph(text)]
-    if known:
+    if metrics:
         rows: list[list[Child]] = [
-            ["consensus", *(fixed(scores[one.name]) for one in known)],
-            [f"one seed, head {material.head}", *(_mean(material.values(material.head, one)) for one in known)],
+            ["consensus", *(fixed(scores[one.name]) for one in metrics)],
+            [f"one seed, head {material.head}", *(_mean(material.values(material.head, one)) for one in metrics)],
         ]
-        parts.append(table("Held-out rows", ["clusters by", *(one.title for one in known)], rows))
+        parts.append(table("Held-out rows", ["clusters by", *(one.title for one in metrics)], rows))
     figures = list(enumerate(zip(consensus.sizes, consensus.certainty, strict=True)))[:MOST_CLUSTERS]
     clusters: list[list[Child]] = [[str(k), f"{size:,}", fixed(certainty, 2)] for k, (size, certainty) in figures]
     parts.append(table("Clusters of the consensus", ["cluster", "rows", "certainty"], clusters))

@@ -41,8 +41,8 @@ MOST_ENTRIES = 3000
 def table_looks(material: Material) -> Section:
     """Return the section on what sets each cluster of a table's rows apart."""
     assert material.profiles is not None
-    shown = material.shown
-    cards = [_card(material, material.profiles[k]) for k in shown]
+    clusters = material.shown
+    cards = [_card(material, material.profiles[k]) for k in clusters]
     opening = paragraph(
         "Each card says in which columns the cluster's rows differ most from all other rows, in the table's own units. "
         "In the charts, blue bars are the cluster; orange bars, or the orange outline, are all other rows."
@@ -64,8 +64,8 @@ def table_looks(material: Material) -> Section:
     ]
     names += [f"and {len(repeats) - LISTED} more"] if len(repeats) > LISTED else []
     repeated = f"Columns that repeat another one are left out of the sentences, names and cards: {'; '.join(names)}."
-    parts = [opening, measured, paragraph(repeated) if repeats else None, material.left_out(len(shown))]
-    heat = heat_map(material.profiles, shown)
+    parts = [opening, measured, paragraph(repeated) if repeats else None, material.left_out(len(clusters))]
+    heat = heat_map(material.profiles, clusters)
     return Section("What sets each cluster apart", join([*parts, heat, element("div", *cards, class_="cards wide")]))
 
 

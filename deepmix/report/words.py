@@ -41,9 +41,9 @@ ADVICE = {
         "criterion can be wrong, so look at both clusterings; the table of plain methods has the figures.",
     ),
     "overconfident": (
-        "The model is surer than its clusters are stable",
-        "Probabilities near 1 do not mean that the clusters are right: other rows of the same kind would give other "
-        "clusters. Take the stability of a row, in assignments.csv, as its certainty.",
+        "The model is too sure of its clusters",
+        "Probabilities near 1 do not mean that a row is in the right cluster, or that other rows of the same kind "
+        "would give the same clusters. The stability of a row, in assignments.csv, is the more careful figure.",
     ),
     "worse than the start": (
         "Training made it worse",

@@ -51,12 +51,12 @@ def render(content: Mapping[str, Any]) -> str:
     words = [word for name in protocols for word in content["protocols"][name]["words"]]
     words += [*content["differences"], *content["remarks"]]
     lines += ["", "## Differences from the paper", "", *(f"- {word}" for word in words)]
-    made = {
+    origins = {
         f"deepmix {e['deepmix']}, torch {e['torch']}, {e['device']}, {e['threads']} threads, commit {e['git_commit']}"
         for e in content["environments"]
     }
-    if made:
-        lines += ["", "## Made with", "", *(f"- {text}" for text in sorted(made))]
+    if origins:
+        lines += ["", "## Made with", "", *(f"- {text}" for text in sorted(origins))]
     return "\n".join(lines) + "\n"
 
 

@@ -185,22 +185,27 @@ def spec_from(run: Mapping[str, Any]) -> Spec:
 
 
 def select(table: Table, datasets: Sequence[str], models: Sequence[str]) -> Table:
-    """Return the table with only the cells of some data sets and models; a figure takes any one data set.
+    """Return the table with only the cells of some data sets and models.
+
+    A figure takes any one data set; a table that has a column for each data set takes others as further columns.
 
     Raises:
         UsageError: the table has no data set or model of that name.
 
     """
     cells: Iterable[Cell] = table.cells
+    if not table.figure:
+        table = dataclasses.replace(table, cells=(*table.cells, *_further_columns(table, datasets)))
+        cells = table.cells
     if table.figure and datasets:
         if len(datasets) > 1:
             raise UsageError(f"'{table.name}' is a figure of one data set; name one with {option('datasets')}")
         cells = [_on_dataset(cell, datasets[0]) for cell in cells]
     for key, chosen, of in (("datasets", datasets, "dataset"), ("models", models, "model")):
-        known = {name for cell in table.cells for name in _named(cell, of)} - {""}
-        unknown = [name for name in chosen if name not in known]
+        names = {name for cell in table.cells for name in _named(cell, of)} - {""}
+        unknown = [name for name in chosen if name not in names]
         if unknown and not (table.figure and of == "dataset"):
-            listed = ", ".join(sorted(known))
+            listed = ", ".join(sorted(names))
             raise UsageError(f"'{table.name}' has no {of} '{unknown[0]}'; choose {option(key)} among: {listed}")
         if chosen:
             cells = [cell for cell in cells if not _named(cell, of).isdisjoint(chosen)]
@@ -210,13 +215,34 @@ def select(table: Table, datasets: Sequence[str], models: Sequence[str]) -> Tabl
     return dataclasses.replace(table, cells=cells)
 
 
+def _further_columns(table: Table, datasets: Sequence[str]) -> list[Cell]:
+    """Return the cells of data sets that the table lacks, in place of its first; none if its columns are not data sets.
+
+    The values of every column must come from one data set of its own.
+    """
+    by_column: dict[str, set[str]] = {}
+    for cell in table.cells:
+        by_column.setdefault(cell.column, set()).add(cell.spec.dataset)
+    known = {dataset for own in by_column.values() for dataset in own}
+    if len(known) != len(by_column) or len(known) == 1 or any(len(own) > 1 for own in by_column.values()):
+        return []
+    first = table.cells[0].column
+    return [
+        dataclasses.replace(_on_dataset(cell, dataset), column=dataset)
+        for dataset in datasets
+        if dataset not in known
+        for cell in table.cells
+        if cell.column == first
+    ]
+
+
 def _named(cell: Cell, of: str) -> set[str]:
     """Return the data set or the models of a cell; the paper's protocol may use another model."""
     return {getattr(spec, of) for spec in (cell.spec, cell.protocol_spec)}
 
 
 def _on_dataset(cell: Cell, dataset: str) -> Cell:
-    """Return a figure's cell on another data set, for which the paper gives no value."""
+    """Return a cell on another data set, for which the paper gives no value."""
     if dataset == cell.spec.dataset:
         return cell
     spec, protocol_spec = (dataclasses.replace(spec, dataset=dataset) for spec in (cell.spec, cell.protocol_spec))

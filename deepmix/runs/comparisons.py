@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Scores = Mapping[str, float | None]
@@ -54,6 +54,8 @@ class Baseline:
     """Of the training rows that it clustered; None where there are no labels."""
     test: Scores | None = None
     """Of the held-out rows, to which their nearest training rows carry it."""
+    total: float | None = None
+    """The sum of the criteria by which `auto` chooses, without labels; None where they were not compared."""
 
     def side(self, name: str) -> Scores:
         """Return the metrics of one side, 'train' or 'test'; none where there are no labels."""
@@ -69,6 +71,8 @@ class Baselines:
     methods: Mapping[str, Baseline]
     cohesion: Mapping[str, float]
     """The cohesion of the run's own clusters on the same rows, by head; that of its initial clustering as `initial`."""
+    totals: Mapping[str, float] = field(default_factory=dict)
+    """The total of the run's own clusters by the same names; empty where they were not compared so."""
 
 
 @dataclass(frozen=True)
@@ -88,3 +92,6 @@ class Stability:
     """What the method clustered. Latents were arranged by training, so that the stability is an upper bound there."""
     clusters: Sequence[float | None]
     """Mean Jaccard index of each cluster with the most similar cluster of a refit; None for an empty cluster."""
+    whole_agreement: float | None = None
+    """Fraction of all these rows that the method puts in the matching cluster when it clusters them all, which no
+    sample of them is expected to exceed; None in earlier runs."""

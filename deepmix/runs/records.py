@@ -280,17 +280,17 @@ def _heads_from_json(values: Any) -> Heads:
     heads = value_from_plain(Mapping[str, Mapping[str, Mapping[str, Any]]], values, "heads")
     if not heads:
         raise MisfitError("'heads' is empty")
-    read: dict[str, dict[str, HeadFigures]] = {}
+    by_head: dict[str, dict[str, HeadFigures]] = {}
     for name, sides in heads.items():
-        read[name] = {}
+        by_head[name] = {}
         for side, figures in sides.items():
             place = f"heads.{name}.{side}"
             scores = {key: value for key, value in figures.items() if key != "sizes"}
-            read[name][side] = HeadFigures(
+            by_head[name][side] = HeadFigures(
                 value_from_plain(Mapping[str, float | None], scores, place),
                 value_from_plain(Sequence[int], figures["sizes"], f"{place}.sizes"),
             )
-    return read
+    return by_head
 
 
 @dataclass(frozen=True)
@@ -360,8 +360,8 @@ class Metrics(Record):
 
     def score_names(self) -> list[str]:
         """Return the names of the metrics that the run has, in the order of their declaration."""
-        known = next(iter(self.heads.values()))["test"].scores
-        return [name for name in DECLARED if name in known]
+        scores = next(iter(self.heads.values()))["test"].scores
+        return [name for name in DECLARED if name in scores]
 
 
 @dataclass(frozen=True)
@@ -421,5 +421,5 @@ class EpochRecord(Record):
     @classmethod
     def from_json(cls, values: Any, where: str) -> Self:
         """Return the record that a line holds, whether of this format or of format 1, which had no `terms`."""
-        known = isinstance(values, Mapping) and "terms" in values
-        return super().from_json({"format": FORMAT, **values} if known else values, where)
+        is_line = isinstance(values, Mapping) and "terms" in values
+        return super().from_json({"format": FORMAT, **values} if is_line else values, where)

@@ -51,8 +51,10 @@ def summarize(results: Mapping[int, Metrics], config: Requested, *, report: bool
     first = results[seeds[0]]
     heads = {}
     for head, sides in first.heads.items():
-        known = [name for name, value in sides["test"].scores.items() if value is not None]
-        heads[head] = {name: over_seeds(name, [results[seed].score(head, name) for seed in seeds]) for name in known}
+        score_names = [name for name, value in sides["test"].scores.items() if value is not None]
+        heads[head] = {
+            name: over_seeds(name, [results[seed].score(head, name) for seed in seeds]) for name in score_names
+        }
     baselines = [results[seed].baseline for seed in seeds]
     initial = {
         name: over_seeds(name, [scores.get(name) for scores in baselines if scores is not None])

@@ -66,9 +66,9 @@ def _check_cells(likelihood: Likelihood, x_RC: Tensor, outputs_RP: Tensor) -> No
             if not all(value is None or bool(value.isfinite().all()) for value in (log_prob_RC, *gradients)):
                 raise AssertionError(f"log_prob and its gradients must be finite, also at outputs times {factor:g}")
     assert_same_shape("mean(outputs)", likelihood.mean(outputs_RP), shape)
-    changed_RC = x_RC.clone()
-    changed_RC[:, 0] = x_RC[:, 0].roll(1)
-    whole_RC, other_RC = (likelihood.log_prob(cells_RC, outputs_RP)[:, 1:] for cells_RC in (x_RC, changed_RC))
+    changed_RC = _replaced(likelihood, x_RC, 0, x_RC[:, 0].roll(1), x_RC.sum(1))
+    same = slice(2 if likelihood.total_is_known else 1, None)
+    whole_RC, other_RC = (likelihood.log_prob(cells_RC, outputs_RP)[:, same] for cells_RC in (x_RC, changed_RC))
     assert_close("log_prob of a cell beside other cells", whole_RC, other_RC)
     centre, residual = likelihood.location(outputs_RP), likelihood.residual(x_RC, outputs_RP)
     if (centre is None) != (residual is None):
@@ -77,6 +77,15 @@ def _check_cells(likelihood: Likelihood, x_RC: Tensor, outputs_RP: Tensor) -> No
         assert_same_shape("location(outputs)", centre, shape)
         assert_same_shape("residual(x, outputs)", residual, shape)
     assert_empty_rows(lambda: likelihood.log_prob(x_RC[:0], outputs_RP[:0]))
+
+
+def _replaced(likelihood: Likelihood, x_RC: Tensor, cell: int, value_R: Tensor, total_R: Tensor) -> Tensor:
+    """Return the rows with other values of a cell; the next cell is changed too if that must keep the rows' sums."""
+    changed_RC = x_RC.clone()
+    changed_RC[:, cell] = value_R
+    if likelihood.total_is_known:
+        changed_RC[:, (cell + 1) % x_RC.shape[1]] += total_R - changed_RC.sum(1)
+    return changed_RC
 
 
 def _check_distribution(stage: str, likelihood: Likelihood, outputs_1P: Tensor) -> None:
@@ -110,8 +119,8 @@ def _check_distribution(stage: str, likelihood: Likelihood, outputs_1P: Tensor) 
 def _masses(likelihood: Likelihood, sample_RC: Tensor, outputs_1P: Tensor, cell: int) -> tuple[Tensor, Tensor]:
     """Return values that cover the support of a cell, and the probability that each stands for."""
     value_G, width_G = _grid(likelihood, sample_RC[:, cell], cell)
-    cells_GC = sample_RC[:1].repeat(len(value_G), 1)
-    cells_GC[:, cell] = value_G
+    total = likelihood.mean(outputs_1P).detach().sum()
+    cells_GC = _replaced(likelihood, sample_RC[:1].repeat(len(value_G), 1), cell, value_G, total)
     log_prob_GC = likelihood.log_prob(cells_GC, outputs_1P.expand(len(value_G), -1)).detach()
     return value_G, log_prob_GC[:, cell].exp() * width_G
 

@@ -211,10 +211,12 @@ class PriorKit(PartKit):
     kind, role, check = "priors", "prior", staticmethod(check_prior)
 
     def build(self, seed: int = 0) -> Any:
-        """Return the prior, bound to an encoder."""
+        """Return the prior, bound to an encoder, which moves and is stored with it as in a model."""
         prior = super().build(seed)
         with seeded_draws(seed):
-            prior.bind(StandInEncoder(self.dims))
+            encoder = StandInEncoder(self.dims).requires_grad_(requires_grad=False)
+        prior.bind(encoder)
+        prior.add_module("encoder_of_the_kit", encoder)
         return prior
 
     def example(self) -> Tensor:

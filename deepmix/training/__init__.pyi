@@ -1,6 +1,7 @@
 from .device import choose_device as choose_device
 from .diagnosis import IN_USE_SHARE as IN_USE_SHARE, diagnose as diagnose
 from .memory import freed_memory_kept as freed_memory_kept, keep_freed_memory as keep_freed_memory
+from .messages import gathered as gathered, pack as pack, unpack as unpack
 from .passes import (
     EVALUATION_ROWS as EVALUATION_ROWS,
     autocast as autocast,

@@ -17,12 +17,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
+from deepmix.data import BlockShare, Readers
+from deepmix.maths import Array
 from deepmix.training.row_draws import CutDraws
 
 TIMEOUT = timedelta(days=7)
@@ -91,6 +94,10 @@ class Ranks:
             return Share(first, first + 1, n_rows, counts=False)
         return Share(first, last, n_rows, counts=True)
 
+    def rows_of(self, n_rows: int) -> slice:
+        """Return the rows of a batch that this rank takes, as an index."""
+        return self.share(n_rows).rows
+
     def wrap(self, model: nn.Module) -> nn.Module:
         """Return the model as a module whose gradients are means over the ranks; all get the first one's weights.
 
@@ -132,6 +139,20 @@ class Ranks:
             distributed.all_reduce(values)
         return values
 
+    def each(self, array: Array) -> list[Array]:
+        """Return the arrays of all ranks, which have the same shape and type, in the order of the ranks."""
+        if self.size == 1:
+            return [array]
+        own = torch.from_numpy(np.ascontiguousarray(array))
+        all_of_them = [torch.empty_like(own) for _ in range(self.size)]
+        distributed.all_gather(all_of_them, own)
+        return [one.numpy() for one in all_of_them]
+
+    @property
+    def readers(self) -> Readers:
+        """The ranks as processes that read one file together."""
+        return Readers(BlockShare(self.number, self.size), self.each, self.local == 0)
+
     def tensors(self, make: Callable[[], tuple[Mapping[str, Tensor], Any]]) -> tuple[Mapping[str, Tensor], Any]:
         """Return the tensors, and the value that can be JSON, that `make` returns on the first rank, on every rank.
 
@@ -171,10 +192,10 @@ class Ranks:
     def traffic(self, n_parameters: int) -> str:
         """Return a sentence about the numbers that are exchanged in an update, (bytes a rank sends)."""
         gradients = n_parameters * BYTES_PER_NUMBER
-        sent = 2 * (self.size - 1) / self.size * gradients
+        bytes_sent = 2 * (self.size - 1) / self.size * gradients
         return (
             f"{self.size} processes: each update all-reduces {gradients:,} bytes of gradients ({n_parameters:,} "
-            f"parameters of {BYTES_PER_NUMBER} bytes), of which a process sends {sent:,.0f}"
+            f"parameters of {BYTES_PER_NUMBER} bytes), of which a process sends {bytes_sent:,.0f}"
         )
 
 

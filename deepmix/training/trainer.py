@@ -57,7 +57,7 @@ class Trainer:
         folder: RunStore,
         reporter: Reporter,
         ranks: Ranks = ALONE,
-        sample: Rows | None = None,
+        sample: Callable[[], Rows] | None = None,
     ) -> None:
         """Prepare the training.
 
@@ -70,8 +70,8 @@ class Trainer:
             folder: where checkpoints and epochs are written.
             reporter: receives stages, epochs and notes.
             ranks: the processes that train the model together.
-            sample: some of the training rows, which are clustered and on which the mixture is placed where all of them
-                do not fit into memory; None: all rows.
+            sample: returns some of the training rows, which are clustered and on which the mixture is placed where all
+                of them do not fit into memory; None: all rows are.
 
         """
         self.sample = sample
@@ -239,7 +239,7 @@ class Trainer:
             group["lr"] = lr * group["lr_ratio"]
         sums: dict[str, Tensor] = {}
         dropped_steps, dropped_rows = torch.zeros(2, dtype=torch.long, device=device)
-        for batch_N in self.rows.epoch_batches(self.options.batch_size, generator):
+        for batch_N in self.rows.epoch_batches(self.options.batch_size, generator, self.ranks.rows_of):
             share = self.ranks.share(len(batch_N))
             self.optimizer.zero_grad()
             with share.draws(generator):
@@ -288,15 +288,16 @@ class Trainer:
 
     def _in_order(self, rows: Rows, labels_N: Tensor | None, phase: Phase) -> Iterator[Batch]:
         """Yield rows in order, with their numbers and initial labels."""
-        all_N = torch.arange(rows.n_rows, device=rows.device)
-        for tensors, row_N in zip(rows.in_order(EVALUATION_ROWS), all_N.split(EVALUATION_ROWS), strict=True):
+        start = 0
+        for tensors in rows.in_order(EVALUATION_ROWS):
+            row_N = torch.arange(start, start + len(tensors.x_ND), device=rows.device)
             yield Batch.of(tensors, phase=phase, row_N=row_N, label_N=None if labels_N is None else labels_N[row_N])
+            start += len(row_N)
 
     def _carried_labels(self, code_NM: Tensor, label_N: Tensor) -> Tensor:
         """Return the initial labels of all training rows, carried from those of the sample by their codes."""
         code, label, precision = code_NM.cpu().numpy(), label_N.cpu().numpy(), self.options.precision
-        carry = partial(carried_labels, self.model, self.rows, code, label, precision, self.seed)
-        return self.ranks.tensor(carry).to(self.rows.device)
+        return carried_labels(self.model, self.rows, code, label, precision, self.seed, self.ranks)
 
     def _batch(self, row_N: Tensor, generator: torch.Generator, phase: Phase) -> Batch:
         """Return these training rows with what the model may need to know about them."""
@@ -339,7 +340,7 @@ class Trainer:
 
     def _place(self, initial_labels: Callable[[Array], Array]) -> None:
         self.reporter.start("initial clustering", 0)
-        placed = self.sample or self.rows
+        placed = self.rows if self.sample is None else self.sample()
         self.model.eval()
         with torch.no_grad(), autocast(self.rows.device, self.options.precision):
             parts = [self.model.pretrained(Batch.of(rows)) for _, rows in blocks(placed, self.ranks)]

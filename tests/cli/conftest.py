@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ import pytest
 from click.testing import CliRunner
 
 from deepmix.cli import main
+from deepmix.contracts import descriptions, registry
+from deepmix.experiment import declare_installed
 
-TINY = ("--init", "kmeans", "--epochs", "2", "--pretrain-epochs", "2", "--quiet", "--no-report")
-"""Options that make a run take a second; its clusters mean nothing."""
+WITH_REPORT = ("--init", "kmeans", "--epochs", "2", "--pretrain-epochs", "2", "--quiet")
+"""Options that make a run take a second or two; its clusters mean nothing."""
 
 
-WITH_REPORT = TINY[:-1]
-"""The same options for a run that ends with its report."""
+TINY = (*WITH_REPORT, "--no-report", "--no-baselines")
+"""The same options for a run without a report and without the plain methods beside it."""
 
 
 COLUMNS = ["a", "b", "c", "d", "e", "f"]
@@ -59,6 +62,38 @@ def deepmix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Do
 
 
 @pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """Return a folder for other people's distributions."""
+    return tmp_path / "site"
+
+
+@pytest.fixture
+def stranger(
+    deepmix: Callable[..., Done], site: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Done]]:
+    """Return the command where the distributions of `site` are installed; each call reads and imports them anew."""
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # whose age is only known to the second
+
+    def call(*words: object, **env: str) -> Done:
+        forget(site)
+        return deepmix(*words, env=env)
+
+    yield call
+    forget(site)
+
+
+def forget(site: Path) -> None:
+    """Leave nothing in this process of what was read or imported from the distributions of a folder."""
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(str(site)):
+            del sys.modules[name]
+    importlib.invalidate_caches()
+    for cached in (registry.read_entry_points, declare_installed, descriptions._read_file):
+        cached.cache_clear()
+
+
+@pytest.fixture
 def blobs(tmp_path: Path) -> Path:
     """A CSV of three well-separated groups in six columns, with a column of label names."""
     random = np.random.default_rng(0)
@@ -81,9 +116,16 @@ def refuses(process, status: int, *words: str) -> None:
         assert word in " ".join(process.stderr.split())
 
 
-def train(*args: object) -> None:
-    result = CliRunner().invoke(main, ["train", *map(str, args), *TINY], catch_exceptions=False)
+def train(*args: object, options: Sequence[str] = TINY) -> None:
+    """Train inside this process."""
+    result = CliRunner().invoke(main, ["train", *map(str, args), *options], catch_exceptions=False)
     assert result.exit_code == 0, result.stderr
+
+
+@pytest.fixture(autouse=True)
+def _unjudged(monkeypatch):
+    """Leave out the totals by `auto`'s criteria, which take a second per run; a test that wants them asks for them."""
+    monkeypatch.setattr("deepmix.experiment.run.standard_judge", lambda: None)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Wrong input ends in one sentence and an exit status, with nothing written and no traceback.
 
-The cases that the design names run the real command; their variations run the same code inside this process.
+All of it runs inside this process; test_wrong_uses.py runs some of the same as commands of their own.
 """
 
 from __future__ import annotations
@@ -21,10 +21,6 @@ WRONG_OPTIONS = [
     (("--dataset", "missing.csv"), ("there is no file 'missing.csv'",)),
     (("--components", 1), ("components must be at least 2",)),
     (("--components", 2000), ("2000 clusters", "1527 training rows")),
-]
-
-
-MORE_WRONG_OPTIONS = [
     (("--init", "magic"), ("unknown initializer 'magic'", "graph")),
     (("--dataset", "mnist-c"), ("unknown data set", "mnist-c", "digits")),
     (("--dataset", "mnist"), ("mnist.npz", "--data-dir", "DEEPMIX_DATA")),
@@ -48,12 +44,6 @@ MORE_WRONG_OPTIONS = [
 
 
 @pytest.mark.parametrize(("args", "words"), WRONG_OPTIONS, ids=lambda value: str(value[-1]))
-def test_wrong_option_to_the_real_command(command, tmp_path, args, words):
-    refuses(command("train", *args, "--quiet"), 2, *words)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(("args", "words"), MORE_WRONG_OPTIONS, ids=lambda value: str(value[-1]))
 def test_wrong_option(deepmix, tmp_path, args, words):
     refuses(deepmix("train", *args, "--quiet"), 2, *words)
     assert list(tmp_path.iterdir()) == []
@@ -142,15 +132,15 @@ def test_wrong_csv(deepmix, tmp_path, rows, words):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_constant_column_is_named_and_left_without_effect(command, tmp_path):
+def test_constant_column_is_named_and_left_without_effect(deepmix, tmp_path):
     rows = [["a", "still", "c"], *([i, 5, (i * i) % 11] for i in range(30))]
     path = write_rows(tmp_path / "rows.csv", rows)
     arguments = ("train", "--dataset", path, "--components", 2, "--out", "run", *TINY, "--overwrite")
-    result = command(*arguments, "--set", "scale=standard")
+    result = deepmix(*arguments, "--set", "scale=standard")
     assert result.returncode == 0, result.stderr
     assert "1 constant column(s)" in result.stdout
     assert "'still'" in result.stdout
-    result = command(*(word for word in arguments if word != "--quiet"))
+    result = deepmix(*(word for word in arguments if word != "--quiet"))
     assert result.returncode == 0, result.stderr
     lines = [" ".join(line.split()) for line in result.stderr.splitlines()]
     assert "still constant - 1 - 5 to 5 every value is '5'" in lines
@@ -175,9 +165,9 @@ def test_a_text_of_another_encoding(deepmix, tmp_path):
     refuses(deepmix("train", "--dataset", "rows.csv", "--components", 2), 2, "save it as UTF-8")
 
 
-def test_labels_of_the_wrong_length(command, tmp_path):
+def test_labels_of_the_wrong_length(deepmix, tmp_path):
     np.savez(tmp_path / "rows.npz", x=np.eye(8), y=np.zeros(5, dtype=int))
-    refuses(command("train", "--dataset", tmp_path / "rows.npz"), 2, "8 rows and 5 labels")
+    refuses(deepmix("train", "--dataset", tmp_path / "rows.npz"), 2, "8 rows and 5 labels")
 
 
 def test_text_and_object_arrays(deepmix, tmp_path):
@@ -198,24 +188,24 @@ def test_damaged_file(deepmix, tmp_path, name):
     refuses(deepmix("train", "--dataset", name, "--components", 2), 1, f"{name}' can't be read")
 
 
-def test_truncated_archive(command, tmp_path):
+def test_truncated_archive(deepmix, tmp_path):
     np.savez(tmp_path / "whole.npz", x=np.random.default_rng(0).normal(size=(500, 8)))
     assert zipfile.is_zipfile(tmp_path / "whole.npz")
     (tmp_path / "half.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:9000])
-    refuses(command("train", "--dataset", "half.npz", "--components", 2), 1, "half.npz' can't be read")
+    refuses(deepmix("train", "--dataset", "half.npz", "--components", 2), 1, "half.npz' can't be read")
 
 
-def test_existing_out_is_kept_unless_overwritten(command, tmp_path):
-    assert command("train", "--out", "run", *TINY).returncode == 0
+def test_existing_out_is_kept_unless_overwritten(deepmix, tmp_path):
+    assert deepmix("train", "--out", "run", *TINY).returncode == 0
     before = (tmp_path / "run" / "metrics.json").read_bytes()
-    refuses(command("train", "--out", "run", *TINY), 2, "'run' exists", "--overwrite", "--resume")
-    refuses(command("train", "--out", "run", "--overwrite", "--model", "no", *TINY), 2, "unknown model")
+    refuses(deepmix("train", "--out", "run", *TINY), 2, "'run' exists", "--overwrite", "--resume")
+    refuses(deepmix("train", "--out", "run", "--overwrite", "--model", "no", *TINY), 2, "unknown model")
     assert (tmp_path / "run" / "metrics.json").read_bytes() == before
-    assert command("train", "--out", "run", "--overwrite", *TINY).returncode == 0
+    assert deepmix("train", "--out", "run", "--overwrite", *TINY).returncode == 0
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "thesis.txt").write_text("all my work")
-    refuses(command("train", "--out", "precious", "--overwrite", *TINY), 2, "deepmix did not write 'thesis.txt' in it")
+    refuses(deepmix("train", "--out", "precious", "--overwrite", *TINY), 2, "deepmix did not write 'thesis.txt' in it")
     assert (precious / "thesis.txt").read_text() == "all my work"
 
 
@@ -243,14 +233,14 @@ def test_warnings_name_flags_and_are_stored_without(deepmix, tmp_path):
     assert any(text.endswith("try a smaller `latent_dim` or `beta`") for text in stored)
 
 
-def test_sparse_rows_with_wrong_indices(command, tmp_path):
+def test_sparse_rows_with_wrong_indices(deepmix, tmp_path):
     """SciPy would follow them outside its memory, and crash or cluster numbers that belong to other data."""
     x = sparse.csr_matrix(np.eye(30, 8))
     parts = {"data": x.data, "indptr": x.indptr, "shape": np.array(x.shape), "format": np.array("csr")}
     for index in (2_000_000_000, 8, -1_000_000):
         np.savez(tmp_path / "rows.npz", **parts, indices=np.where(np.arange(8) == 5, index, x.indices))
         words = f"the sparse matrix is not valid: it has a value in column {index}, counted from 0, of 8 columns"
-        refuses(command("train", "--dataset", "rows.npz", "--components", 2), 2, words)
+        refuses(deepmix("train", "--dataset", "rows.npz", "--components", 2), 2, words)
 
 
 def test_diverged_training_stops_with_advice(deepmix, tmp_path):

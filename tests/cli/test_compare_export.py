@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import importlib.util
 import json
 import zipfile
@@ -94,6 +95,26 @@ def test_export_gives_the_original_on_rows_as_they_are(deepmix, place, exported_
     assert latent.detach().numpy() == pytest.approx(inference.latent_NM, rel=1e-4, abs=1e-4)
     with zipfile.ZipFile(tmp_path / "m.pt2") as archive:  # the only place where torch would put a pickle
         assert [info.file_size for info in archive.infolist() if "sample_inputs" in info.filename] == [0]
+
+
+def test_convolutions_are_exported_for_any_number_of_rows(deepmix, tmp_path):
+    """The program gives one row and seven the clusters that `deepmix predict` gives them."""
+    image_NHW = np.random.default_rng(0).random((60, 5, 4)).astype(np.float32)
+    np.save(tmp_path / "images.npy", image_NHW)
+    options = ("--encoder", "conv", "--set", "encoder.channels=4-4", "--set", "encoder.dense=8", "--components", 3)
+    train("--dataset", tmp_path / "images.npy", *options, "--out", tmp_path / "run")
+    result = deepmix("export", "run", "--format", "torch-export", "-o", "m.pt2")
+    assert result.returncode == 0, result.stderr
+    program = torch.export.load(tmp_path / "m.pt2").module()
+    run = open_run(tmp_path / "run")
+    for n_rows in (1, 7):
+        np.save(tmp_path / "new.npy", image_NHW[:n_rows])
+        log_q_NK, latent_NM = program(torch.from_numpy(image_NHW[:n_rows].reshape(n_rows, -1)))
+        predicted = csv.DictReader(deepmix("predict", "run", "new.npy").stdout.splitlines())
+        assert [int(row["cluster"]) for row in predicted] == log_q_NK.argmax(1).tolist()
+        inference = run.infer(run.prepare(image_NHW[:n_rows].reshape(n_rows, -1)))
+        assert log_q_NK.detach().numpy() == pytest.approx(inference.log_q_NK, rel=1e-4, abs=1e-3)
+        assert latent_NM.detach().numpy() == pytest.approx(inference.latent_NM, rel=1e-4, abs=1e-4)
 
 
 @pytest.mark.parametrize("model", ["mvae-emv2", "k-dvae"])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import fowlkes_mallows_score
 
+from deepmix.experiment.baselines import standard_judge
 from deepmix.metrics import METRICS, Clustering, Metric, declare
 from deepmix.reproduce import jobs
 from deepmix.runs import Metrics, RunFolder
@@ -41,11 +42,13 @@ def declared(monkeypatch):
         monkeypatch.setitem(METRICS, metric.name, metric)
 
 
-def test_a_new_metric_is_everywhere(deepmix, blobs, tmp_path, declared):
+def test_a_new_metric_is_everywhere(deepmix, blobs, tmp_path, declared, monkeypatch):
+    monkeypatch.setattr("deepmix.experiment.run.standard_judge", standard_judge)
     result = deepmix("train", "--dataset", blobs, "--label-column", "kind", "--seeds", 2, "--out", "run", *WITH_REPORT)
     assert result.returncode == 0, result.stderr
     header = next(line.split() for line in result.stdout.splitlines() if line.split()[:1] == ["head"])
-    assert header == ["head", "acc", "nmi", "ari", "v_measure", "silhouette", "fmi", "largest", "cohesion", "seconds"]
+    names = ["acc", "nmi", "ari", "v_measure", "silhouette", "fmi", "largest"]
+    assert header == ["head", *names, "cohesion", "total", "seconds"]
 
     table = RunFolder(tmp_path / "run" / "seed-0").read_table("assignments.csv")
     test = np.array(table["split"]) == "test"

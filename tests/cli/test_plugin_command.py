@@ -35,23 +35,23 @@ def installed(folder: Path, parent: Path) -> str:
 
 
 @pytest.fixture
-def stranger(command, tmp_path):
-    """Return the command, run where one new plugin of each kind is installed."""
+def author(command, tmp_path):
+    """Return the command, run in processes of its own where one new plugin of each kind is installed."""
     (tmp_path / "site").mkdir()
     folders = [installed(write_plugin(f"my-{kind}", kind, tmp_path), tmp_path / "site") for kind in KINDS]
     path = os.pathsep.join([str(tmp_path / "site"), *folders, os.environ.get("PYTHONPATH", "")])
     return lambda *words, **env: command(*words, env={"PYTHONPATH": path, **env})
 
 
-def test_new_plugins_of_every_kind_work_as_they_are(stranger, tmp_path):
-    checked = stranger("plugin", "check", "--fast", "--json")
+def test_new_plugins_of_every_kind_work_as_they_are(author, tmp_path):
+    checked = author("plugin", "check", "--fast", "--json")
     assert checked.returncode == 0, checked.stderr + checked.stdout
     results = json.loads(checked.stdout)
     assert {result["name"] for result in results} == {f"my-{kind}" for kind in KINDS if kind != "format"}
     assert {result["clause"] for result in results if result["state"] == "skipped"} <= {"gradients", "devices"}
     parts = [word for role in ROLES for word in (f"--{role}", f"my-{NAMES.get(role, role)}")]
     words = [*parts, "--set", "likelihood=my-likelihood", "--track", "my-tracker", "--out", "parts", *TINY[2:]]
-    trained = stranger("train", *words)
+    trained = author("train", *words)
     assert trained.returncode == 0, trained.stderr
     resolved = json.loads((tmp_path / "parts" / "config.json").read_text())["resolved"]
     assert resolved["prior"] == {"variance": 1.0}
@@ -59,11 +59,11 @@ def test_new_plugins_of_every_kind_work_as_they_are(stranger, tmp_path):
     events = [json.loads(line)["event"] for line in (tmp_path / "parts" / "my-tracker.jsonl").read_text().splitlines()]
     assert events == ["started", *["epoch"] * 4, "finished"]
     assert json.loads((tmp_path / "parts" / "metrics.json").read_text())["heads"]["my-head"]["test"]["my-metric"] > 0.0
-    counted = stranger("my-command", "parts")
+    counted = author("my-command", "parts")
     assert counted.stdout.startswith("0: "), counted.stderr
 
 
-def test_a_plugin_that_breaks_its_contract_fails_the_check_with_the_cure(command, tmp_path):
+def test_a_plugin_that_breaks_its_contract_fails_the_check_with_the_cure(stranger, site):
     source = """
 import torch
 from deepmix.contracts import Prior
@@ -79,9 +79,8 @@ class Heavy(Prior):
 
     def place(self, components, weight_K): ...
 """
-    make_distribution(tmp_path / "site", "heavy", "[deepmix.priors]\nheavy = heavy:Heavy\n", source)
-    path = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])
-    process = command("plugin", "check", "heavy", "--fast", "--json", env={"PYTHONPATH": path})
+    make_distribution(site, "heavy", "[deepmix.priors]\nheavy = heavy:Heavy\n", source)
+    process = stranger("plugin", "check", "heavy", "--fast", "--json")
     assert process.returncode == 1
     failed = {row["clause"]: row["text"] for row in json.loads(process.stdout) if row["state"] == "failed"}
     assert "the sum of the new weights and 1 must agree, but differ by 3" in failed["contract"]
@@ -101,30 +100,33 @@ def test_a_new_plugin_refuses_names_and_folders_that_are_taken(deepmix, tmp_path
     }.items():
         refuses(deepmix("plugin", "new", name, "--kind", "prior"), 2, words)
     assert sorted(tmp_path.rglob("*")) == before
-    refuses(deepmix("plugin", "check", "nobody"), 2, "unknown plugin or distribution 'nobody'")
 
 
-def test_api_versions_and_the_environment_decide_which_plugins_load(command, tmp_path):
+def test_a_plugin_that_is_not_installed_yet_is_not_unknown(deepmix):
+    assert deepmix("plugin", "new", "my-prior", "--kind", "prior").returncode == 0
+    for name in ("my-prior", "deepmix-my-prior", "./deepmix-my-prior/"):
+        words = (f"'{name}' is not installed; install it with: pip install", "--editable deepmix-my-prior")
+        refuses(deepmix("plugin", "check", name), 2, *words)
+
+
+def test_api_versions_and_the_environment_decide_which_plugins_load(stranger, site, tmp_path):
     source = "from deepmix_builtins.mixture.priors import MixturePrior as Prior"
     later = API_VERSION + 1
-    make_distribution(
-        tmp_path / "site", "later", f"[deepmix.priors]\nlater = later:Prior\n[deepmix.api]\n{later} = later\n", source
-    )
-    make_distribution(tmp_path / "site", "sound", "[deepmix.priors]\nsound = sound:Prior\n", source)
-    path = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])
+    make_distribution(site, "later", f"[deepmix.priors]\nlater = later:Prior\n[deepmix.api]\n{later} = later\n", source)
+    make_distribution(site, "sound", "[deepmix.priors]\nsound = sound:Prior\n", source)
     refuses(
-        command("train", "--prior", "later", "--out", "run", env={"PYTHONPATH": path}),
+        stranger("train", "--prior", "later", "--out", "run"),
         1,
         f"later 1.0 is not loaded: it is written for version {later} of the plugin API, and this deepmix has version "
         f"{API_VERSION}; install a release of later for version {API_VERSION}, or another deepmix",
     )
     refuses(
-        command("train", "--prior", "sound", "--out", "run", env={"PYTHONPATH": path, "DEEPMIX_PLUGINS": "none"}),
+        stranger("train", "--prior", "sound", "--out", "run", DEEPMIX_PLUGINS="none"),
         1,
         "sound 1.0 is not loaded: DEEPMIX_PLUGINS=none leaves it out; add sound to DEEPMIX_PLUGINS, or unset it",
     )
     assert not (tmp_path / "run").exists()
-    listed = command("plugins", "--check", "--json", env={"PYTHONPATH": path, "DEEPMIX_PLUGINS": "Sound"})
+    listed = stranger("plugins", "--check", "--json", DEEPMIX_PLUGINS="Sound")
     states = {row["name"]: row["state"] for row in json.loads(listed.stdout)}
     assert states["sound"] == "ok"
     assert states["later"].startswith("refused: DEEPMIX_PLUGINS=Sound leaves it out")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -93,6 +94,7 @@ def tables(tmp_path, npy, monkeypatch):
     frame = pd.DataFrame(np.load(tmp_path / "rows.npy"), columns=list("abcdef"))
     frame["level"] = np.array(["x", "y", "z"])[npy]
     frame.loc[::7, "b"] = np.nan
+    frame["id"] = [f"row {number}" for number in range(1, 901)]
     (tmp_path / "folder").mkdir()
     frame[:500].to_parquet(tmp_path / "folder" / "1.parquet", index=False)
     frame[500:].to_parquet(tmp_path / "folder" / "2.parquet", index=False)
@@ -102,7 +104,7 @@ def tables(tmp_path, npy, monkeypatch):
 
 def test_tables_are_encoded_once_and_trained_from_disk(deepmix, tables, tmp_path, monkeypatch):
     """A folder of Parquet files and a CSV file of the same rows give the same run; predict and impute take both."""
-    cache = ("--set", "cache_dir=cache")
+    cache = ("--set", "cache_dir=cache", "--id-column", "id")
     for name in ("folder", "rows.csv"):
         process = deepmix("train", "--dataset", name, "--out", f"run-{name}", *ON_DISK, *cache, *MODEL, *TINY)
         assert process.returncode == 0, process.stderr
@@ -112,7 +114,14 @@ def test_tables_are_encoded_once_and_trained_from_disk(deepmix, tables, tmp_path
     assignments = [(tmp_path / f"run-{name}" / "assignments.csv").read_text() for name in ("folder", "rows.csv")]
     assert assignments[0] == assignments[1]
     assert deepmix("predict", "run-rows.csv", "folder", "--out", "new.csv").returncode == 0
-    column = [line["posterior"] for line in csv.DictReader(assignments[0].splitlines())]
+    lines = list(csv.DictReader(assignments[0].splitlines()))
+    column = [line["posterior"] for line in lines]
+    assert [line["name"] for line in lines] == tables["id"].tolist()
+    stability = read(tmp_path / "run-folder" / "metrics.json")["stability"]
+    row_stability = np.array([float(line["stability"]) for line in lines])
+    assert row_stability.min() >= 0.0
+    assert row_stability.max() <= 1.0
+    assert row_stability.mean() == pytest.approx(stability["agreement"], abs=0.05)
     with (tmp_path / "new.csv").open() as file:
         assert [row["cluster"] for row in csv.DictReader(file)] == column
     assert deepmix("impute", "run-folder", "folder", "--out", "filled.csv").returncode == 0
@@ -126,6 +135,27 @@ def test_tables_are_encoded_once_and_trained_from_disk(deepmix, tables, tmp_path
     assert deepmix("report", "run-folder").returncode == 0
     assert sorted((tmp_path / "cache").glob("*/cells.npy")) == encoded
     assert encoded[0].stat().st_mtime_ns == written
+
+
+def test_an_hdf5_file_gives_the_run_of_a_numpy_file(deepmix, npy, tmp_path, monkeypatch):
+    with h5py.File(tmp_path / "rows.h5", "w") as file:
+        file["table/values"] = np.load(tmp_path / "rows.npy")
+        file["table/flat"] = npy
+        file["other"] = np.zeros((3, 2))
+    refuses(deepmix("train", "--dataset", "rows.h5", *ON_DISK), 2, "name one with --set array=NAME", "table/values")
+    for name, words in (("rows.npy", ()), ("rows.h5", ("--set", "array=table/values"))):
+        process = deepmix("train", "--dataset", name, "--out", f"run-{name}", *words, *ON_DISK, *MODEL, *TINY)
+        assert process.returncode == 0, process.stderr
+    assignments = [(tmp_path / f"run-{name}" / "assignments.csv").read_text() for name in ("rows.npy", "rows.h5")]
+    assert assignments[0] == assignments[1]
+    monkeypatch.setattr(table_file, "BLOCK_VALUES", 700)
+    assert deepmix("predict", "run-rows.h5", "rows.h5", "--out", "new.csv").returncode == 0
+    with (tmp_path / "new.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["row"] for row in rows] == [str(number) for number in range(1, 901)]
+    assert [row["cluster"] for row in rows] == [
+        line["posterior"] for line in csv.DictReader(assignments[0].splitlines())
+    ]
 
 
 def test_parquet_files_that_differ_are_named(deepmix, tables, tmp_path):

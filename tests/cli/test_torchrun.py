@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from deepmix.runs import EpochRecord, RunFolder
 from tests.faults.kills import contents, differences
+
+pytestmark = pytest.mark.usefixtures("all_refits")  # as other processes do
+
 
 RUN = ("--label-column", "kind", "--init", "kmeans", "--epochs", "6", "--pretrain-epochs", "4", "--batch-size", "25",
        "--set", "encoder.hidden=16", "--set", "hide=0.3", "--no-report", "--no-baselines")  # fmt: skip
@@ -72,10 +78,54 @@ def test_two_processes_train_as_one_does_though_one_is_killed(tmp_path, blobs, d
     assert deepmix("predict", "two", blobs, "--out", "rows.csv").returncode == 0  # opens with one process
 
 
-def test_seeds_side_by_side_are_those_one_after_another(tmp_path, blobs, deepmix):
+def children_of(pid: int) -> list[int]:
+    """Return the numbers of the processes that a process has started and that have not ended."""
+    children = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            state, parent = path.read_text().rpartition(")")[2].split()[:2]
+            children += [int(path.parent.name)] if state != "Z" and int(parent) == pid else []
+    return children
+
+
+STOPPED = """
+import atexit
+from pathlib import Path
+from deepmix.cli import main
+
+atexit.register(Path("taken-down").touch)
+main(prog_name="deepmix")
+"""
+"""A program like `python -m deepmix` that leaves a file if Python takes its modules down at the end."""
+
+
+def test_seeds_side_by_side_are_those_one_after_another_though_they_are_stopped(tmp_path, blobs, deepmix):
+    """Ctrl-C ends all processes on the spot, and the runs go on from there."""
     words = ("train", "--dataset", blobs, *RUN, "--seeds", 2)
     assert deepmix(*words, "--out", "in-turn").returncode == 0
-    process = deepmix(*words, "--out", "beside", "--jobs", 2)
-    assert process.returncode == 0, process.stderr
-    assert "seed 1: train, 6 epochs" in process.stderr
+    (tmp_path / "program.py").write_text(STOPPED)
+    command = [sys.executable, "program.py", *map(str, words), "--out", "beside", "--jobs", "2"]
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells have the background ignore it
+    )
+    while process.poll() is None and len(children := children_of(process.pid)) < 2:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "Stopped; resume with: deepmix train --resume --out beside\nInterrupted.\n" in stderr
+    assert "Traceback" not in stderr
+    assert "failed" not in stderr
+    assert not (tmp_path / "taken-down").exists()
+    assert not list((tmp_path / "beside").glob("seed-*/metrics.json"))
+    while any(Path(f"/proc/{pid}").exists() for pid in children):
+        time.sleep(0.01)
+
+    resumed = deepmix("train", "--resume", "--out", "beside", "--jobs", 2)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "seed 1: train, 6 epochs" in resumed.stderr
     assert differences(contents(tmp_path / "beside"), contents(tmp_path / "in-turn")) == []

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 from deepmix.contracts import registry
 from deepmix.metrics import clustering_accuracy
 from deepmix.models import ObjectiveOptions
-from tests.cli.conftest import TINY, WITH_REPORT
+from tests.cli.conftest import TINY, WITH_REPORT, train
 
 DIGITS_ROWS, DIGITS_TEST = 1797, 270
 
@@ -93,9 +93,13 @@ def test_csv_with_labels_counts_their_classes_and_scores(deepmix, blobs, tmp_pat
     assert metrics["initial_labels"]["test"]["acc"] == 1.0
 
 
+GAUSSIANS = ("--dataset", "gaussians", "--set", "rows=300", "--set", "encoder.hidden=16")
+"""Options of a run that takes half as long as one on Digits."""
+
+
 def test_same_seed_gives_the_same_bits_and_another_seed_does_not(deepmix, tmp_path):
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        assert deepmix("train", "--seed", seed, "--out", name, *TINY).returncode == 0
+        assert deepmix("train", "--seed", seed, "--out", name, *GAUSSIANS, *TINY).returncode == 0
     a, b, c = ((tmp_path / name / "model.safetensors").read_bytes() for name in "abc")
     assert a == b
     assert a != c
@@ -103,7 +107,8 @@ def test_same_seed_gives_the_same_bits_and_another_seed_does_not(deepmix, tmp_pa
 
 
 def test_config_of_a_run_repeats_it(deepmix, tmp_path):
-    assert deepmix("train", "--prior", "standard", "--beta", 0.5, "--out", "a", *TINY).returncode == 0
+    options = (*GAUSSIANS, "--prior", "standard", "--beta", 0.5)
+    assert deepmix("train", *options, "--out", "a", *TINY).returncode == 0
     assert deepmix("train", "--config", "a/config.json", "--out", "b", "--quiet").returncode == 0
     assert (tmp_path / "a" / "model.safetensors").read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()
 
@@ -121,7 +126,8 @@ def test_configuration_written_by_hand(deepmix, tmp_path):
 
 
 def test_seeds_summary_is_the_spread_of_the_runs(deepmix, tmp_path):
-    result = deepmix("train", "--seeds", 3, "--head", "gmm", "--head", "kmeans", "--out", "runs3", *TINY)
+    heads = ("--head", "gmm", "--head", "kmeans")
+    result = deepmix("train", "--seeds", 3, *heads, *GAUSSIANS, "--out", "runs3", *TINY)
     assert result.returncode == 0, result.stderr
     summary = json.loads((tmp_path / "runs3" / "summary.json").read_text())
     for head in ("gmm", "kmeans"):
@@ -136,15 +142,24 @@ def test_seeds_summary_is_the_spread_of_the_runs(deepmix, tmp_path):
         assert acc["best"] == max(values)
 
 
+STOPPED = ("--init", "kmeans", "--epochs", "14", "--pretrain-epochs", "6", "--no-report", "--no-baselines")
+"""Options of a run that lasts long enough to be stopped."""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """Return the folder of that run where nobody stopped it."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    train("--out", folder, options=(*STOPPED, "--quiet"))
+    return folder
+
+
 @pytest.mark.parametrize("lines_before_stop", [2, 8])
-def test_interrupted_run_is_readable_and_resumes_bit_identically(deepmix, tmp_path, lines_before_stop):
+def test_interrupted_run_is_readable_and_resumes_bit_identically(deepmix, tmp_path, whole, lines_before_stop):
     """Press Ctrl-C in pretraining (2 lines) or in training (8 lines), then resume."""
-    options = ["--init", "kmeans", "--epochs", "14", "--pretrain-epochs", "6"]
-    whole = deepmix("train", *options, "--quiet", "--out", "whole")
-    assert whole.returncode == 0, whole.stderr
     lines_file = tmp_path / "cut" / "metrics.jsonl"
     process = subprocess.Popen(
-        [sys.executable, "-m", "deepmix", "train", *options, "--out", "cut"],
+        [sys.executable, "-m", "deepmix", "train", *STOPPED, "--out", "cut"],
         cwd=tmp_path,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
@@ -167,11 +182,9 @@ def test_interrupted_run_is_readable_and_resumes_bit_identically(deepmix, tmp_pa
     assert not list((tmp_path / "cut").rglob("*.part"))
     resumed = deepmix("train", "--resume", "--out", "cut")
     assert resumed.returncode == 0, resumed.stderr
-    assert (tmp_path / "cut" / "model.safetensors").read_bytes() == (
-        tmp_path / "whole" / "model.safetensors"
-    ).read_bytes()
+    assert (tmp_path / "cut" / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert len(lines_file.read_text().splitlines()) == 20
-    cut, whole_metrics = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("cut", "whole"))
+    cut, whole_metrics = (json.loads((path / "metrics.json").read_text()) for path in (tmp_path / "cut", whole))
     assert cut["heads"] == whole_metrics["heads"]
     assert cut["elbo"] == whole_metrics["elbo"]
 

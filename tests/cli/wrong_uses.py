@@ -233,6 +233,13 @@ USES: tuple[WrongUse, ...] = (
     WrongUse("reproduce nope", 2, "unknown table 'nope'"),
     WrongUse("reproduce vade-figure-2 --datasets digts", 2, "unknown data set or file 'digts'"),
     WrongUse("reproduce vade-figure-2 --seeds 0", 2, "Invalid value for '--seeds': 0 is not in the range x>=1."),
+    WrongUse("plugin new ring", 2, "Missing option '--kind'"),
+    WrongUse("plugin new ring --kind priors", 2, "'priors' is not one of 'model', 'encoder'"),
+    WrongUse("plugin new mixture --kind prior", 2, "prior 'mixture' exists already, in deepmix"),
+    WrongUse("plugin new deepmix-ring --kind prior", 2, "leave 'deepmix-' out of 'deepmix-ring'"),
+    WrongUse("plugin new Ring --kind prior", 2, "'Ring' can't be the name of a plugin; use lower-case letters"),
+    WrongUse("plugin check nope", 2, "unknown plugin or distribution 'nope'"),
+    WrongUse("plugin check mixture standard", 2, "unexpected extra argument (standard)"),
     WrongUse("plugins --describe nope", 2, "unknown distribution of plugins 'nope'"),
     WrongUse("nope", 2, "No such command 'nope'."),
 )

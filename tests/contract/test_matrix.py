@@ -11,6 +11,8 @@ def test_a_sample_of_all_combinations_is_a_run_or_a_sentence(tmp_path):
     finished = {cell.model: cell for cell in cells if cell.sentence is None}
     assert {"mvae-emv2", "vade", "k-dvae", "gmvae"} & set(finished)
     for cell in cells:
+        assert cell.is_sentence, cell.sentence
+        assert cell.failed_heads == ()
         if cell.sentence is not None:
             reasons = (
                 "has its own prior",

@@ -1,13 +1,17 @@
 """How long SIGTERM and Ctrl-C take to end a training or a report in each of its phases.
 
-`python -m tests.faults.stops` is how the figures in docs/reliability.md were made. That a run can be resumed from
-wherever it stops is what `tests.faults.kills` shows.
+`python -m tests.faults.stops` is how the figures in docs/reliability.md were made; with `jobs`, two seeds side by side
+are stopped instead, and with `torchrun`, two processes of one run. That a run can be resumed from wherever it stops is
+what `tests.faults.kills` shows.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +23,7 @@ import numpy as np
 from tests.faults.kills import CONTEXT, call, work
 
 TRAIN = ("train", "--dataset", "digits", "--epochs", "20", "--pretrain-epochs", "20")
+LONG = ("--epochs", "400", "--pretrain-epochs", "400", "--init", "kmeans", "--no-report", "--no-baselines")
 PHASES = {
     "pretrain": TRAIN,
     "initial clustering": TRAIN,
@@ -67,7 +72,54 @@ def stop(words: Sequence[str], log: Path, phase: str, number: int, delay: float)
     return time.perf_counter() - sent, process.exitcode
 
 
+def stop_several(launcher: Sequence[str], options: Sequence[str], epochs: str) -> float:
+    """Press Ctrl-C on several processes while they train, and return the seconds until all have ended.
+
+    Args:
+        launcher: words after `python -m` that start them, up to `train`.
+        options: further options of `train`.
+        epochs: the files of epochs that each run has once it trains, as a pattern in the run's folder.
+
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        words = [*launcher, *TRAIN, *LONG, *options, "--out", "run"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", *words],
+            cwd=folder,
+            stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells have the background ignore it
+        )
+        while process.poll() is None and len(list(Path(folder, "run").glob(epochs))) < epochs.count("*") + 1:
+            time.sleep(0.02)
+        sent = time.perf_counter()
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait()
+        while True:
+            try:
+                os.killpg(process.pid, 0)
+            except ProcessLookupError:
+                return time.perf_counter() - sent
+            time.sleep(0.02)
+
+
 def main() -> None:
+    """Stop what the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=["phases", "jobs", "torchrun"], default="phases")
+    what = parser.parse_args().what
+    if what == "phases":
+        stop_phases()
+        return
+    launcher, options, epochs = ["deepmix"], ["--seeds", "2", "--jobs", "2"], "seed-*/metrics.jsonl"
+    if what == "torchrun":
+        launcher, options = ["torch.distributed.run", "--nproc-per-node=2", "-m", "deepmix"], []
+        epochs = "metrics.jsonl"
+    print(f"{what}: {stop_several(launcher, options, epochs):.2f} s, load {os.getloadavg()[0]:.1f}")
+
+
+def stop_phases() -> None:
     """Stop a command in each phase by both signals and print how long each took."""
     random, longest = np.random.default_rng(0), 0.0
     with tempfile.TemporaryDirectory() as place:

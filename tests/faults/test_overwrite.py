@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli.conftest import TINY, refuses
 
-QUICK = (*TINY, "--set", "encoder.hidden=16")
+QUICK = (*TINY, "--dataset", "gaussians", "--set", "rows=200", "--set", "encoder.hidden=16")
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -198,7 +198,9 @@ def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
     assert mean.grad is not None
     assert mean.grad.dtype == dtype
     exact = e_step(mean.detach().float(), log_var.float(), noise.float(), prior, log_weight)
-    torch.testing.assert_close(log_q_NK.detach(), exact)
+    # the samples are bfloat16 if all rows are, and `e_step` adds their mean square, of about 1
+    close = {"rtol": 0.0, "atol": 2.0**-7} if dtype == torch.bfloat16 else {}
+    torch.testing.assert_close(log_q_NK.detach(), exact, **close)
 
 
 def test_vmap_over_priors() -> None:

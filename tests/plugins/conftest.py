@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +30,15 @@ def write_metadata(site: Path, name: str) -> None:
     for group, entries in project["entry-points"].items():
         lines += [f"[{group}]", *(f"{entry} = {target}" for entry, target in entries.items())]
     (information / "entry_points.txt").write_text("\n".join(lines) + "\n")
+
+
+def install_distributions(site: Path) -> None:
+    """Install all distributions of `plugins/` for the rest of this process, with their metadata in an empty folder."""
+    for name in DISTRIBUTIONS:
+        write_metadata(site, name)
+        sys.path.insert(0, str(PLUGINS / name))
+    sys.path.insert(0, str(site))
+    registry.read_entry_points.cache_clear()
 
 
 @pytest.fixture

@@ -55,6 +55,13 @@ def test_plain_methods_stand_beside_the_run():
     for cell in ("0.625", "0.910", "0.250", "0.990", "0.800", "0.850"):
         assert f">{cell}<" in text
     assert "this run, head posterior" in text
+    assert "The total needs no labels" not in text
+    methods = {**BASELINES.methods, "k-means": dataclasses.replace(BASELINES.methods["k-means"], total=7.5)}
+    judged = dataclasses.replace(BASELINES, methods=methods, totals={"posterior": 1.25})
+    metrics = dataclasses.replace(material.metrics, baselines=judged)
+    text = str(rivals.plain_methods(dataclasses.replace(material, metrics=metrics)).body)
+    for cell in (">7.500<", ">1.250<", "The total needs no labels"):
+        assert cell in text
     assert rivals.plain_methods(make_material()) is None
 
 

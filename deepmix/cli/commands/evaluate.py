@@ -10,7 +10,7 @@ import click
 from rich import box
 from rich.table import Table
 
-from deepmix import metrics
+from deepmix import metrics, training
 from deepmix.cli.progress import table_console
 from deepmix.cli.streaming import DEVICE, RUN
 from deepmix.cli.terminal import echo, table_text
@@ -35,12 +35,18 @@ def evaluate(
     device: str,
     as_json: bool,
 ) -> None:
-    """Measure a finished run: scores against labels where there are any, silhouette, ELBO."""
+    """Measure a finished run: scores against labels where there are any, silhouette, ELBO.
+
+    Processes that torchrun starts share the rows.
+    """
     from deepmix.inference import evaluate_run, open_run
 
-    run = open_run(folder, device)
     data_dir = data_dir or os.environ.get("DEEPMIX_DATA")
-    results = evaluate_run(run, heads, dataset, label_column, data_dir)
+    with training.joined_ranks() as ranks:
+        run = open_run(folder, str(training.choose_device(device, ranks)))
+        results = evaluate_run(run, heads, dataset, label_column, data_dir, ranks)
+    if not ranks.is_first:
+        return
     for note in results.notes:
         echo(f"Note: {note}", err=True)
     if as_json:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from deepmix.cli.scaffold import KINDS, write_plugin
 from deepmix.cli.terminal import echo
+from deepmix.errors import UsageError
+
+if TYPE_CHECKING:
+    from deepmix.testing import ClauseResult
+
+INSTALL = "pip install --no-deps --no-build-isolation --editable"
 
 
 @click.group()
@@ -26,7 +34,7 @@ def new(name: str, kind: str) -> None:
     It has the entry point, one module, one test and a README with the next steps.
     """
     folder = write_plugin(name, kind, Path())
-    echo(f"Written: {folder}; install it with: pip install --no-deps --no-build-isolation --editable {folder}")
+    echo(f"Written: {folder}; install it with: {INSTALL} {folder}")
 
 
 @plugin.command()
@@ -40,10 +48,8 @@ def check(ctx: click.Context, name: str | None, fast: bool, as_json: bool) -> No
     NAME is the name of a plugin or of a distribution; without it, every plugin that is not built in is tested. The exit
     status is 1 if a clause failed.
     """
-    from deepmix.experiment import kit_results
-
     results = []
-    for result in kit_results(name, without=("command-line",) if fast else ()):
+    for result in _expected(name, ("command-line",) if fast else ()):
         results.append(result)
         if not as_json:
             state = result.state + (f": {result.text}" if result.text else "")
@@ -56,3 +62,20 @@ def check(ctx: click.Context, name: str | None, fast: bool, as_json: bool) -> No
     else:
         echo(f"{len(results) - failures} of {len(results)} clauses are ok or skipped, {failures} failed")
     ctx.exit(1 if failures else 0)
+
+
+def _expected(name: str | None, without: Collection[str]) -> Iterator[ClauseResult]:
+    """Return the results of a plugin or a distribution, which may also be named by its folder."""
+    from deepmix.experiment import kit_results
+
+    try:
+        return kit_results(name, without)
+    except UsageError:
+        folders = (Path(str(name)), Path(f"deepmix-{name}"))
+        folder = next((folder for folder in folders if (folder / "pyproject.toml").is_file()), None)
+        if folder is None:
+            raise
+    try:
+        return kit_results(folder.resolve().name, without)
+    except UsageError:
+        raise UsageError(f"'{name}' is not installed; install it with: {INSTALL} {folder}") from None

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from deepmix.cli.output import KINDS, Table, check_out, report, write_tables
+from deepmix import training
+from deepmix.cli.divided import Piece, share_of, write_pieces
+from deepmix.cli.output import KINDS, check_out, report
 from deepmix.cli.streaming import entropy, inferences, rows_in
+
+if TYPE_CHECKING:  # importing these would import torch, and --help must not wait for that
+    from deepmix.data import BlockShare
+    from deepmix.inference import ConsensusRun, LoadedRun
 
 DECIMALS = 6
 """Decimals of probabilities and entropies, as in assignments.csv."""
@@ -46,26 +52,18 @@ def predict(
     for CSV on standard input. Writes each row's number and name, its cluster (-1: it fits none), its largest q(y|x),
     the entropy of q(y|x) in nats, and its outlier score: the fraction of the training rows that the model finds more
     probable. Of a consensus, q(y|x) is the fraction of the seeds that vote for the cluster. Rows are read in blocks, so
-    any number of them fits in memory.
+    any number of them fits in memory. Processes that torchrun starts share the blocks.
     """
     import numpy as np
 
     from deepmix.inference import open_clusters
 
-    check_out(out, KINDS, overwrite=overwrite)
-    run = open_clusters(folder, device)
-    run.head(head)
-    sizes, n_outliers = np.zeros(run.n_components, dtype=np.int64), 0
+    sizes, n_outliers = np.zeros(0, dtype=np.int64), 0
 
-    def tables() -> Iterator[Table]:
-        nonlocal sizes, n_outliers
-        for block in inferences(run, data, label_column, id_column, flag_strange=True):
+    def pieces(run: LoadedRun | ConsensusRun, share: BlockShare) -> Iterator[Piece]:
+        for block in inferences(run, data, label_column, share, id_column, flag_strange=True):
             inference = block.inference
             cluster = run.clusters(inference, head, outliers)
-            n_outliers += int((cluster < 0).sum())
-            counts = np.bincount(cluster[cluster >= 0], minlength=len(sizes))
-            counts[: len(sizes)] += sizes
-            sizes = counts
             table: dict[str, Any] = {"row": np.arange(block.first + 1, block.first + 1 + len(cluster))}
             if block.names is not None:
                 table["name"] = np.array(block.names, dtype=object)
@@ -80,9 +78,26 @@ def predict(
             if proba:
                 q_NK = np.exp(inference.log_q_NK).astype(np.float64).round(DECIMALS)
                 table |= {f"p{k}": column for k, column in enumerate(q_NK.T)}
-            yield table
+            yield Piece(block.first, table, block.notes)
 
-    n_rows = write_tables(out, tables(), as_json=as_json)
+    def count(piece: Piece) -> None:
+        nonlocal sizes, n_outliers
+        cluster = piece.table["cluster"]
+        n_outliers += int((cluster < 0).sum())
+        counts = np.bincount(cluster[cluster >= 0], minlength=len(sizes))
+        counts[: len(sizes)] += sizes
+        sizes = counts
+
+    with training.joined_ranks() as ranks:
+        share = share_of(ranks, data)
+        if ranks.is_first:
+            check_out(out, KINDS, overwrite=overwrite)
+        run = open_clusters(folder, str(training.choose_device(device, ranks)))
+        run.head(head)
+        sizes = np.zeros(run.n_components, dtype=np.int64)
+        n_rows = write_pieces(out, pieces(run, share), ranks, as_json=as_json, watch=count)
+    if n_rows is None:
+        return
     summary: dict[str, Any] = {
         "rows": n_rows,
         "head": head or run.config.heads[0],

@@ -72,26 +72,26 @@ def sample(
     if run.schema is not None and (png is not None or npz is not None):
         raise UsageError("the run was trained on a table, whose rows are neither images nor an array; use --csv")
     image_shape = _image_shape(run, shape) if png is not None else ()
-    chosen = components or tuple(range(run.model.n_components))
-    drawn = [
+    clusters = components or tuple(range(run.model.n_components))
+    samples = [
         run.sample(n_rows, k, seed=seed, minimum_posterior=minimum_posterior, means=means, from_prior=from_prior)
-        for k in chosen
+        for k in clusters
     ]
-    component = np.repeat(chosen, n_rows)
+    component = np.repeat(clusters, n_rows)
     z_from = "prior" if from_prior or run.latents is None else "aggregate posterior"
     if z_from != "prior" and not as_json:
         echo("z is drawn from the latents of each component's training rows (the aggregate posterior)", err=True)
     if run.schema is not None:
         import pandas as pd
 
-        rows = pd.concat(drawn, ignore_index=True)
+        rows = pd.concat(samples, ignore_index=True)
         unrounded = [column.name for column in run.schema.modelled if column.decimals is None]
         rows = rows.astype({name: np.float32 for name in unrounded if rows[name].dtype.kind == "f"})  # as precise
         table = _with_names({"component": component}, frame_table(rows))
         write_tables(csv_out or STANDARD_OUTPUT, [table], as_json=as_json and csv_out is None)
-        _report(_summary(len(component), chosen, seed, z_from), csv_out, as_json=as_json)
+        _report(_summary(len(component), clusters, seed, z_from), csv_out, as_json=as_json)
         return
-    x_ND = np.concatenate(drawn)
+    x_ND = np.concatenate(samples)
     if npz is not None:
         with replacing(npz) as path, path.open("wb") as file:
             np.savez(file, x=x_ND, component=component)
@@ -99,16 +99,16 @@ def sample(
         with replacing(png) as path:
             low, high = run.preparation.undo(np.stack([np.zeros_like(x_ND[0]), np.ones_like(x_ND[0])]))
             limits = (low.min(), high.max()) if run.likelihood == "bernoulli" else (x_ND.min(), x_ND.max())
-            draw_images(x_ND.reshape(len(chosen), n_rows, *image_shape), chosen, limits, path)
+            draw_images(x_ND.reshape(len(clusters), n_rows, *image_shape), clusters, limits, path)
     files = [str(path) for path in (png, npz, csv_out) if path is not None]
     if not files or csv_out is not None:
         names = run.preparation.columns or [f"x{i + 1}" for i in range(run.n_features)]
         table = _with_names({"component": component}, zip(map(str, names), x_ND.T, strict=True))
         write_tables(csv_out or STANDARD_OUTPUT, [table], as_json=as_json and csv_out is None)
     if files and as_json:
-        echo(json.dumps({**_summary(len(x_ND), chosen, seed, z_from), "out": files}))
+        echo(json.dumps({**_summary(len(x_ND), clusters, seed, z_from), "out": files}))
     elif files:
-        echo(f"{n_rows} rows of each of {len(chosen)} component(s): {', '.join(files)}", err=True)
+        echo(f"{n_rows} rows of each of {len(clusters)} component(s): {', '.join(files)}", err=True)
 
 
 def _with_names(table: dict[str, Any], columns: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> dict[str, Any]:

@@ -134,24 +134,29 @@ def train(
     Ends with a table of results and the path of the run folder. Without --dataset it runs on
     scikit-learn's Digits, which needs no download.
     """
-    chosen = {name: value for name, value in flags.items() if value is not None and value != ()}
-    settings = {name: str(chosen.pop(name)) for name in SHORTHANDS if name in chosen} | parse_assignments(assignments)
+    requests = {name: value for name, value in flags.items() if value is not None and value != ()}
+    settings = {name: str(requests.pop(name)) for name in SHORTHANDS if name in requests} | parse_assignments(
+        assignments
+    )
     if overwrite and resume:
         raise UsageError("--overwrite and --resume exclude each other; give one")
-    if seeds is not None and "seed" in chosen:
+    if seeds is not None and "seed" in requests:
         raise UsageError("--seed and --seeds exclude each other; give one")
     if jobs is not None and not resume and jobs > (seeds or 1):
         raise UsageError(f"--jobs {jobs} needs at least {jobs} seeds; raise --seeds or lower --jobs")
     if seeds is not None and torchrun.is_started():
         raise UsageError(SEEDS_OR_TORCHRUN)
     if table_options != TableOptions():
-        chosen["table"] = table_options
+        requests["table"] = table_options
     if resume:
         if out is None:
             raise UsageError("--resume needs the run folder; give it with --out")
-        moved, data_dir = chosen.pop("dataset", None), chosen.pop("data_dir", None) or os.environ.get("DEEPMIX_DATA")
-        heads = list(chosen.pop("heads", ()))
-        if config_file or chosen or settings or seeds is not None:
+        moved, data_dir = (
+            requests.pop("dataset", None),
+            requests.pop("data_dir", None) or os.environ.get("DEEPMIX_DATA"),
+        )
+        heads = list(requests.pop("heads", ()))
+        if config_file or requests or settings or seeds is not None:
             raise UsageError(
                 "--resume takes its options from the run folder; leave all others out, but --dataset or --data-dir "
                 "where its data were moved, and --head for other heads"
@@ -161,7 +166,7 @@ def train(
     values = read_config(config_file) if config_file else {}
     if "DEEPMIX_DATA" in os.environ:
         values.setdefault("data_dir", os.environ["DEEPMIX_DATA"])
-    config = config_from_mapping({**values, **chosen}, config_file or "the options")
+    config = config_from_mapping({**values, **requests}, config_file or "the options")
     config = dataclasses.replace(config, settings={**config.settings, **settings})
     with training.joined_ranks() as ranks:
         prepared = experiment.prepare_experiment(config, ranks=ranks)  # before a folder is created or replaced

@@ -15,6 +15,8 @@ from deepmix.contracts import API_VERSION, registry
 from deepmix.errors import UsageError, unknown_choice
 
 TEMPLATES = Path(__file__).parent
+PREFIX = "deepmix-"
+"""How the name of every new distribution begins."""
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
@@ -66,7 +68,7 @@ def write_plugin(name: str, kind: str, parent: Path) -> Path:
     """
     if kind not in KINDS:
         raise unknown_choice("kind", kind, KINDS)
-    folder, package = parent / f"deepmix-{name}", f"deepmix_{name.replace('-', '_')}"
+    folder, package = parent / f"{PREFIX}{name}", f"deepmix_{name.replace('-', '_')}"
     _check_name(name, kind, package)
     if folder.exists():
         raise UsageError(f"'{folder}' exists; choose another name, or delete the folder first")
@@ -86,6 +88,8 @@ def _check_name(name: str, kind: str, package: str) -> None:
         raise UsageError(
             f"'{name}' can't be the name of a plugin; use lower-case letters, digits and dashes, such as my-{kind}"
         )
+    if name.startswith(PREFIX):
+        raise UsageError(f"leave '{PREFIX}' out of '{name}', as the distribution's name begins with it anyway")
     owners = [plugin.distribution for plugin in registry.discover(KINDS[kind].group) if plugin.name == name]
     if owners:
         raise UsageError(f"{kind} '{name}' exists already, in {owners[0]}; choose another name")
@@ -100,12 +104,12 @@ def class_name(name: str) -> str:
 
 def _files(name: str, kind: str, package: str) -> dict[str, str]:
     """Return the text of each file by its path in the distribution's folder."""
-    chosen = KINDS[kind]
-    attribute = class_name(name) if chosen.is_class else name.replace("-", "_")
-    values = {"name": name, "package": package, "cls": attribute, "kit": chosen.kit, "group": chosen.group}
-    values |= {"noun": registry.singular(chosen.group), "api": str(API_VERSION)}
-    values["try_it"] = Template(chosen.trial).substitute(values)
-    test = "test-format.py" if kind == "format" else "test.py" if chosen.is_class else "test-lower.py"
+    entry = KINDS[kind]
+    attribute = class_name(name) if entry.is_class else name.replace("-", "_")
+    values = {"name": name, "package": package, "cls": attribute, "kit": entry.kit, "group": entry.group}
+    values |= {"noun": registry.singular(entry.group), "api": str(API_VERSION)}
+    values["try_it"] = Template(entry.trial).substitute(values)
+    test = "test-format.py" if kind == "format" else "test.py" if entry.is_class else "test-lower.py"
     sources = {
         "pyproject.toml": "pyproject.toml",
         "README.md": "README.md",

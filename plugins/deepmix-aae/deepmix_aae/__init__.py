@@ -1,5 +1,6 @@
-"""Clustering with an adversarial autoencoder, as a model of deepmix."""
+"""Adversarial models of deepmix: clustering with an autoencoder, and generation with InfoGAN."""
 
+from .infogan import Infogan
 from .model import Aae
 
-__all__ = ["Aae"]
+__all__ = ["Aae", "Infogan"]

@@ -12,7 +12,6 @@ therefore stand in the bound for log q(z) - log p(z) and log q(y) - log p(y), wh
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, field
 from typing import final
 
@@ -24,52 +23,24 @@ from torch.nn import functional
 from deepmix.contracts import Batch, Loss, Model
 from deepmix.errors import UsageError
 from deepmix.maths import Dims, draw_component, weighted_mean_and_spread
-from deepmix.models import MIN_SCALE, Composite, check_likelihood_name
+from deepmix.models import MIN_SCALE, Composite, mlp
 
-SMALL_DATA_COLUMNS, SMALL_WIDTHS, LARGE_WIDTHS = 128, "256-256", "1000-1000"
-"""Below this many columns the networks are small; the large ones are the paper's (section 5: two layers of 1,000)."""
-
-LEAK = 0.2
-"""Slope of the discriminators' units below 0."""
-
-MOMENTUM = 0.5
-"""Adam's first coefficient, low as in other adversarial networks (Radford et al. 2016)."""
+from .networks import LEAK, MOMENTUM, AdversarialOptions
 
 
 @dataclass(frozen=True)
-class AaeOptions:
+class AaeOptions(AdversarialOptions):
     """Options of the adversarial autoencoder."""
 
-    likelihood: str = field(
-        default="auto",
-        metadata={"help": "p(x|z), an installed likelihood; auto: bernoulli where the data lie in 0..1, else gaussian"},
-    )
-    hidden: str = field(
-        default="auto",
-        metadata={"help": "hidden widths, data side first, such as 1000-1000; auto: 256-256 below 128 columns"},
-    )
     adversary_width: int = field(default=256, metadata={"help": "hidden width of the discriminators"})
     adversary: float = field(default=1.0, metadata={"help": "weight of the discriminators' costs to the encoder"})
 
     def __post_init__(self) -> None:
-        check_likelihood_name(self.likelihood)
-        if self.hidden != "auto" and not all(w.isdecimal() and int(w) > 0 for w in self.hidden.split("-")):
-            raise UsageError(f"hidden must be auto or widths such as 1000-1000, got '{self.hidden}'")
+        super().__post_init__()
         if self.adversary_width < 1:
             raise UsageError(f"adversary_width must be at least 1, got {self.adversary_width}")
         if self.adversary < 0.0:
             raise UsageError(f"adversary must be at least 0, got {self.adversary}")
-
-    def widths(self, n_features: int) -> tuple[int, ...]:
-        """Return the hidden widths, data side first."""
-        small = n_features < SMALL_DATA_COLUMNS
-        text = self.hidden if self.hidden != "auto" else SMALL_WIDTHS if small else LARGE_WIDTHS
-        return tuple(map(int, text.split("-")))
-
-
-def _layers(widths: tuple[int, ...]) -> nn.Sequential:
-    pairs = [(nn.Linear(a, b), nn.ReLU()) for a, b in itertools.pairwise(widths)]
-    return nn.Sequential(*itertools.chain.from_iterable(pairs))
 
 
 class Discriminator(nn.Module):
@@ -107,10 +78,10 @@ class Aae(Model):
         self.n_components, self.latent_dim = dims.n_components, dims.latent_dim
         self.likelihood, self.options = likelihood, options
         widths = options.widths(dims.n_features)
-        self.trunk = _layers((dims.n_features, *widths))
+        self.trunk = mlp((dims.n_features, *widths))
         self.style = nn.Linear(widths[-1], dims.latent_dim)
         self.clusters = nn.Linear(widths[-1], dims.n_components)
-        self.decoder = _layers((dims.latent_dim + dims.n_components, *reversed(widths)))
+        self.decoder = mlp((dims.latent_dim + dims.n_components, *reversed(widths)))
         self.outputs = nn.Linear(widths[0], dims.n_outputs)
         self.style_adversary = Discriminator(dims.latent_dim, options.adversary_width)
         self.cluster_adversary = Discriminator(dims.n_components, options.adversary_width)

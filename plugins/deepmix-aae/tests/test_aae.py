@@ -90,7 +90,7 @@ def test_a_trained_discriminator_estimates_the_log_density_ratio():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"hidden": "16,8"}, "hidden must be auto or widths such as 1000-1000, got '16,8'"),
+        ({"hidden": "16,8"}, "hidden must be 'auto' or widths such as 500-500-2000, got '16,8'"),
         ({"adversary_width": 0}, "adversary_width must be at least 1"),
         ({"adversary": -1.0}, "adversary must be at least 0"),
     ],

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+BLOCK_CELLS = 4096
+"""Cells that are read together."""
+
 
 @click.command("anndata-write")
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
@@ -37,14 +40,18 @@ def anndata_write(
         raise UsageError(f"'{target}' is the file that is read; choose another name")
     fitted = load(run, device).run_
     rows = fitted.read_format(source, None)
-    inference = fitted.infer(fitted.prepare(rows.x, rows.columns))
-    cluster_N = fitted.clusters(inference, head)
-    probability_N = np.exp(inference.log_q_NK.max(axis=1).astype(np.float64))
+    clusters, probabilities, latents = [], [], []
+    for first, x, _ in rows.blocks(BLOCK_CELLS):
+        inference = fitted.infer(fitted.prepare(x, rows.columns, first), first)
+        clusters.append(fitted.clusters(inference, head))
+        probabilities.append(np.exp(inference.log_q_NK.max(axis=1).astype(np.float64)))
+        latents.append(inference.latent_NM.astype(np.float32))
+    cluster_N = np.concatenate(clusters)
     write_results(
         source,
         target,
-        {key: cluster_N, f"{key}_probability": probability_N},
-        {f"X_{key}": inference.latent_NM.astype(np.float32)},
+        {key: cluster_N, f"{key}_probability": np.concatenate(probabilities)},
+        {f"X_{key}": np.concatenate(latents)},
     )
     n_clusters = len(np.unique(cluster_N[cluster_N >= 0]))
     click.echo(f"{len(cluster_N):,} cells in {n_clusters} clusters: {target}")

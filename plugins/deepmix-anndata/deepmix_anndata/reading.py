@@ -1,6 +1,7 @@
 """Reading .h5ad files: anndata's on-disk format, https://anndata.readthedocs.io/en/latest/fileformat-prose.html.
 
-The files are read with h5py. Only what a run needs is read: one matrix, one column of obs, and the two indices.
+The files are read with h5py. Only what a run needs is read: one matrix, one column of obs, and the two indices. The
+matrix stays in the file, and its rows are read and scaled when they are needed.
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ import numpy as np
 from scipy import sparse
 
 from deepmix.contracts import FileRows, Format
+from deepmix.data import StoredRows, stored_matrix
 from deepmix.errors import DeepmixError, UsageError, option
 from deepmix.maths import Array
+
+RAW = "raw"
+"""The layer of this name is .raw.X, unscaled and with more genes in many files."""
 
 LIBRARY = 10_000.0
 """Counts per cell to which `log` scales each cell, as in scanpy's tutorials."""
@@ -25,7 +30,7 @@ LIBRARY = 10_000.0
 class H5adOptions:
     """Options of the format."""
 
-    layer: str | None = field(default=None, metadata={"help": "layer to read; auto: the matrix X"})
+    layer: str | None = field(default=None, metadata={"help": "layer to read; raw: .raw.X and its genes; auto: X"})
     values: Literal["auto", "stored", "log"] = field(
         default="auto",
         metadata={
@@ -37,7 +42,7 @@ class H5adOptions:
 
 @final
 class H5ad(Format):
-    """Cells of an .h5ad file (anndata): X or a layer, dense or sparse, with a column of obs as labels."""
+    """Cells of an .h5ad file (anndata): X, .raw.X or a layer, dense or sparse, with a column of obs as labels."""
 
     Options = H5adOptions
 
@@ -45,7 +50,7 @@ class H5ad(Format):
         self.options = options
 
     def read(self, path: Path, label_column: str | None) -> FileRows:
-        """Return the cells, named by obs_names and var_names.
+        """Return the cells, named by obs_names and var_names; the file stays open.
 
         Raises:
             UsageError: there is no such layer, or X is not whole where `values` needs counts.
@@ -54,45 +59,33 @@ class H5ad(Format):
         """
         if not h5py.is_hdf5(path):
             raise DeepmixError(f"'{path.name}' is not an HDF5 file, which an .h5ad file is; write it again")
-        with h5py.File(path, "r") as file:
-            for name in ("obs", "var"):
-                if not isinstance(file.get(name), h5py.Group):
-                    raise DeepmixError(
-                        f"'{path.name}' has no table '{name}' as anndata 0.7 and later write it; write it again with a "
-                        "current anndata"
-                    )
-            x = read_matrix(self._stored(file, path))
-            return FileRows(
-                scaled(x, self.options.values, path),
-                None if label_column is None else read_labels(file["obs"], label_column),
-                read_index(file["var"]),
-                read_index(file["obs"]),
-            )
+        file = h5py.File(path, "r")
+        for name in ("obs", "var"):
+            if not isinstance(file.get(name), h5py.Group):
+                raise DeepmixError(
+                    f"'{path.name}' has no table '{name}' as anndata 0.7 and later write it; write it again with a "
+                    "current anndata"
+                )
+        return FileRows(
+            scaled(stored_matrix(self._stored(file, path), path), self.options.values, path),
+            None if label_column is None else read_labels(file["obs"], label_column),
+            read_index(file["raw/var" if self.options.layer == RAW else "var"]),
+            read_index(file["obs"]),
+        )
 
     def _stored(self, file: Any, path: Path) -> Any:
         """Return the stored matrix."""
         layer = self.options.layer
-        name = "X" if layer is None else f"layers/{layer}"
+        name = {None: "X", RAW: "raw/X"}.get(layer, f"layers/{layer}")
         if name not in file:
-            layers = ", ".join(file.get("layers", ())) or "none"
+            layers = ", ".join([*file.get("layers", ()), *([RAW] if "raw/X" in file else [])]) or "none"
             missing = "matrix X" if layer is None else f"layer '{layer}'"
-            raise UsageError(f"'{path.name}' has no {missing}; set {option('layer')}; its layers: {layers}")
+            raise UsageError(f"'{path.name}' has no {missing}; name one with {option('layer', 'NAME')}: {layers}")
         return file[name]
 
 
 def _encoding(stored: Any) -> str:
     return str(stored.attrs.get("encoding-type", ""))
-
-
-def read_matrix(stored: Any) -> Any:
-    """Return a stored matrix as float32, (N, D): an array, or CSR where it is sparse."""
-    if isinstance(stored, h5py.Dataset):
-        return np.asarray(stored[()], dtype=np.float32)
-    kinds = {"csr_matrix": sparse.csr_matrix, "csc_matrix": sparse.csc_matrix}
-    if _encoding(stored) not in kinds:
-        raise DeepmixError(f"a matrix is stored as '{_encoding(stored)}', which can't be read; write it as CSR")
-    parts = (stored["data"][()].astype(np.float32), stored["indices"][()], stored["indptr"][()])
-    return kinds[_encoding(stored)](parts, shape=tuple(stored.attrs["shape"])).tocsr()
 
 
 def read_index(table: Any) -> list[str]:
@@ -122,17 +115,39 @@ def read_column(stored: Any) -> Array:
     )
 
 
-def scaled(x: Any, values: str, path: Path) -> Any:
-    """Return the values as stored, or log(1 + counts per LIBRARY of the cell); 'auto' looks whether they are counts."""
-    stored = x.data if sparse.issparse(x) else x
-    are_counts = bool((stored >= 0).all()) and not np.mod(stored, 1).any()
-    if values == "stored" or (values == "auto" and not are_counts):
-        return x
-    if not are_counts:
-        raise UsageError(f"the values of '{path.name}' are not counts; set {option('values', 'stored')}")
+def scaled(x: StoredRows, values: str, path: Path) -> StoredRows:
+    """Return rows whose values are as stored, or log(1 + counts per LIBRARY of the cell), whenever they are read.
+
+    'auto' looks whether the values are counts, which reads the file once.
+
+    Raises:
+        UsageError: the logarithm is requested, and the values are not counts.
+
+    """
+    are_counts = values != "stored" and all(_are_counts(block) for _, block in x.blocks())
+    if are_counts:
+        return x.transformed(log_shares)
+    if values == "log":
+        raise UsageError(f"the values of '{path.name}' are not counts; use {option('values', 'stored')}")
+    return x.transformed(_as_float32)
+
+
+def log_shares(x: Any) -> Any:
+    """Return counts, (n, D), an array or CSR, as log(1 + counts per LIBRARY of the cell), float32."""
+    x = _as_float32(x)
     total_N = np.maximum(np.asarray(x.sum(axis=1), dtype=np.float64).ravel(), 1.0)
-    if sparse.issparse(x):
-        x = x.copy()
-        x.data = np.log1p(x.data * np.repeat(LIBRARY / total_N, np.diff(x.indptr))).astype(np.float32)
-        return x
-    return np.log1p(x * (LIBRARY / total_N)[:, None]).astype(np.float32)
+    if not sparse.issparse(x):
+        return np.log1p(x * (LIBRARY / total_N)[:, None]).astype(np.float32)
+    shares = x.copy()
+    shares.data = np.log1p(x.data * np.repeat(LIBRARY / total_N, np.diff(x.indptr))).astype(np.float32)
+    return shares
+
+
+def _are_counts(x: Any) -> bool:
+    """Whether all values are whole numbers from 0."""
+    values = x.data if sparse.issparse(x) else x
+    return bool((values >= 0).all()) and not np.mod(values, 1).any()
+
+
+def _as_float32(x: Any) -> Any:
+    return x.astype(np.float32, copy=False)

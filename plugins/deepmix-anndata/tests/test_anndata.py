@@ -51,34 +51,42 @@ def write_h5ad(path: Path, x: object, kind: np.ndarray, **layers: np.ndarray) ->
 
 @pytest.mark.parametrize("stored", [np.asarray, sparse.csr_matrix, sparse.csc_matrix])
 def test_a_matrix_labels_and_names_are_read(tmp_path, stored):
-    path = write_h5ad(tmp_path / "a.h5ad", stored(COUNTS), np.array([4, -1, 7, 4]), raw=2 * COUNTS)
+    path = write_h5ad(tmp_path / "a.h5ad", stored(COUNTS), np.array([4, -1, 7, 4]), twice=2 * COUNTS)
     rows = H5ad(H5ad.Options(values="stored")).read(path, "kind")
-    assert sparse.issparse(rows.x) == (stored is not np.asarray)
-    values = rows.x.toarray() if sparse.issparse(rows.x) else rows.x
-    assert values.dtype == np.float32
+    x = rows.x[:]
+    assert sparse.issparse(x) == (stored is not np.asarray)
+    values = x.toarray() if sparse.issparse(x) else x
+    assert values.dtype == rows.x.dtype == np.float32
     assert np.array_equal(values, COUNTS)
     assert rows.labels.tolist() == ["4", None, "7", "4"]
     assert rows.columns == ["gene0", "gene1", "gene2"]
     assert rows.row_names == ["cell0", "cell1", "cell2", "cell3"]
     assert H5ad(H5ad.Options()).read(path, "other").labels is None
-    assert np.array_equal(H5ad(H5ad.Options(layer="raw", values="stored")).read(path, None).x, 2 * COUNTS)
+    assert np.array_equal(H5ad(H5ad.Options(layer="twice", values="stored")).read(path, None).x[:], 2 * COUNTS)
+    with h5py.File(path, "r+") as file:
+        _write_array(file.create_group("raw"), "X", 3 * COUNTS[:, :2])
+        file.create_group("raw/var").attrs["_index"] = "_index"
+        write_strings(file["raw/var"], "_index", ["first", "second"])
+    raw = H5ad(H5ad.Options(layer="raw", values="stored")).read(path, None)
+    assert np.array_equal(raw.x[:], 3 * COUNTS[:, :2])
+    assert raw.columns == ["first", "second"]
 
 
 def test_counts_become_logarithms_of_shares(tmp_path):
     expected = np.log1p(COUNTS / np.maximum(COUNTS.sum(axis=1, keepdims=True), 1) * 10_000)
     for number, stored in enumerate((COUNTS, sparse.csr_matrix(COUNTS))):
         path = write_h5ad(tmp_path / f"{number}.h5ad", stored, np.zeros(4, dtype=int))
-        x = H5ad(H5ad.Options()).read(path, None).x
+        x = H5ad(H5ad.Options()).read(path, None).x[:]
         np.testing.assert_allclose(x.toarray() if sparse.issparse(x) else x, expected, rtol=1e-6)
     path = write_h5ad(tmp_path / "logs.h5ad", COUNTS + 0.5, np.zeros(4, dtype=int))
-    assert np.array_equal(H5ad(H5ad.Options()).read(path, None).x, COUNTS + 0.5), "no counts: as stored"
-    with pytest.raises(UsageError, match=r"values of 'logs.h5ad' are not counts; set values=stored"):
+    assert np.array_equal(H5ad(H5ad.Options()).read(path, None).x[:], COUNTS + 0.5), "no counts: as stored"
+    with pytest.raises(UsageError, match=r"values of 'logs.h5ad' are not counts; use values=stored"):
         H5ad(H5ad.Options(values="log")).read(path, None)
 
 
 def test_what_can_not_be_read_is_named(tmp_path):
-    path = write_h5ad(tmp_path / "a.h5ad", COUNTS, np.zeros(4, dtype=int), raw=COUNTS)
-    with pytest.raises(UsageError, match=r"'a.h5ad' has no layer 'cooked'; .* its layers: raw"):
+    path = write_h5ad(tmp_path / "a.h5ad", COUNTS, np.zeros(4, dtype=int), counts=COUNTS)
+    with pytest.raises(UsageError, match=r"'a.h5ad' has no layer 'cooked'; .* its layers: counts"):
         H5ad(H5ad.Options(layer="cooked")).read(path, None)
     (tmp_path / "text.h5ad").write_text("no file of this kind")
     with pytest.raises(DeepmixError, match=r"'text.h5ad' is not an HDF5 file"):
@@ -116,7 +124,7 @@ def test_anndata_reads_what_is_written_and_is_read(tmp_path):
     kinds = pandas.Categorical(["T", "B", None, "T"])
     anndata.AnnData(sparse.csr_matrix(COUNTS), pandas.DataFrame({"kind": kinds}, names)).write_h5ad(tmp_path / "a.h5ad")
     rows = H5ad(H5ad.Options(values="stored")).read(tmp_path / "a.h5ad", "kind")
-    assert np.array_equal(rows.x.toarray(), COUNTS)
+    assert np.array_equal(rows.x[:].toarray(), COUNTS)
     assert rows.labels.tolist() == ["T", "B", None, "T"]
     obs = {"deepmix": np.array([1, -1, 0, 1]), "p": np.array([0.5, 0.6, 0.7, 0.8])}
     write_results(tmp_path / "a.h5ad", tmp_path / "b.h5ad", obs, {"X_deepmix": np.ones((4, 2))})
@@ -137,18 +145,32 @@ def test_the_likelihood_is_that_of_shares_of_a_total():
     likelihood = LibraryNegativeBinomial(CellBlock("cells", 3)).double()
     x_NC = torch.from_numpy(COUNTS).double()
     likelihood.start(x_NC)
-    outputs_RP = torch.tensor([[0.0, 0.0, 0.0, np.log(2.0)], [1.0, -1.0, 0.5, 0.0]], dtype=torch.float64)
+    outputs_RP = torch.tensor([[0.0, 0.0, 0.0], [1.0, -1.0, 0.5]], dtype=torch.float64)
     mean_RC = likelihood.mean(outputs_RP).detach()
-    np.testing.assert_allclose(mean_RC[0], 2.0 * COUNTS.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(mean_RC[0], COUNTS.mean(axis=0), rtol=1e-6)
     assert float(mean_RC[1].sum()) == pytest.approx(COUNTS.sum(axis=1).mean()), "shares do not change the total"
     r_C = likelihood.log_dispersion_C.exp().detach().numpy()
-    expected = nbinom.logpmf(COUNTS[:2], r_C, r_C / (r_C + mean_RC.numpy()))
-    np.testing.assert_allclose(likelihood.log_prob(x_NC[:2], outputs_RP).detach(), expected, rtol=1e-8)
+    row_N = [0, 2]
+    own_RC = mean_RC.numpy() * (COUNTS[row_N].sum(axis=1) / COUNTS.sum(axis=1).mean())[:, None]
+    expected = nbinom.logpmf(COUNTS[row_N], r_C, r_C / (r_C + own_RC))
+    np.testing.assert_allclose(likelihood.log_prob(x_NC[row_N], outputs_RP).detach(), expected, rtol=1e-6)
+
+
+def test_the_spread_of_the_totals_is_no_dispersion():
+    random = np.random.default_rng(0)
+    total_N = random.lognormal(7.0, 1.0, size=500)
+    x_NC = torch.from_numpy(random.poisson(total_N[:, None] * [0.2, 0.3, 0.5]))
+    likelihood = LibraryNegativeBinomial(CellBlock("cells", 3))
+    likelihood.start(x_NC)
+    assert bool((likelihood.log_dispersion_C > np.log(100.0)).all()), "of Poisson counts"
 
 
 def test_the_encoder_does_not_see_the_total():
     encoder = LibraryMlp(Dims(n_features=3, n_outputs=4, n_components=2, n_heads=2, latent_dim=2), LibraryMlp.Options())
     x_ND = torch.from_numpy(COUNTS[[0, 2]])
     torch.testing.assert_close(encoder(7.0 * x_ND).mean, encoder(x_ND).mean)
+    view = encoder.clustering_view(sparse.csr_matrix(7.0 * COUNTS[[0, 2]])).toarray()
+    np.testing.assert_allclose(view, encoder.clustering_view(COUNTS[[0, 2]]), rtol=1e-6)
+    np.testing.assert_allclose(np.expm1(view).sum(axis=1), 10_000, rtol=1e-5)
     with pytest.raises(UsageError, match="hidden must be widths such as 256-128, got '256,128'"):
         LibraryMlp.Options(hidden="256,128")

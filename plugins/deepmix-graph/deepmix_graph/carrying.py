@@ -58,11 +58,11 @@ class NeighbourInitializer(Initializer):
         n_rows = len(row_ND)
         if n_components == 1 or n_rows <= n_components:
             return np.arange(n_rows, dtype=np.int64) % n_components
-        chosen = np.arange(n_rows)
+        subset = np.arange(n_rows)
         if n_rows > (most := max(self.options.max_rows, n_components + 1)):
-            chosen = np.sort(np.random.default_rng(seed).choice(n_rows, most, replace=False))
+            subset = np.sort(np.random.default_rng(seed).choice(n_rows, most, replace=False))
         label_N = np.full(n_rows, NOISE, dtype=np.int64)
-        label_N[chosen] = self.clusters(row_ND[chosen], n_components, seed)
+        label_N[subset] = self.clusters(row_ND[subset], n_components, seed)
         return join_nearest(row_ND, label_N)
 
 
@@ -71,10 +71,10 @@ def join_nearest(row_ND: Array, label_N: Array) -> Array:
     inside_N = label_N != NOISE
     if not inside_N.any():
         return np.zeros_like(label_N)
-    joined = label_N.copy()
+    result_N = label_N.copy()
     if not inside_N.all():
-        joined[~inside_N] = label_N[inside_N][nearest(row_ND[inside_N], row_ND[~inside_N])[1]]
-    return joined
+        result_N[~inside_N] = label_N[inside_N][nearest(row_ND[inside_N], row_ND[~inside_N])[1]]
+    return result_N
 
 
 def nearest(row_ND: Array, query_QD: Array) -> tuple[Array, Array]:

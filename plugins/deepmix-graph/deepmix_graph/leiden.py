@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from dataclasses import dataclass, field
 from typing import final
 
@@ -93,14 +95,18 @@ def shared_neighbours(row_ND: Array, neighbours: int) -> sparse.csr_matrix:
     near = kneighbors_graph(row_ND, min(neighbours, len(row_ND) - 1))
     near = sparse.csr_matrix(near + sparse.identity(len(row_ND)))
     size = near[0].sum()
-    shared = sparse.coo_matrix((near @ near.T).multiply(near.maximum(near.T)))
-    apart = shared.row != shared.col
-    weight = shared.data[apart] / (2 * size - shared.data[apart])
-    return sparse.csr_matrix((weight, (shared.row[apart], shared.col[apart])), shape=near.shape)
+    overlap = sparse.coo_matrix((near @ near.T).multiply(near.maximum(near.T)))
+    apart = overlap.row != overlap.col
+    weight = overlap.data[apart] / (2 * size - overlap.data[apart])
+    return sparse.csr_matrix((weight, (overlap.row[apart], overlap.col[apart])), shape=near.shape)
 
 
 def communities(graph_NN: sparse.csr_matrix, resolution: float, seed: int) -> Array:
-    """Return Leiden's communities, numbered from 0 in order of size."""
+    """Return Leiden's communities, numbered from 0 in order of size.
+
+    scikit-network's Leiden draws from C's rand() too, which `random_state` does not seed.
+    """
+    ctypes.CDLL("msvcrt" if sys.platform == "win32" else None).srand(seed % 2**31)
     leiden = Leiden(resolution=resolution, shuffle_nodes=True, random_state=seed)
     return np.asarray(leiden.fit_predict(graph_NN), dtype=np.int64)
 

@@ -13,7 +13,7 @@ from deepmix_graph import (
     LeidenInitializer,
 )
 from deepmix_graph.ldmgi import cliques, integrated_laplacian, objective, spectral_rotation
-from deepmix_graph.leiden import k_communities, merge_communities, shared_neighbours
+from deepmix_graph.leiden import communities, k_communities, merge_communities, shared_neighbours
 from scipy import sparse
 from sklearn.datasets import load_digits
 from sklearn.metrics import adjusted_rand_score
@@ -86,6 +86,13 @@ def test_a_resolution_gives_its_own_number_of_communities():
             assert adjusted_rand_score(label_N, head.cluster_N) == 1.0
     assert counts[0] == counts[1] == 5, "the graph has five separate pieces"
     assert counts[2] > 5
+
+
+def test_a_seed_gives_the_same_communities_whatever_was_computed_before():
+    row_ND = np.random.default_rng(0).normal(size=(400, 5))
+    graph = shared_neighbours(row_ND, 10)
+    first, *rest = [communities(graph, 1.0, 3) for _ in range(6)]
+    assert all(np.array_equal(first, label_N) for label_N in rest)
 
 
 def test_communities_are_merged_where_the_graph_has_too_many_pieces():

@@ -1,1 +1,1 @@
-"""Priors whose components are not diagonal Gaussians: `full` and `vamp`."""
+"""Priors `full` and `vamp`, and models with stick-breaking posteriors: `sb-vae` and `dlgmm`."""

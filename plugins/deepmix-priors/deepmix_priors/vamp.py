@@ -93,16 +93,16 @@ class VampPrior(DensityPrior):
         self.place(start.components, start.weight_K)
         generator = torch.Generator().manual_seed(0)
         n_components, n_inputs, _ = self.input_KJD.shape
-        chosen: dict[int, list[tuple[int, int]]] = {}
+        inputs_by_row: dict[int, list[tuple[int, int]]] = {}
         for k in range(n_components):
             rows = (start.label_N == k).nonzero()[:, 0].tolist() or range(len(start.label_N))
-            drawn = torch.randint(len(rows), (n_inputs,), generator=generator)
+            places = torch.randint(len(rows), (n_inputs,), generator=generator)
             if len(rows) >= n_inputs:
-                drawn = torch.randperm(len(rows), generator=generator)[:n_inputs]
-            for j, place in enumerate(drawn.tolist()):
-                chosen.setdefault(rows[place], []).append((k, j))
+                places = torch.randperm(len(rows), generator=generator)[:n_inputs]
+            for j, place in enumerate(places.tolist()):
+                inputs_by_row.setdefault(rows[place], []).append((k, j))
         for batch in start.batches():
             assert batch.row_N is not None
             for place, row in enumerate(batch.row_N.tolist()):
-                for k, j in chosen.get(row, ()):
+                for k, j in inputs_by_row.get(row, ()):
                     self.input_KJD[k, j] = batch.x_ND[place]

@@ -23,7 +23,7 @@ class MlflowOptions:
     """Options of the tracker."""
 
     uri: str | None = field(
-        default=None, metadata={"help": "address of the server or folder; auto: MLFLOW_TRACKING_URI, or MLflow's own"}
+        default=None, metadata={"help": "address of the server or database; auto: MLFLOW_TRACKING_URI, or MLflow's own"}
     )
     experiment: str = field(default="deepmix", metadata={"help": "name of the experiment; created where missing"})
     report: bool = field(default=True, metadata={"help": "whether to upload the report and metrics.json"})

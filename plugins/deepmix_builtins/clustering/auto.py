@@ -22,6 +22,7 @@ from deepmix.maths import Array
 from .criteria import agreement_matrix, score_partitions, total_score
 from .gaussian_check import gaussian_clusters, likelier_mixture
 from .graph import CARRYING_NEIGHBOURS, GraphInitializer, GraphOptions
+from .judgement import totals_beside_methods
 from .portfolio import cheap_methods, kmeans, layout_methods, quick_methods, run_methods
 
 WIDE = 50
@@ -35,6 +36,9 @@ FEW_COLUMNS = 3
 AGREED = 0.95
 """Adjusted Rand index with the other partitions above which no layout is computed: on average, or for wide rows the
 least of all pairs."""
+
+JUDGED_ROWS = 1000
+"""Rows that are looked at where the clusters of a finished run are judged; that takes a second."""
 
 FEWEST_AGREEING = 3
 """Methods that must agree on the clusters of wide rows."""
@@ -103,20 +107,41 @@ class AutoInitializer(Initializer):
         wide = rows.x_ND.shape[1] > WIDE
         features = narrow(rows.x_ND, seed).astype(np.float64)
         n_rows, max_rows = len(features), max(self.options.max_rows, 2 * n_components)
-        chosen = np.arange(n_rows)
+        subset = np.arange(n_rows)
         if n_rows > max_rows:
-            chosen = np.sort(np.random.default_rng(seed).choice(n_rows, max_rows, replace=False))
-        weight_M = None if rows.weight_N is None else rows.weight_N[chosen]
+            subset = np.sort(np.random.default_rng(seed).choice(n_rows, max_rows, replace=False))
+        weight_M = None if rows.weight_N is None else rows.weight_N[subset]
         choose = self._agreed_labels if wide else self._labels
-        labels = choose(features[chosen], weight_M, n_components, seed, chosen)
+        labels = choose(features[subset], weight_M, n_components, seed, subset)
         if labels is None:
             return GraphInitializer(GraphOptions()).initial_labels(rows, n_components, seed)
-        if len(chosen) == n_rows:
+        if len(subset) == n_rows:
             return labels
-        neighbours = KNeighborsClassifier(CARRYING_NEIGHBOURS).fit(features[chosen], labels)
-        carried = neighbours.predict(features).astype(np.int64)
-        carried[chosen] = labels
-        return carried
+        neighbours = KNeighborsClassifier(CARRYING_NEIGHBOURS).fit(features[subset], labels)
+        label_N = neighbours.predict(features).astype(np.int64)
+        label_N[subset] = labels
+        return label_N
+
+    def judge(
+        self, rows: TrainingRows, partitions: Mapping[str, Array], n_components: int, seed: int
+    ) -> dict[str, float]:
+        """Return the total of further partitions of the rows, by name; larger is better, among these partitions.
+
+        At most JUDGED_ROWS rows are looked at, without layouts. Empty where the rows have so many columns that methods
+        are not compared, or leave no choice; partitions with another number of clusters than K are left out.
+        """
+        if rows.x_ND.shape[1] > WIDE or n_components < 2:
+            return {}
+        features = narrow(rows.x_ND, seed).astype(np.float64)
+        chosen = np.arange(len(features))
+        if len(chosen) > JUDGED_ROWS:
+            chosen = np.sort(np.random.default_rng(seed).choice(len(chosen), JUDGED_ROWS, replace=False))
+        if len(np.unique(features[chosen], axis=0)) <= n_components:
+            return {}
+        weight_M = None if rows.weight_N is None else rows.weight_N[chosen]
+        label_M = {name: np.unique(label_N[chosen], return_inverse=True)[1] for name, label_N in partitions.items()}
+        judged = {name: labels for name, labels in label_M.items() if labels.max() + 1 == n_components}
+        return totals_beside_methods(features[chosen], judged, n_components, seed, weight_M) if judged else {}
 
     def _agreed_labels(
         self, features: Array, weight_N: Array | None, n_components: int, seed: int, chosen: Array

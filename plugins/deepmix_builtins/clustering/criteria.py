@@ -7,7 +7,7 @@ partitions agree. `benchmarks/suite.py` scores each of them, and their sum, agai
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy import linalg, sparse
@@ -118,6 +118,17 @@ def score_partitions(
         weight_N: the rows' weights, which count in the likelihood.
 
     """
+    alone = score_alone(rows_ND, partitions, seed, weight_N)
+    return {**alone, "agreement": agreement_matrix(partitions).mean(axis=1)}
+
+
+def score_alone(
+    rows_ND: Array, partitions: Sequence[Array], seed: int, weight_N: Array | None = None
+) -> dict[str, Array]:
+    """Return the values, each (P,), of the criteria that need no other partition: `cut`, `gap` and `likelihood`.
+
+    The arguments are those of `score_partitions`.
+    """
     graph = neighbour_links(rows_ND)
     sample = np.arange(len(rows_ND))
     if len(sample) > GAP_ROWS:
@@ -135,18 +146,23 @@ def score_partitions(
                 likelihood_criterion(rows_ND, labels, seed, weight_N),
             )
     cut_P, gap_P, likelihood_P = np.array([values[labels.tobytes()] for labels in partitions]).T
-    agreement_P = agreement_matrix(partitions).mean(axis=1)
-    return {"cut": cut_P, "gap": gap_P, "likelihood": likelihood_P, "agreement": agreement_P}
+    return {"cut": cut_P, "gap": gap_P, "likelihood": likelihood_P}
 
 
-def total_score(criteria: dict[str, Array]) -> Array:
-    """Return the sum over criteria of WEIGHTS times their values on a common scale.
+def total_score(criteria: Mapping[str, Array], among: Mapping[str, Array] | None = None) -> Array:
+    """Return the sum over criteria of WEIGHTS times their values on a common scale, (P,).
 
     On that scale 0 is the median, 1 the best, and -1 as far below the median as the best is above it, or further.
+
+    Args:
+        criteria: the values of P partitions by criterion.
+        among: the values that make the scale; None: these.
+
     """
     total_P = np.zeros(len(next(iter(criteria.values()))))
     for name, value_P in criteria.items():
-        middle, best = np.median(value_P), value_P.max()
+        scale = (among or criteria)[name]
+        middle, best = np.median(scale), scale.max()
         scaled_P = np.clip((value_P - middle) / max(best - middle, 1e-9), -1.0, 1.0)
         total_P += WEIGHTS.get(name, 1.0) * scaled_P
     return total_P

@@ -51,8 +51,8 @@ def gaussian_clusters(rows_ND: Array, n_clusters: int, seed: int, weight_N: Arra
     """
     random = np.random.default_rng(seed)
     if len(rows_ND) > MOST_ROWS:
-        chosen = np.sort(random.choice(len(rows_ND), MOST_ROWS, replace=False))
-        rows_ND, weight_N = rows_ND[chosen], None if weight_N is None else weight_N[chosen]
+        subset = np.sort(random.choice(len(rows_ND), MOST_ROWS, replace=False))
+        rows_ND, weight_N = rows_ND[subset], None if weight_N is None else weight_N[subset]
     n_rows = len(rows_ND)
     most = min(MOST_GAUSSIANS, n_rows // ROWS_PER_GAUSSIAN)
     if n_clusters > most:

@@ -123,17 +123,17 @@ class GraphInitializer(Initializer):
             embedding = "umap"
         max_rows = max(self.options.max_rows or (UMAP_ROWS if embedding == "umap" else TSNE_ROWS), n_components)
         rows = replace(rows, x_ND=narrow(rows.x_ND, seed))
-        chosen = np.arange(n_rows)
+        subset = np.arange(n_rows)
         if n_rows > max_rows:
-            chosen = np.sort(np.random.default_rng(seed).choice(n_rows, max_rows, replace=False))
-        labels = self._cut(embedding, rows.only(chosen), n_components, seed)
-        if len(chosen) == n_rows:
+            subset = np.sort(np.random.default_rng(seed).choice(n_rows, max_rows, replace=False))
+        labels = self._cut(embedding, rows.only(subset), n_components, seed)
+        if len(subset) == n_rows:
             return labels.astype(np.int64)
         searched = rows.code_NM if self.options.space == "codes" else rows.x_ND
-        neighbours = KNeighborsClassifier(min(CARRYING_NEIGHBOURS, len(chosen))).fit(searched[chosen], labels)
-        carried = neighbours.predict(searched)
-        carried[chosen] = labels
-        return carried.astype(np.int64)
+        neighbours = KNeighborsClassifier(min(CARRYING_NEIGHBOURS, len(subset))).fit(searched[subset], labels)
+        label_N = neighbours.predict(searched)
+        label_N[subset] = labels
+        return label_N.astype(np.int64)
 
     def _cut(self, embedding: str, rows: TrainingRows, n_components: int, seed: int) -> Array:
         """Lay the rows out and cut the layout into K clusters."""

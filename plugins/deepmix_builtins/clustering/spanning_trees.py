@@ -76,11 +76,11 @@ def robust_single_linkage(tree: SpanningTree, n_clusters: int, min_size: int) ->
         real_E[edge] = size[a] >= min_size and size[b] >= min_size
         parent[a] = b
         size[b] += size[a]
-    cut = np.flatnonzero(real_E)[::-1][: n_clusters - 1]
-    if len(cut) < n_clusters - 1:
+    longest = np.flatnonzero(real_E)[::-1][: n_clusters - 1]
+    if len(longest) < n_clusters - 1:
         return None
     saved_E = np.ones(n_rows - 1, dtype=bool)
-    saved_E[cut] = False
+    saved_E[longest] = False
     return _components(tree.ends_E2[saved_E], n_rows)
 
 

@@ -245,10 +245,10 @@ class Reuters10k(Dataset):
         whole = Reuters(FetchOptions(download=self.options.download, scale="none")).load(data_dir)
         generator = np.random.default_rng(self.options.subset_seed)
         n_rows = whole.x.shape[0]
-        chosen = np.sort(generator.choice(n_rows, min(self.n_documents, n_rows), replace=False))
-        labels = None if whole.labels is None else whole.labels[chosen]
-        words = f"{len(chosen)} of {n_rows} documents, subset seed {self.options.subset_seed}"
-        split = arrange_rows(whole.x[chosen], labels, self.options)
+        documents = np.sort(generator.choice(n_rows, min(self.n_documents, n_rows), replace=False))
+        labels = None if whole.labels is None else whole.labels[documents]
+        words = f"{len(documents)} of {n_rows} documents, subset seed {self.options.subset_seed}"
+        split = arrange_rows(whole.x[documents], labels, self.options)
         return replace(split, preprocessing=f"{words}; {split.preprocessing}")
 
 

@@ -76,11 +76,11 @@ class ConsensusModel(RowMixture):
         rows_ND, labels = code_NM.double().cpu(), label_N.cpu()
         weights = torch.ones(len(rows_ND), dtype=rows_ND.dtype) if weight_N is None else weight_N.double().cpu()
         rows_ND = _filled(rows_ND, labels, self.n_components)
-        stored = np.arange(len(rows_ND))
-        if len(stored) > len(self.row_MD):
-            stored = np.sort(np.random.default_rng(0).choice(len(stored), len(self.row_MD), replace=False))
-        row_MD, weight_M, n_stored = rows_ND[stored], weights[stored], len(stored)
-        own_M = labels[stored].numpy()
+        places = np.arange(len(rows_ND))
+        if len(places) > len(self.row_MD):
+            places = np.sort(np.random.default_rng(0).choice(len(places), len(self.row_MD), replace=False))
+        row_MD, weight_M, n_stored = rows_ND[places], weights[places], len(places)
+        own_M = labels[places].numpy()
         votes_MK = vote_shares(
             narrow(row_MD.numpy(), 0), own_M, self.n_components, 0, None if weight_N is None else weight_M.numpy()
         )
@@ -139,9 +139,9 @@ class ConsensusModel(RowMixture):
     def prior_sample(self, n_rows: int, component: int, generator: torch.Generator) -> Tensor:
         """Draw stored rows by their share of the component, and add the noise of their Gaussians."""
         share_M = self.log_share_MK[:, component].exp()
-        stored = torch.multinomial(share_M, n_rows, replacement=True, generator=generator)
+        places = torch.multinomial(share_M, n_rows, replacement=True, generator=generator)
         noise_RD = torch.randn(n_rows, self.latent_dim, generator=generator, device=self.row_MD.device)
-        return self.row_MD[stored] + self.log_width_M[stored].exp()[:, None] * noise_RD
+        return self.row_MD[places] + self.log_width_M[places].exp()[:, None] * noise_RD
 
 
 def _stored(value: Tensor) -> nn.Parameter:

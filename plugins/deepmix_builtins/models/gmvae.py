@@ -33,28 +33,19 @@ from deepmix.maths import (
     normalize_log,
     weighted_mean_and_spread,
 )
-from deepmix.models import INITIAL_LOG_VAR, MIN_SCALE, Composite, check_likelihood_name
+from deepmix.models import INITIAL_LOG_VAR, MIN_SCALE, SMALL_TRUNK, Composite, NetworkOptions
 
 from ..networks.decoders import MlpDecoder
 from ..networks.encoders import MlpEncoder, MlpOptions
-from ..networks.layers import SMALL_TRUNK, check_hidden
 
 PLACED_SCALE = 0.1
 """Factor on the random weights of the components' last layer in `place`: w hardly moves a component at first."""
 
 
 @dataclass(frozen=True)
-class GmvaeOptions:
+class GmvaeOptions(NetworkOptions):
     """Options of the GMVAE."""
 
-    likelihood: str = field(
-        default="auto",
-        metadata={"help": "p(x|z), an installed likelihood; auto: bernoulli where the data lie in 0..1, else gaussian"},
-    )
-    hidden: str = field(
-        default="auto",
-        metadata={"help": "hidden widths, data side first, such as 500-500-2000; auto: 256-256 below 128 columns"},
-    )
     w_dim: int = field(default=10, metadata={"help": "dimensions of w, the variation common to all clusters"})
     component_width: int = field(default=64, metadata={"help": "hidden width of the network from w to the components"})
     cutoff: float = field(
@@ -62,8 +53,7 @@ class GmvaeOptions:
     )
 
     def __post_init__(self) -> None:
-        check_likelihood_name(self.likelihood)
-        check_hidden(self.hidden)
+        super().__post_init__()
         for name in ("w_dim", "component_width"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -208,8 +198,8 @@ class Gmvae(Model):
         device = self.components.mean.bias.device
         w_NW = torch.randn(n_rows, self.options.w_dim, generator=generator, device=device)
         components = self.components(w_NW)
-        chosen = Gaussian(components.mean[:, component], components.log_var[:, component])
-        return chosen.sample(1, generator)[0]
+        own = Gaussian(components.mean[:, component], components.log_var[:, component])
+        return own.sample(1, generator)[0]
 
     @torch.no_grad()
     def posterior_sample(self, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -30,27 +30,16 @@ from deepmix.maths import (
     draw_component,
     weighted_mean_and_spread,
 )
-from deepmix.models import INITIAL_LOG_VAR, MIN_SCALE, Composite, check_likelihood_name
+from deepmix.models import INITIAL_LOG_VAR, MIN_SCALE, SMALL_TRUNK, Composite, NetworkOptions, mlp
 
 from ..networks.decoders import MlpDecoder
 from ..networks.encoders import MlpEncoder, MlpOptions
-from ..networks.layers import SMALL_TRUNK, check_hidden, mlp, trunk_widths
 
 
 @dataclass(frozen=True)
-class M2Options:
+class M2Options(NetworkOptions):
     """Options of M2."""
 
-    likelihood: str = field(
-        default="auto",
-        metadata={
-            "help": "p(x|y,z), an installed likelihood; auto: bernoulli where the data lie in 0..1, else gaussian"
-        },
-    )
-    hidden: str = field(
-        default="auto",
-        metadata={"help": "hidden widths, data side first, such as 500-500-2000; auto: 256-256 below 128 columns"},
-    )
     labelled: int = field(
         default=0,
         metadata={
@@ -63,8 +52,7 @@ class M2Options:
     )
 
     def __post_init__(self) -> None:
-        check_likelihood_name(self.likelihood)
-        check_hidden(self.hidden)
+        super().__post_init__()
         if self.labelled < 0:
             raise UsageError(f"labelled must be at least 0, got {self.labelled}")
         if not 0.0 <= self.alpha < math.inf:
@@ -96,7 +84,7 @@ class M2(Model):
         self.n_components, self.latent_dim = dims.n_components, dims.latent_dim
         self.likelihood, self.options = likelihood, options
         networks, n_classes = MlpOptions(options.hidden, narrow=SMALL_TRUNK), dims.n_components
-        widths = trunk_widths(options.hidden, dims.n_features)
+        widths = options.widths(dims.n_features)
         self.classifier = nn.Sequential(mlp((dims.n_features, *widths)), nn.Linear(widths[-1], n_classes))
         self.encoder = MlpEncoder(
             Dims(dims.n_features + n_classes, dims.n_outputs, n_classes, 1, dims.latent_dim),

@@ -70,7 +70,7 @@ class ToChannels(nn.Module):
 
     def forward(self, x_ND: Tensor) -> Tensor:
         """Return the images."""
-        return x_ND.view(len(x_ND), *self.shape).permute(0, 3, 1, 2)
+        return x_ND.unflatten(1, self.shape).permute(0, 3, 1, 2)
 
 
 class ToRows(nn.Module):

@@ -10,9 +10,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 from deepmix.contracts import Decoder
 from deepmix.maths import Dims
+from deepmix.models import mlp, trunk_widths
 
 from .encoders import GroupedMlpOptions, MlpOptions
-from .layers import GroupedLinear, copy_first_group, grouped_layers, mlp, trunk_widths
+from .layers import GroupedLinear, copy_first_group, grouped_layers
 
 
 class SharedDecoder(Decoder):
@@ -61,10 +62,10 @@ class GroupedMlpDecoder(Decoder):
 
     def forward(self, z_RM: Tensor, counts_H: list[int]) -> Tensor:
         """Decode each head's rows with its own network; groups are padded to the longest."""
-        used = [(head, count) for head, count in enumerate(counts_H) if count]
-        if not used:
+        rows_by_head = [(head, count) for head, count in enumerate(counts_H) if count]
+        if not rows_by_head:
             return z_RM.new_zeros(0, self.output.bias_KO.shape[-1])
-        heads, counts = zip(*used, strict=True)
+        heads, counts = zip(*rows_by_head, strict=True)
         groups = torch.tensor(heads, device=z_RM.device) if len(heads) < len(counts_H) else None
         even = min(counts) == max(counts)
         rows = z_RM.split(counts)  # stacked, not reshaped: torch.export can't prove that a reshape fits

@@ -10,20 +10,15 @@ from torch import Tensor
 
 from deepmix.contracts import Encoder
 from deepmix.maths import Dims, Gaussian
-from deepmix.models import TrunkEncoder
+from deepmix.models import SMALL_TRUNK, TrunkEncoder, check_hidden, check_widths, mlp, trunk_widths
 
 from .layers import (
     NARROW_DATA_FEATURES,
     NARROW_LR_FACTOR,
     NARROW_TRUNK,
-    SMALL_TRUNK,
     GroupedLinear,
-    check_hidden,
-    check_narrow,
     copy_first_group,
     grouped_layers,
-    mlp,
-    trunk_widths,
 )
 
 
@@ -49,7 +44,7 @@ class MlpOptions:
 
     def __post_init__(self) -> None:
         check_hidden(self.hidden)
-        check_narrow(self.narrow)
+        check_widths("narrow", self.narrow)
 
     def is_narrow(self, dims: Dims) -> bool:
         """Whether the widths are those of `narrow`."""

@@ -288,3 +288,17 @@ def test_wide_rows_on_which_quick_methods_agree_need_no_layout(monkeypatch):
     assert len(choice.row_M) == 60
     assert set(choice.criteria) == {"kmeans", "ward", "spectral-10"}
     assert all(values == {"agreement": 1.0, "total": 1.0} for values in choice.criteria.values())
+
+
+def test_further_clusters_are_judged():
+    x, ring_N = rings()
+    halves_N = (x[:, 0] > 0.0).astype(np.int64)
+    rows = TrainingRows(x, np.zeros((len(x), 0)))
+    partitions = {"rings": 1 - ring_N, "halves": halves_N, "three": ring_N + 2 * halves_N, "noise": ring_N - 1}
+    totals = AutoInitializer(AutoOptions()).judge(rows, partitions, 2, 0)
+    assert list(totals) == ["rings", "halves", "noise"]  # the numbers of the clusters do not matter
+    assert totals["rings"] == totals["noise"] > totals["halves"] + 1.0
+    wide = TrainingRows(np.random.default_rng(0).normal(size=(len(x), 60)), np.zeros((len(x), 0)))
+    assert AutoInitializer(AutoOptions()).judge(wide, {"rings": ring_N}, 2, 0) == {}
+    copies = TrainingRows(np.repeat(x[:2], 100, axis=0), np.zeros((200, 0)))
+    assert AutoInitializer(AutoOptions()).judge(copies, {"halves": np.repeat([0, 1], 100)}, 2, 0) == {}

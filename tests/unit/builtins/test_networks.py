@@ -58,7 +58,7 @@ def test_widths_of_256_take_the_steps_that_they_take_elsewhere():
 
 def test_narrow_widths_can_be_chosen():
     assert networks(4, MlpOptions(narrow="9")) == ([9], [9])
-    with pytest.raises(UsageError, match="narrow must be widths such as 64-64, got 'auto'"):
+    with pytest.raises(UsageError, match="narrow must be widths such as 256-256, got 'auto'"):
         MlpOptions(narrow="auto")
 
 

@@ -1,13 +1,30 @@
 from __future__ import annotations
 
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
 
-from deepmix.data import NearestRows, Rows, SplitOptions, batches, fingerprint, load_file, neighbours, stored_rows
+from deepmix.data import (
+    BlockShare,
+    NearestRows,
+    Readers,
+    Rows,
+    SplitOptions,
+    StoredRows,
+    batches,
+    fingerprint,
+    load_file,
+    neighbours,
+    stored_rows,
+)
 from deepmix.errors import DeepmixError
+from deepmix.training import Ranks
 
 
 @pytest.fixture
@@ -17,6 +34,7 @@ def small_reads(monkeypatch):
     monkeypatch.setattr(stored_rows, "GAP_BYTES", 60)
     monkeypatch.setattr(batches, "BLOCK_BYTES", 160)
     monkeypatch.setattr(batches, "BUFFER_BYTES", 800)
+    monkeypatch.setattr(batches, "LEAST_ROW_BYTES", 1)
 
 
 def saved(folder, x, form):
@@ -82,6 +100,75 @@ def test_an_epoch_from_disk_gives_every_row_once(tmp_path):
     assert not torch.equal(torch.cat(first), torch.cat(epoch(2)))
     outside = torch.tensor([3, 200, 77])  # rows that are asked for outside the order, such as neighbours
     np.testing.assert_array_equal(rows.batch(outside).x_ND, x[split.train[outside]])
+
+
+@pytest.mark.usefixtures("small_reads")
+def test_each_process_reads_its_range_of_an_epoch(tmp_path, monkeypatch):
+    """The batches are those of one process; a share of each is read from a part of the file that overlaps little."""
+    np.save(tmp_path / "rows.npy", np.arange(4000, dtype=np.float32).reshape(1000, 4))
+    split = load_file(tmp_path / "rows.npy", None, SplitOptions(storage="disk", scale="none", test_fraction=0.001))
+    monkeypatch.setattr(batches, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(batches, "BUFFER_BYTES", 8192)
+    read: list[np.ndarray] = []
+
+    def epoch(own):
+        read.clear()
+        rows = Rows(split.rows, split.train, torch.device("cpu"))
+        read_rows = rows._read
+        monkeypatch.setattr(rows, "_read", lambda numbers: read.append(numbers) or read_rows(numbers))
+        whole = []
+        for row_N in rows.epoch_batches(128, torch.Generator().manual_seed(0), own):
+            chosen = row_N[own(len(row_N))]
+            np.testing.assert_array_equal(rows.batch(chosen).x_ND[:, 0], 4 * split.train[chosen])
+            whole.append(row_N)
+        return torch.cat(whole), list(read)
+
+    alone, all_read = epoch(slice)
+    assert len(all_read) > 1
+    assert sorted(np.concatenate(all_read).tolist()) == split.train[:].tolist()
+    halves = [epoch(lambda n, half=half: Ranks(half, 2).share(n).rows) for half in (0, 1)]
+    for order, _ in halves:
+        assert torch.equal(order, alone)
+    for whole, lower, upper in zip(all_read, halves[0][1], halves[1][1], strict=True):
+        assert sorted([*lower, *upper]) == whole.tolist()
+        assert max(lower) < np.quantile(whole, 0.7)
+        assert min(upper) > np.quantile(whole, 0.3)
+
+
+@pytest.mark.usefixtures("small_reads")
+@pytest.mark.parametrize("name", ["rows.npy", "rows.npz"])
+def test_processes_that_share_the_statistics_get_the_bits_of_one(tmp_path, name, monkeypatch):
+    x = 9.0 + 5.0 * np.random.default_rng(0).normal(size=(97, 5)).astype(np.float32)
+    np.save(tmp_path / "rows.npy", x)
+    sparse.save_npz(tmp_path / "rows.npz", sparse.csr_matrix(x), compressed=False)
+    options = SplitOptions(storage="disk")
+    alone = load_file(tmp_path / name, None, options)
+    barrier, sent, n_read = threading.Barrier(3), {}, Counter()
+    part = StoredRows._part
+
+    def counted(self, first, end, wanted):
+        n_read[threading.current_thread().name] += end - first
+        return part(self, first, end, wanted)
+
+    def each(number):
+        def exchange(array):
+            sent[number] = array
+            barrier.wait(60)
+            arrays = [sent[one] for one in range(3)]
+            barrier.wait(60)
+            return arrays
+
+        return exchange
+
+    monkeypatch.setattr(StoredRows, "_part", counted)
+    with ThreadPoolExecutor(3, thread_name_prefix="reader") as pool:
+        readers = [Readers(BlockShare(number, 3), each(number)) for number in range(3)]
+        splits = list(pool.map(lambda one: load_file(tmp_path / name, None, options, one), readers))
+    for split in splits:
+        assert fingerprint(split) == fingerprint(alone)
+        np.testing.assert_array_equal(split.preparation.spread, alone.preparation.spread)
+        assert split.likelihood == alone.likelihood
+    assert max(n_read[f"reader_{number}"] for number in range(3)) < len(x)  # one process reads all rows twice
 
 
 def test_a_file_that_changes_is_named(tmp_path):

@@ -9,6 +9,8 @@ from deepmix.data import SplitOptions, arrange_rows
 from deepmix.experiment import stability as module
 from deepmix.experiment.stability import measure_stability
 
+pytestmark = pytest.mark.usefixtures("all_refits")
+
 
 def groups(n_each: int = 50, distance: float = 20.0) -> tuple[np.ndarray, np.ndarray]:
     """Return three groups, in random order, with their numbers."""
@@ -20,7 +22,7 @@ def groups(n_each: int = 50, distance: float = 20.0) -> tuple[np.ndarray, np.nda
 def test_groups_far_apart_are_stable():
     x_ND, label_N = groups()
     result = measure_stability(x_ND, x_ND, label_N, 4, seed=0)
-    assert result.record.agreement == 1.0
+    assert result.record.agreement == result.record.whole_agreement == 1.0
     assert result.record.clusters == [1.0, 1.0, 1.0, None]
     assert result.record.n_refits == module.REFITS
     assert result.stable_n.tolist() == [1.0] * 150
@@ -33,6 +35,7 @@ def test_a_group_cut_in_two_is_less_stable_than_one_left_whole():
     cut_N = np.where((label_N == 0) & (halves_N == 1), 2, cut_N)
     record = measure_stability(x_ND, x_ND, cut_N, 3, seed=0).record
     assert record.agreement < 0.9
+    assert record.whole_agreement == pytest.approx(0.5, abs=0.05)  # one of the two groups, and half of the third
     assert min(record.clusters) < 0.7
     rows = measure_stability(x_ND, x_ND, cut_N, 3, seed=0).stable_n
     assert rows[label_N == 0].mean() < rows[label_N == 1].mean()

@@ -83,7 +83,7 @@ def test_every_cell_is_a_run_deepmix_accepts(name):
             if gap:
                 assert "no part of deepmix" in gap or "not installed" in gap
                 continue
-            heads = [protocol.heads[cell.spec.head]]
+            heads = [protocol.heads.get(cell.spec.head, cell.spec.head)]
             job = job_of(cell.spec, protocol, heads, quick=False, download=False, data_dir=None, device="cpu")
             options = resolve(job.config).options
             if "latent_dim" in cell.spec.settings:
@@ -154,6 +154,11 @@ def test_selection():
         select(table, ["iris"], [])
     with pytest.raises(UsageError, match="no model 'dec'"):
         select(table, [], ["dec"])
+    tree = select(load_table("k-dvae-2"), ["digits"], ["ltvae"])
+    assert [(cell.row, cell.column, cell.spec.dataset, cell.value) for cell in tree.cells] == [
+        ("LTVAE", "digits", "digits", None)
+    ]
+    assert tree.cells[0].spec.settings == {"latent_dim": "10"}
     figure = select(load_table("vade-figure-2"), ["digits"], [])
     assert {cell.spec.dataset for cell in figure.cells} == {"digits"}
     assert {cell.value for cell in figure.cells} == {None}
@@ -258,13 +263,14 @@ def test_data_and_models_that_are_not_there_are_named(tmp_path, monkeypatch):
     out = tmp_path / "out"
     content, paths, _ = run(table="k-dvae-2", out=out, data_dir=str(tmp_path / "data"))
     gaps = {(cell["row"], cell["column"]): cell["defaults"]["gap"] for cell in content["cells"]}
-    assert gaps["LTVAE", "MNIST"] == "LTVAE is no part of deepmix"
+    assert gaps["LTVAE", "MNIST"] == "model 'ltvae' is not installed; pip install deepmix-ltvae"
     assert "put mnist.npz into" in gaps["VaDE", "MNIST"]
     assert "download is false" in gaps["VaDE", "MNIST"]
     text = paths[0].read_text()
     assert "| VaDE | MNIST | acc (all) | 94.43 ± 0.1 | - |" in text
     assert "24 of 24 cells have no run of ours" in text
-    assert "- LTVAE is no part of deepmix: LTVAE, MNIST; LTVAE, STL-10; LTVAE, Reuters; LTVAE, HHAR" in text
+    missing = "model 'ltvae' is not installed; pip install deepmix-ltvae"
+    assert f"- {missing}: LTVAE, MNIST; LTVAE, STL-10; LTVAE, Reuters; LTVAE, HHAR" in text
     assert sorted(path.name for path in out.iterdir()) == ["k-dvae-2.json", "k-dvae-2.md"]
 
 
@@ -415,3 +421,16 @@ def test_scores_of_all_rows_leave_unknown_labels_out_and_count_weights(tmp_path)
     assert measure("acc", "posterior", "all", folder.path, None) == pytest.approx(100.0 * 3 / 5)
     folder.write_table(runs.ASSIGNMENTS, ["row", "split", "posterior", "label"], [(*row[:3], row[4]) for row in rows])
     assert measure("acc", "posterior", "all", folder.path, None) == pytest.approx(75.0)
+
+
+def test_generated_rows_are_in_the_class_that_their_neighbours_have(tmp_path):
+    random, group_N = np.random.default_rng(0), np.arange(90) % 3
+    far = np.array([[0.0, 0.0], [50.0, 0.0], [0.0, 50.0]])
+    label_N = np.where((group_N == 2) & (random.permutation(90) % 3 == 0), 0, group_N)  # a third of the third group
+    np.savez(tmp_path / "rows.npz", x=far[group_N] + random.normal(size=(90, 2)), y=label_N)
+    table = {"table": "vade-figure-4", "datasets": [str(tmp_path / "rows.npz")], "models": ["gmm"]}
+    content, paths, _ = run(**table, n_seeds=1, quick=True, out=tmp_path / "out")
+    purity, n_classes = (cell["defaults"]["best"] for cell in content["cells"] if cell["column"] == "generated rows")
+    assert n_classes == 3.0
+    assert 85.0 < purity < 99.0, "two clusters are pure, and five neighbours vote in the third"
+    assert f"| {purity:.2f} |" in paths[0].read_text()
