@@ -178,7 +178,8 @@ def recorded() -> dict[str, str]:
         for cell in json.loads(file.read_text("utf-8"))["cells"]:
             ours = cell.get("defaults") or {}
             if cell.get("measure") == "acc" and len(ours.get("values", ())) == SEEDS:
-                by_model.setdefault(cell["model"], f"{ours['mean']:.1f} ± {ours['std']:.1f} *")
+                side = "" if cell.get("side", "test") == "test" else f" of {cell['side']} rows"
+                by_model.setdefault(cell["model"], f"{ours['mean']:.1f} ± {ours['std']:.1f}{side} *")
     return by_model
 
 

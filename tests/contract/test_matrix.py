@@ -19,5 +19,6 @@ def test_a_sample_of_all_combinations_is_a_run_or_a_sentence(tmp_path):
                 f"likelihood '{cell.likelihood}'",
                 f"head '{cell.heads[0]}'",
                 "'likelihood'",
+                "this encoder is for images",
             )
             assert any(reason in cell.sentence for reason in reasons), cell.sentence

@@ -52,6 +52,10 @@ def write_h5ad(path: Path, x: object, kind: np.ndarray, **layers: np.ndarray) ->
 @pytest.mark.parametrize("stored", [np.asarray, sparse.csr_matrix, sparse.csc_matrix])
 def test_a_matrix_labels_and_names_are_read(tmp_path, stored):
     path = write_h5ad(tmp_path / "a.h5ad", stored(COUNTS), np.array([4, -1, 7, 4]), twice=2 * COUNTS)
+    with h5py.File(path, "r+") as file:
+        _write_array(file.create_group("raw"), "X", 3 * COUNTS[:, :2])
+        file.create_group("raw/var").attrs["_index"] = "_index"
+        write_strings(file["raw/var"], "_index", ["first", "second"])
     rows = H5ad(H5ad.Options(values="stored")).read(path, "kind")
     x = rows.x[:]
     assert sparse.issparse(x) == (stored is not np.asarray)
@@ -63,10 +67,6 @@ def test_a_matrix_labels_and_names_are_read(tmp_path, stored):
     assert rows.row_names == ["cell0", "cell1", "cell2", "cell3"]
     assert H5ad(H5ad.Options()).read(path, "other").labels is None
     assert np.array_equal(H5ad(H5ad.Options(layer="twice", values="stored")).read(path, None).x[:], 2 * COUNTS)
-    with h5py.File(path, "r+") as file:
-        _write_array(file.create_group("raw"), "X", 3 * COUNTS[:, :2])
-        file.create_group("raw/var").attrs["_index"] = "_index"
-        write_strings(file["raw/var"], "_index", ["first", "second"])
     raw = H5ad(H5ad.Options(layer="raw", values="stored")).read(path, None)
     assert np.array_equal(raw.x[:], 3 * COUNTS[:, :2])
     assert raw.columns == ["first", "second"]
@@ -86,7 +86,7 @@ def test_counts_become_logarithms_of_shares(tmp_path):
 
 def test_what_can_not_be_read_is_named(tmp_path):
     path = write_h5ad(tmp_path / "a.h5ad", COUNTS, np.zeros(4, dtype=int), counts=COUNTS)
-    with pytest.raises(UsageError, match=r"'a.h5ad' has no layer 'cooked'; .* its layers: counts"):
+    with pytest.raises(UsageError, match=r"'a.h5ad' has no layer 'cooked'; name one with layer=NAME: counts"):
         H5ad(H5ad.Options(layer="cooked")).read(path, None)
     (tmp_path / "text.h5ad").write_text("no file of this kind")
     with pytest.raises(DeepmixError, match=r"'text.h5ad' is not an HDF5 file"):

@@ -33,7 +33,12 @@ def test_records_become_flat_numbers():
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="tensorboard is not installed")
-def test_tensorboard_reads_the_epochs_of_an_interrupted_run_once(tmp_path):
+def test_tensorboard_reads_the_epochs_of_an_interrupted_run_once(tmp_path, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.summary.writer import event_file_writer
+
+    # Files of one second and process are read in the order of their numbers as text, where 10 comes before 9.
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(100))
     first = TensorBoardTracker(TensorBoardTracker.Options())
     first.run_started(CONFIG, tmp_path)
     for epoch in (1, 2, 3):
@@ -44,8 +49,6 @@ def test_tensorboard_reads_the_epochs_of_an_interrupted_run_once(tmp_path):
     for epoch in (3, 4):
         resumed.epoch("train", record(epoch, -50.0 + epoch))
     resumed.finished(METRICS, tmp_path)
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     events = EventAccumulator(str(tmp_path / "tensorboard" / "train")).Reload()
     assert sorted(events.Tags()["scalars"]) == ["elbo", "lr", "terms.kl"]
     assert [(event.step, event.value) for event in events.Scalars("elbo")] == [(1, -99), (2, -98), (3, -47), (4, -46)]
