@@ -42,12 +42,12 @@ def judge_table(table: Table, seed: int) -> Counter[tuple[str, str, str]]:
     assert auto.choice is not None
     assert split.labels is not None
     scored, label_N = split.scored(split.train), split.labels[split.train]
-    found = compare_baselines(split, rows, auto.choice.label_M, table.n_clusters, seed, standard_judge())
+    comparison = compare_baselines(split, rows, auto.choice.label_M, table.n_clusters, seed, standard_judge())
     outcomes: Counter[tuple[str, str, str]] = Counter()
     for name, cluster_N in auto.choice.label_M.items():
         kind = "chosen by auto" if name == auto.choice.method else "others"
         own = float(adjusted_rand_score(label_N[scored], cluster_N[scored]))
-        for rule, baselines in (("total", found), ("cohesion", replace(found, totals={}))):
+        for rule, baselines in (("total", comparison), ("cohesion", replace(comparison, totals={}))):
             outcomes[rule, kind, _outcome(baselines, name, own, table.n_clusters)] += 1
     return outcomes
 

@@ -35,8 +35,8 @@ WHOLE = BlockShare()
 
 def block_starts(n_rows: int, size: int, share: BlockShare) -> range:
     """Return the numbers of the first rows of a share's blocks of `size` rows, at least 1."""
-    chosen = share.consecutive(-(-n_rows // size))
-    return range(chosen.start * size, min(chosen.stop * size, n_rows), size)
+    numbers = share.consecutive(-(-n_rows // size))
+    return range(numbers.start * size, min(numbers.stop * size, n_rows), size)
 
 
 @dataclass(frozen=True)

@@ -50,11 +50,11 @@ def stratified_rows(split: Split, plain: Split, n_clusters: int, seed: int) -> A
         warnings.simplefilter("ignore", ConvergenceWarning)  # of equal rows there may be fewer cells
         cells = KMeans(n_cells, n_init=1, random_state=seed).fit(plain.x[plain.train])
     random = np.random.default_rng(seed)
-    drawn = _Drawn(n_cells, RESERVE * n_drawn // n_cells)
+    reservoir = _Drawn(n_cells, RESERVE * n_drawn // n_cells)
     for start in range(0, n_rows, BLOCK_ROWS):
         numbers = split.train[start : start + BLOCK_ROWS]
-        drawn.add(numbers, cells.predict(split.x[numbers]), random.random(len(numbers)))
-    return drawn.sample(quotas(drawn.size_C, n_drawn))
+        reservoir.add(numbers, cells.predict(split.x[numbers]), random.random(len(numbers)))
+    return reservoir.sample(quotas(reservoir.size_C, n_drawn))
 
 
 def take_stratified(split: Split, plain: Split, rows: Array) -> Split:
@@ -93,18 +93,18 @@ class _Drawn:
     def add(self, numbers: Array, cell_N: Array, key_N: Array) -> None:
         """Add a block of rows, with their cells and keys, uniform in 0..1."""
         self.size_C += np.bincount(cell_N, minlength=self.n_cells)
-        kept = key_N < self._threshold_C[cell_N]
-        self._number = np.concatenate([self._number, numbers[kept]])
-        self._cell = np.concatenate([self._cell, cell_N[kept]])
-        self._key = np.concatenate([self._key, key_N[kept]])
+        is_small = key_N < self._threshold_C[cell_N]
+        self._number = np.concatenate([self._number, numbers[is_small]])
+        self._cell = np.concatenate([self._cell, cell_N[is_small]])
+        self._key = np.concatenate([self._key, key_N[is_small]])
         if len(self._number) > 2 * self.n_cells * self.reserve:
             self._prune()
 
     def sample(self, quota_C: Array) -> Array:
         """Return the numbers of the rows that are drawn, ascending, and how many rows each stands for, (2, n)."""
         rank = self._ranks()  # which sorts the rows
-        chosen = rank < quota_C[self._cell]
-        numbers, cell_N = self._number[chosen], self._cell[chosen]
+        is_sampled = rank < quota_C[self._cell]
+        numbers, cell_N = self._number[is_sampled], self._cell[is_sampled]
         stands_for_C = self.size_C / np.maximum(np.bincount(cell_N, minlength=self.n_cells), 1)
         order = np.argsort(numbers)
         return np.stack([numbers[order], stands_for_C[cell_N[order]]])
@@ -121,5 +121,5 @@ class _Drawn:
         rank = self._ranks()
         last = np.flatnonzero(rank == self.reserve - 1)
         self._threshold_C[self._cell[last]] = self._key[last]
-        kept = rank < self.reserve
-        self._number, self._cell, self._key = self._number[kept], self._cell[kept], self._key[kept]
+        within = rank < self.reserve
+        self._number, self._cell, self._key = self._number[within], self._cell[within], self._key[within]

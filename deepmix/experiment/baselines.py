@@ -88,7 +88,7 @@ def compare_baselines(
     row_ND = narrow(features[subset], seed).astype(np.float64)
     link_NN = metrics.neighbour_links(row_ND)
     weights = split.weights_of(split.train)
-    methods, found = {}, {}
+    methods, partitions = {}, {}
     weight_N = None if weights is None else weights[subset]
     is_sample = split.numbers is not None  # of rows that do not fit into memory, which UMAP's compiler needs much of
     with_umap = n_rows > UMAP_LEAST_ROWS and not is_sample and importlib.util.find_spec("umap") is not None
@@ -98,7 +98,7 @@ def compare_baselines(
         if cluster_N is None:
             continue
         seconds = time.perf_counter() - started
-        found[name], scores = np.asarray(cluster_N), carried_scores(split, subset, cluster_N)
+        partitions[name], scores = np.asarray(cluster_N), carried_scores(split, subset, cluster_N)
         methods[name] = Baseline(
             n_clusters=len(np.unique(cluster_N)),
             cohesion=metrics.cohesion(link_NN, cluster_N),
@@ -112,7 +112,7 @@ def compare_baselines(
         return result
     sampled = {name: cluster_N[subset] for name, cluster_N in clusters.items()}
     rows = TrainingRows(features[subset], np.zeros((len(subset), 0)), weight_N)
-    return _with_totals(result, judge.judge(rows, {**found, **sampled}, n_clusters, seed))
+    return _with_totals(result, judge.judge(rows, {**partitions, **sampled}, n_clusters, seed))
 
 
 def _with_totals(baselines: Baselines, total: Mapping[str, float]) -> Baselines:

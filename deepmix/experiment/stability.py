@@ -80,10 +80,10 @@ class RowStability:
             latent_NM: the latents of its training rows.
 
         """
-        chosen = sample.train[self.chosen]
-        number = min(CARRYING_NEIGHBOURS, len(chosen))
+        subset = sample.train[self.chosen]
+        number = min(CARRYING_NEIGHBOURS, len(subset))
         nearest = KNeighborsRegressor(number, algorithm="brute").fit(latent_NM[self.chosen], self.stable_n)
-        stable_of = dict(zip(sample.row_numbers(chosen).tolist(), self.stable_n.tolist(), strict=True))
+        stable_of = dict(zip(sample.row_numbers(subset).tolist(), self.stable_n.tolist(), strict=True))
 
         def stability(number_N: Array, block_NM: Array) -> Array:
             stable_N = nearest.predict(block_NM)

@@ -76,11 +76,11 @@ def impute_frame(
     values_3NC = np.zeros((3, len(incomplete), cells.shape[1]), cells.dtype)  # those filled, and the intervals' ends
     starts = range(0, len(incomplete), IMPUTED_ROWS)
     for batch in range(ranks.number, len(starts), ranks.size):
-        chosen = slice(starts[batch], starts[batch] + IMPUTED_ROWS)
+        places = slice(starts[batch], starts[batch] + IMPUTED_ROWS)
         generator = torch.Generator(device).manual_seed(_batch_seed(seed, batch))
-        values_3NC[0, chosen], drawn = _draws(model, rows.take(incomplete[chosen]), schema, generator, device, tail)
+        values_3NC[0, places], drawn = _draws(model, rows.take(incomplete[places]), schema, generator, device, tail)
         if tail is not None:
-            values_3NC[1:, chosen] = interval_ends(drawn, tail)
+            values_3NC[1:, places] = interval_ends(drawn, tail)
     values_3NC = ranks.sum(torch.from_numpy(values_3NC)).numpy()  # of numbers and zeros, so it is exact
     unseen = np.isnan(cells[incomplete])
     filled[incomplete] = np.where(unseen, values_3NC[0], cells[incomplete])

@@ -48,9 +48,9 @@ def _recognised(path: Path, finished: int) -> SampleClasses:
     if split.labels is None:
         return SampleClasses(None, None)
     labelled = split.train[split.scored(split.train)]
-    drawn = np.random.default_rng(run.config.seed).permutation(labelled)[:MOST_LABELLED_ROWS]
-    classes, number_N = np.unique(split.labels[drawn], return_inverse=True)
-    classifier = KNeighborsClassifier(min(NEIGHBOURS, len(drawn))).fit(split.x[drawn], number_N)
+    sample = np.random.default_rng(run.config.seed).permutation(labelled)[:MOST_LABELLED_ROWS]
+    classes, number_N = np.unique(split.labels[sample], return_inverse=True)
+    classifier = KNeighborsClassifier(min(NEIGHBOURS, len(sample))).fit(split.x[sample], number_N)
     generator = torch.Generator(run.device).manual_seed(run.config.seed)
     count_KC = np.zeros((run.model.n_components, len(classes)), dtype=np.int64)
     for k in range(len(count_KC)):

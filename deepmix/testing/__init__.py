@@ -7,7 +7,8 @@
         part = MyPrior
 
 A failure names the clause and the cure. `deepmix plugin check` runs the same kits on installed plugins. The functions
-`check_prior`, ... assert the most important clauses in one call. Each name is imported when it is first used.
+`check_prior`, ... assert the most important clauses in one call;
+`StandInLikelihood` is for the tests of a model. Each name is imported when it is first used.
 """
 
 import lazy_loader
@@ -28,6 +29,7 @@ __all__ = [
     "PosteriorKit",
     "PriorKit",
     "SectionKit",
+    "StandInLikelihood",
     "TrackerKit",
     "check_dataset",
     "check_decoder",

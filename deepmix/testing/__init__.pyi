@@ -28,4 +28,5 @@ from .part_kits import (
     PriorKit as PriorKit,
 )
 from .split_check import check_split as check_split
+from .stand_in_likelihood import StandInLikelihood as StandInLikelihood
 from .which_kit import KITS as KITS, kit_of as kit_of

@@ -172,13 +172,13 @@ Values are black and white for most likelihoods, 1 and 2 where they must be posi
 
 def page(cells: Sequence[Cell], n_planned: int) -> str:
     """Return the counts as a page; `n_planned` is the number of all combinations."""
-    drawn = f"{len(cells)} combinations" if len(cells) == n_planned else f"{len(cells)} of {n_planned} drawn at random"
+    extent = f"{len(cells)} combinations" if len(cells) == n_planned else f"{len(cells)} of {n_planned} drawn at random"
     kinds = ("models", "priors", "likelihoods", "heads")
     parts = "\n".join(f"- {kind}: {', '.join(f'`{name}`' for name in names(kind))}" for kind in kinds)
     runs = sum(cell.sentence is None for cell in cells)
     counts = Counter(cell.outcome for cell in cells).most_common()
     lines = "\n".join(f"| {count} | {outcome} |" for outcome, count in counts)
-    values = {"rows": N_ROWS, "drawn": drawn, "runs": runs, "sentences": len(cells) - runs}
+    values = {"rows": N_ROWS, "drawn": extent, "runs": runs, "sentences": len(cells) - runs}
     return PAGE.format(date=time.strftime("%Y-%m-%d"), parts=parts, lines=lines, **values)
 
 

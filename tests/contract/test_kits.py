@@ -10,7 +10,6 @@ import torch
 from deepmix_builtins.clustering.heads import KMeansHead
 from deepmix_builtins.clustering.initializers import KMeansInitializer
 from deepmix_builtins.datasets.synthetic import Gaussians
-from deepmix_builtins.likelihoods.gaussian import LearnedGaussianLikelihood
 from deepmix_builtins.mixture.posteriors import PriorPosterior
 from deepmix_builtins.mixture.priors import MixturePrior
 from deepmix_builtins.models.gmvae import Gmvae
@@ -18,7 +17,7 @@ from deepmix_builtins.networks.encoders import MlpEncoder
 from sklearn.cluster import Birch
 
 from deepmix.maths import Gaussian
-from deepmix.testing import kit_of, run_kit
+from deepmix.testing import StandInLikelihood, kit_of, run_kit
 from deepmix.testing.command_line import target_of
 
 
@@ -120,23 +119,6 @@ class Two(MixturePrior):
         return type(parameters)(parameters.components, parameters.log_weight_K - 0.0 * parameters.log_weight_K[1])
 
 
-class Spread(LearnedGaussianLikelihood.__base__):
-    """A Gaussian whose density does not sum to 1."""
-
-    def __init__(self, block):
-        super().__init__(block)
-        self.n_outputs = block.n_cells
-
-    def log_prob(self, x_RC, outputs_RP):
-        return -0.5 * (x_RC - outputs_RP).square()
-
-    def mean(self, outputs_RP):
-        return outputs_RP
-
-    def sample(self, outputs_RP, generator):
-        return outputs_RP + torch.randn(outputs_RP.shape, generator=generator, dtype=outputs_RP.dtype)
-
-
 class Lucky(KMeansHead.__base__):
     """A head that draws at random."""
 
@@ -200,7 +182,7 @@ BROKEN = [
     ("encoders", Noisy, "seeds", "two calls gave different outputs. Cure: draw initial weights"),
     ("encoders", Centred, "rows", "Cure: treat every row alone: no statistics over the batch"),
     ("posteriors", Single, "precision", "an output for torch.float64 has torch.float32. Cure: use the dtype"),
-    ("likelihoods", Spread, "contract", "must sum to 1, but sums to 2.507. Cure: follow the message"),
+    ("likelihoods", StandInLikelihood, "contract", "must sum to 1, but sums to 2.507. Cure: follow the message"),
     ("heads", Lucky, "seeds", "two fits with one seed gave different clusters. Cure: draw all random numbers"),
     ("heads", Lucky, "state", "'name' of state() is of type <U5. Cure: return arrays of numbers"),
     ("heads", Lucky, "one-row", "one row alone got another cluster than among others. Cure: fit in fit() only"),

@@ -5,37 +5,20 @@ import torch
 from deepmix_aae import Aae
 from deepmix_aae.model import Discriminator
 
-from deepmix.contracts import Batch, Likelihood
+from deepmix.contracts import Batch
 from deepmix.data import CellBlock
 from deepmix.errors import UsageError
 from deepmix.maths import Dims
 from deepmix.models import Composite
-from deepmix.testing import check_model
+from deepmix.testing import StandInLikelihood, check_model
 
 N, K, M, D = 12, 3, 2, 6
-
-
-class UnitGaussian(Likelihood):
-    """A Gaussian of variance 1."""
-
-    def __init__(self, block: CellBlock) -> None:
-        super().__init__(block)
-        self.n_outputs = block.n_cells
-
-    def log_prob(self, x_RC, outputs_RP):
-        return -0.5 * (x_RC - outputs_RP).square()
-
-    def mean(self, outputs_RP):
-        return outputs_RP
-
-    def sample(self, outputs_RP, generator):
-        return outputs_RP + torch.randn(outputs_RP.shape, generator=generator)
 
 
 @pytest.fixture
 def model() -> Aae:
     torch.manual_seed(0)
-    composite = Composite([UnitGaussian(CellBlock("cells", D))])
+    composite = Composite([StandInLikelihood(CellBlock("cells", D))])
     return Aae(Dims(D, D, K, 1, M), composite, Aae.Options(hidden="16-8", adversary_width=8))
 
 

@@ -7,36 +7,19 @@ import torch
 from deepmix_aae import Infogan
 from deepmix_aae.infogan import InfoganOptions
 
-from deepmix.contracts import Batch, Likelihood, Phase
+from deepmix.contracts import Batch, Phase
 from deepmix.data import CellBlock
 from deepmix.errors import UsageError
 from deepmix.maths import Dims, component_kl
 from deepmix.models import Composite
-from deepmix.testing import ModelKit
+from deepmix.testing import ModelKit, StandInLikelihood
 
 N, K, M, D = 60, 3, 2, 6
 
 
-class UnitGaussian(Likelihood):
-    """A Gaussian of variance 1."""
-
-    def __init__(self, block: CellBlock) -> None:
-        super().__init__(block)
-        self.n_outputs = block.n_cells
-
-    def log_prob(self, x_RC, outputs_RP):
-        return -0.5 * (x_RC - outputs_RP).square()
-
-    def mean(self, outputs_RP):
-        return outputs_RP
-
-    def sample(self, outputs_RP, generator):
-        return outputs_RP + torch.randn(outputs_RP.shape, generator=generator)
-
-
 def build(**options) -> Infogan:
     torch.manual_seed(0)
-    composite = Composite([UnitGaussian(CellBlock("cells", D))])
+    composite = Composite([StandInLikelihood(CellBlock("cells", D))])
     return Infogan(Dims(D, D, K, 1, M), composite, Infogan.Options(hidden="32-16", **options))
 
 

@@ -10,32 +10,15 @@ from deepmix_dec import Dcn, Dec, Idec
 from deepmix_dec.formulas import log_frequencies, student_t_log_q, target_distribution
 from torch.distributions import StudentT
 
-from deepmix.contracts import Batch, EpochStart, Likelihood, Phase
+from deepmix.contracts import Batch, EpochStart, Phase
 from deepmix.data import CellBlock
 from deepmix.errors import UsageError
 from deepmix.maths import Dims
 from deepmix.models import Composite
-from deepmix.testing import ModelKit
+from deepmix.testing import ModelKit, StandInLikelihood
 
 N, K, M, D = 12, 3, 2, 6
 ALL_N = torch.arange(N)
-
-
-class UnitGaussian(Likelihood):
-    """A Gaussian of variance 1."""
-
-    def __init__(self, block: CellBlock) -> None:
-        super().__init__(block)
-        self.n_outputs = block.n_cells
-
-    def log_prob(self, x_RC, outputs_RP):
-        return -0.5 * (x_RC - outputs_RP).square()
-
-    def mean(self, outputs_RP):
-        return outputs_RP
-
-    def sample(self, outputs_RP, generator):
-        return outputs_RP + torch.randn(outputs_RP.shape, generator=generator)
 
 
 class TestDec(ModelKit):
@@ -69,7 +52,7 @@ def announce(model, number: int, **fields) -> None:
 
 def placed(kind, **options):
     torch.manual_seed(0)
-    composite = Composite([UnitGaussian(CellBlock("cells", D))])
+    composite = Composite([StandInLikelihood(CellBlock("cells", D))])
     model = kind(Dims(D, D, K, 1, M), composite, kind.Options(hidden="16-8", **options))
     model.place(*model.pretrained(rows()), ALL_N % K)
     return model
@@ -96,7 +79,9 @@ def test_the_target_is_that_of_the_papers_third_equation():
 @pytest.mark.parametrize("kind", [Dec, Idec, Dcn])
 def test_placing_keeps_the_decoding_and_the_ratios_of_distances(kind):
     torch.manual_seed(0)
-    model = kind(Dims(D, D, K, 1, M), Composite([UnitGaussian(CellBlock("cells", D))]), kind.Options(hidden="16-8"))
+    model = kind(
+        Dims(D, D, K, 1, M), Composite([StandInLikelihood(CellBlock("cells", D))]), kind.Options(hidden="16-8")
+    )
     code_NM, squared_error_N = model.pretrained(rows())
     before = model.decode(code_NM, ALL_N)
     label_N = ALL_N % K

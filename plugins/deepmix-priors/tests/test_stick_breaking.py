@@ -18,37 +18,20 @@ from deepmix_priors.sticks import (
 )
 from torch.distributions import Categorical, Independent, Kumaraswamy, MixtureSameFamily, Normal
 
-from deepmix.contracts import Batch, Likelihood, Phase
+from deepmix.contracts import Batch, Phase
 from deepmix.data import CellBlock
 from deepmix.errors import UsageError
 from deepmix.maths import Dims, Gaussian
 from deepmix.models import Composite
-from deepmix.testing import ModelKit
+from deepmix.testing import ModelKit, StandInLikelihood
 
 SHAPES = torch.tensor([[0.3, 0.4], [1.0, 1.0], [1.0, 5.0], [4.0, 0.5], [8.0, 30.0]], dtype=torch.float64)
 N, K, M, D = 12, 3, 2, 6
 
 
-class UnitGaussian(Likelihood):
-    """A Gaussian of variance 1."""
-
-    def __init__(self, block: CellBlock) -> None:
-        super().__init__(block)
-        self.n_outputs = block.n_cells
-
-    def log_prob(self, x_RC, outputs_RP):
-        return -0.5 * (x_RC - outputs_RP).square()
-
-    def mean(self, outputs_RP):
-        return outputs_RP
-
-    def sample(self, outputs_RP, generator):
-        return outputs_RP + torch.randn(outputs_RP.shape, generator=generator)
-
-
 def build(model_class, **options):
     torch.manual_seed(0)
-    composite = Composite([UnitGaussian(CellBlock("cells", D))])
+    composite = Composite([StandInLikelihood(CellBlock("cells", D))])
     return model_class(Dims(D, D, K, 1, M), composite, model_class.Options(hidden="16-8", **options))
 
 

@@ -133,15 +133,15 @@ class AutoInitializer(Initializer):
         if rows.x_ND.shape[1] > WIDE or n_components < 2:
             return {}
         features = narrow(rows.x_ND, seed).astype(np.float64)
-        chosen = np.arange(len(features))
-        if len(chosen) > JUDGED_ROWS:
-            chosen = np.sort(np.random.default_rng(seed).choice(len(chosen), JUDGED_ROWS, replace=False))
-        if len(np.unique(features[chosen], axis=0)) <= n_components:
+        subset = np.arange(len(features))
+        if len(subset) > JUDGED_ROWS:
+            subset = np.sort(np.random.default_rng(seed).choice(len(subset), JUDGED_ROWS, replace=False))
+        if len(np.unique(features[subset], axis=0)) <= n_components:
             return {}
-        weight_M = None if rows.weight_N is None else rows.weight_N[chosen]
-        label_M = {name: np.unique(label_N[chosen], return_inverse=True)[1] for name, label_N in partitions.items()}
+        weight_M = None if rows.weight_N is None else rows.weight_N[subset]
+        label_M = {name: np.unique(label_N[subset], return_inverse=True)[1] for name, label_N in partitions.items()}
         judged = {name: labels for name, labels in label_M.items() if labels.max() + 1 == n_components}
-        return totals_beside_methods(features[chosen], judged, n_components, seed, weight_M) if judged else {}
+        return totals_beside_methods(features[subset], judged, n_components, seed, weight_M) if judged else {}
 
     def _agreed_labels(
         self, features: Array, weight_N: Array | None, n_components: int, seed: int, chosen: Array

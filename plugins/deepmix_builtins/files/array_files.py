@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from deepmix.contracts import FileRows
+from deepmix.contracts import FileRows, Format
 from deepmix.data import is_sparse_group, stored_matrix
 from deepmix.errors import UsageError, option
 from deepmix.maths import Array
@@ -32,6 +33,28 @@ class ArrayFileOptions:
             "layers/counts; auto: x, X, or the only one"
         },
     )
+
+
+class ArrayFormat(Format):
+    """A format of files with named arrays."""
+
+    Options = ArrayFileOptions
+
+    def __init__(self, options: ArrayFileOptions) -> None:
+        self.options = options
+
+    @abc.abstractmethod
+    def open_file(self, path: Path) -> Any:
+        """Return a mapping from names to arrays and groups, which stays open.
+
+        Raises:
+            DeepmixError: the file is of another kind, or its library is not installed.
+
+        """
+
+    def read(self, path: Path, label_column: str | None) -> FileRows:
+        """Return the rows as they stay in the file, which stays open; `read_arrays` says what it raises."""
+        return read_arrays(self.open_file(path), path, self.options, label_column)
 
 
 def read_arrays(file: Any, path: Path, options: ArrayFileOptions, label_column: str | None) -> FileRows:
