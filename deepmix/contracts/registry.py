@@ -128,7 +128,7 @@ def read_entry_points() -> EntryPoints:
     owners: set[str] = set()
     for folder in sys.path:
         for parser, distribution in _distributions(folder, problems):
-            owner, version = canonical(distribution.name), distribution.version or UNKNOWN
+            owner, version = canonical(distribution.name), distribution.version or _source_version(folder, distribution)
             if owner in owners:  # Python imports the first one on the path
                 continue
             owners.add(owner)
@@ -173,6 +173,15 @@ def _distributions(folder: str, problems: list[str]) -> Iterator[tuple[configpar
                 )
                 continue
             yield parser, distribution
+
+
+def _source_version(folder: str, distribution: Any) -> str:
+    """Return the version of a distribution run from its sources, whose `NAME.egg-info` has it only in a file."""
+    try:
+        lines = (Path(folder) / f"{distribution.name}.egg-info" / "PKG-INFO").read_text("utf-8").splitlines()
+    except (OSError, UnicodeError):
+        return UNKNOWN
+    return next((line.removeprefix("Version: ") for line in lines if line.startswith("Version: ")), UNKNOWN)
 
 
 def discover(kind: str) -> tuple[Plugin, ...]:

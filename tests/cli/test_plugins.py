@@ -237,3 +237,12 @@ def test_example_plugin_installs_and_trains(example_environment, tmp_path):
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["resolved"]["prior"] == {"radius": 2.5}
     assert "birch" in json.loads((tmp_path / "run" / "metrics.json").read_text())["heads"]
+
+
+def test_a_distribution_run_from_its_sources_has_the_version_of_its_metadata(site, stranger):
+    """Their folder is called NAME.egg-info, without the version that others have in the name."""
+    make_distribution(site, "checkout", "[deepmix.heads]\nthirds = checkout:Thirds\n")
+    (site / "checkout-1.0.dist-info").rename(site / "checkout.egg-info")
+    (site / "checkout.egg-info" / "METADATA").rename(site / "checkout.egg-info" / "PKG-INFO")
+    rows = json.loads(stranger("plugins", "--json").stdout)
+    assert [row["version"] for row in rows if row["distribution"] == "checkout"] == ["1.0"]

@@ -29,9 +29,8 @@ from deepmix import training
 from deepmix.cli import main
 from deepmix.data import split_options
 from deepmix.inference import LoadedRun
-from tests.cli.test_torchrun_rows import SMALL
 
-for module, name, value in SMALL:
+for module, name, value in json.loads(sys.argv[3]):
     setattr(importlib.import_module(module), name, value)
 infer, counts = LoadedRun.infer, []
 
@@ -113,7 +112,11 @@ def torchrun(folder: Path, commands: list[tuple[object, ...]], last: tuple[str, 
     worker.write_text(WORKER)
     words = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", str(worker)]
     return subprocess.run(
-        [*words, json.dumps(commands), json.dumps(last)], cwd=folder, capture_output=True, text=True, timeout=600
+        [*words, json.dumps(commands), json.dumps(last), json.dumps(SMALL)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
 
 
