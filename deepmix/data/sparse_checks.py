@@ -18,8 +18,11 @@ CHECKED = (*COMPRESSED, "coo", "dia")
 """Formats whose indices are arrays; LIL and DOK hold Python objects."""
 
 
-MOST_EMPTY = 10_000_000
-"""Most rows, or columns, without a value: a shape costs a file nothing, and memory a lot."""
+MOST_EMPTY = 1 << 21
+"""Most rows, or columns, without a value: a shape costs a file nothing, and memory a lot.
+
+It is twice the number of columns that scikit-learn's HashingVectorizer makes.
+"""
 
 
 def check_sparse(x: Any) -> None:

@@ -136,8 +136,8 @@ def weighted_responsibilities(
 ) -> tuple[Tensor, Tensor]:
     """Return sum_n w_n log p(z_n), (), and r_nk, (N, K), from log [w_k N(z_n; mean_k, covariance_k)]."""
     noise_N = torch.as_tensor(log_noise, dtype=log_joint_NK.dtype, device=log_joint_NK.device).expand(len(log_joint_NK))
-    log_prob_N = torch.logsumexp(torch.cat([log_joint_NK, noise_N.unsqueeze(1)], 1), 1)
-    r_NK = (log_joint_NK - log_prob_N.unsqueeze(1)).exp()
+    log_joint_NK = torch.cat([log_joint_NK, noise_N.unsqueeze(1)], 1)
+    log_prob_N, r_NK = log_joint_NK.logsumexp(1), log_joint_NK.softmax(1)[:, :-1]
     if row_weight_N is None:
         return log_prob_N.sum(), r_NK
     return log_prob_N @ row_weight_N, r_NK * row_weight_N.unsqueeze(1)

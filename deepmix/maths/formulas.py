@@ -155,6 +155,7 @@ def normalize_log(log_ratio_NK: Tensor) -> tuple[Tensor, Tensor]:
     """Normalise probabilities in log space: return log q, (N, K), and the log normaliser, (N,).
 
     log q_k = r_k - log sum_j exp(r_j)
+
+    The sum over q is 1 even where the ratios are so large that the normaliser, rounded, is not exact.
     """
-    log_normalizer_N = torch.logsumexp(log_ratio_NK, dim=-1)
-    return log_ratio_NK - log_normalizer_N.unsqueeze(-1), log_normalizer_N
+    return log_ratio_NK.log_softmax(-1), log_ratio_NK.logsumexp(-1)

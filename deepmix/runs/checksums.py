@@ -1,4 +1,4 @@
-"""Checksums of a run's files: in the header of a safetensors file, in a JSON file, and of a table in metrics.json."""
+"""Checksums of a run's files: in the header of a safetensors file, in JSON, and of a table in metrics.json."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 CHECKSUM = "checksum"
-"""Key of the checksum in a safetensors file's header and in a JSON file."""
+"""Key of the checksum in a safetensors file's header and in a JSON object."""
 
 N_BYTES = 16
 """Size of a checksum."""
@@ -32,6 +32,30 @@ def json_checksum(values: Mapping[str, Any]) -> str:
     """Return a hash of a JSON object's values, whatever the order of its keys and the spaces between them."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=N_BYTES).hexdigest()
+
+
+def with_checksum(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON object with the checksum of its values as its last entry."""
+    return {**values, CHECKSUM: json_checksum(json.loads(json.dumps(values)))}
+
+
+def without_checksum(value: Any) -> Any:
+    """Return a JSON value without its checksum, which earlier versions did not write.
+
+    Raises:
+        ValueError: the checksum is not that of the values.
+
+    """
+    if not isinstance(value, dict) or CHECKSUM not in value:
+        return value
+    expected = value.pop(CHECKSUM)
+    try:
+        is_whole = expected == json_checksum(value)
+    except (ValueError, RecursionError):  # nested so deeply that it can be read and not written
+        is_whole = False
+    if not is_whole:
+        raise ValueError("its checksum is wrong")
+    return value
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 from deepmix.data import PART, naming_file, write_atomically, writing_beside
 from deepmix.errors import DeepmixError, UsageError, option
 from deepmix.runs import ownership
-from deepmix.runs.checksums import CHECKSUM, RowSum, TableChecksum, checksum, json_checksum
+from deepmix.runs.checksums import CHECKSUM, RowSum, TableChecksum, checksum, with_checksum, without_checksum
 from deepmix.runs.folder_lock import FolderLock
 from deepmix.runs.json_files import UNREADABLE, read_json
 from deepmix.runs.names import CHECKPOINT, CONFIG, EPOCHS, PREVIOUS, SUMMARY
@@ -126,7 +126,7 @@ class RunFolder(RunStore):
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file; an object's checksum is its last entry."""
         if isinstance(value, Mapping):
-            value = {**value, CHECKSUM: json_checksum(json.loads(json.dumps(value)))}
+            value = with_checksum(value)
         text = json.dumps(value, indent=2, sort_keys=False, allow_nan=False) + "\n"
         with self._writing(name) as path:
             write_atomically(path, text.encode())
@@ -139,24 +139,18 @@ class RunFolder(RunStore):
 
         """
         path = self.path / name
-        value = read_json(path)
-        if isinstance(value, dict) and CHECKSUM in value:  # earlier versions wrote none
-            expected = value.pop(CHECKSUM)
-            try:
-                is_whole = expected == json_checksum(value)
-            except UNREADABLE:  # nested so deep that it can be read and not written
-                is_whole = False
-            if not is_whole:
-                raise DeepmixError(
-                    f"'{path}' has changed since it was written (its checksum is wrong); restore it, or delete its "
-                    f"entry '{CHECKSUM}' if you made the change"
-                )
-        return value
+        try:
+            return without_checksum(read_json(path))
+        except ValueError as error:
+            raise DeepmixError(
+                f"'{path}' has changed since it was written ({error}); restore it, or delete its entry '{CHECKSUM}' if "
+                "you made the change"
+            ) from error
 
     def append_line(self, row: Mapping[str, Any]) -> None:
-        """Add a line to metrics.jsonl."""
+        """Add a line to metrics.jsonl, with its checksum."""
         with self._writing(EPOCHS) as path, naming_file(path), path.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(row) + "\n")
+            lines.write(json.dumps(with_checksum(row)) + "\n")
 
     def keep_epochs(self, n_lines: int) -> None:
         """Cut metrics.jsonl after its first `n_lines` whole lines, those that a checkpoint knows.
@@ -193,7 +187,7 @@ class RunFolder(RunStore):
         values = []
         for number, line in enumerate(lines, start=1):
             try:
-                values.append(json.loads(line))
+                values.append(without_checksum(json.loads(line)))
             except UNREADABLE as error:
                 raise DeepmixError(
                     f"'{self.path / EPOCHS}' is damaged in line {number} ({error}); restore the file, or train again "

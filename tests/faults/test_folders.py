@@ -163,6 +163,10 @@ LINES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "torn": (lambda lines: lines[: lines.index(b"\n") + 30], "damaged in line 2"),
     "latin 1": (lambda lines: lines.replace(b"pretrain", b"pretr\xe9in", 1), "damaged in line 1"),
     "deep": (lambda lines: b"[" * 100_000 + lines, "damaged in line 1"),
+    "changed": (
+        lambda lines: lines.replace(b'"epoch": 2', b'"epoch": 3', 1),
+        r"line 2 \(its checksum is wrong",
+    ),
     "short": (lambda lines: lines[: lines.index(b"\n") + 1], "has 1 lines, and the checkpoint was written after"),
 }
 

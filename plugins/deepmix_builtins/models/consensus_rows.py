@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from deepmix.data import narrow
 from deepmix.errors import UsageError
-from deepmix.maths import Array, Dims, Responsibilities, without_noise
+from deepmix.maths import Array, Dims, Responsibilities, normalize_log, without_noise
 from deepmix.models import Composite
 
 from ..clustering.votes import vote_shares
@@ -95,9 +95,7 @@ class ConsensusModel(RowMixture):
 
     def _complete_log_prob(self, x_ND: Tensor) -> tuple[Tensor, Responsibilities]:
         log_prob_NK, _ = self._incomplete_log_prob(x_ND)
-        log_joint_NK = log_prob_NK + self.log_weight_K
-        log_normalizer_N = log_joint_NK.logsumexp(-1)
-        return log_prob_NK, Responsibilities(log_joint_NK - log_normalizer_N[:, None], log_normalizer_N)
+        return log_prob_NK, Responsibilities(*normalize_log(log_prob_NK + self.log_weight_K))
 
     def _incomplete_log_prob(self, rows_NF: Tensor) -> tuple[Tensor, Tensor]:
         """Return log p(x|y), (N, K), and each component's expectation of rows with missing values, (N, K, F)."""

@@ -28,6 +28,7 @@ from deepmix.maths import (
     categorical_kl,
     cluster_moments,
     draw_component,
+    normalize_log,
     without_noise,
 )
 from deepmix.models import Composite
@@ -143,8 +144,7 @@ class RowMixture(Model):
             return *self._complete_log_prob(rows_NF), rows_NF
         log_prob_NK, expected_NKF = self._incomplete_log_prob(rows_NF.double())
         joint_NK = log_prob_NK + self.log_weight_K
-        log_normalizer_N = joint_NK.logsumexp(-1)
-        log_q_NK = joint_NK - log_normalizer_N[:, None]
+        log_q_NK, log_normalizer_N = normalize_log(joint_NK)
         latent_NF = expected_NKF[torch.arange(len(rows_NF)), log_q_NK.argmax(-1)]
         responsibilities = Responsibilities(log_q_NK.to(rows_NF.dtype), log_normalizer_N.to(rows_NF.dtype))
         return log_prob_NK.to(rows_NF.dtype), responsibilities, latent_NF.to(rows_NF.dtype)

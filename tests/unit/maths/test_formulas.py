@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from deepmix.maths import formulas
+from deepmix.maths.em import weighted_responsibilities
 
 N, K, M = 4, 3, 2
 
@@ -283,3 +284,14 @@ def test_normalize_log_divides_by_the_logsumexp() -> None:
     torch.testing.assert_close(log_normalizer, torch.tensor(expected, dtype=torch.float64), **CLOSE)
     torch.testing.assert_close(log_q + log_normalizer.unsqueeze(-1), log_ratio, **CLOSE)
     torch.testing.assert_close(log_q.exp().sum(-1), torch.ones(N, dtype=torch.float64), **CLOSE)
+
+
+def test_normalize_log_of_numbers_whose_normaliser_has_no_decimals_left() -> None:
+    """Neighbouring float32 numbers around 2**23 differ by 1, so log 2 and log 3 get lost in the normaliser."""
+    log_ratio = torch.full((2, 3), 2.0**23)
+    log_ratio[1, 2] = -math.inf
+    expected = torch.tensor([[1 / 3, 1 / 3, 1 / 3], [0.5, 0.5, 0.0]])
+    torch.testing.assert_close(formulas.normalize_log(log_ratio)[0].exp(), expected)
+    log_prob, r = weighted_responsibilities(log_ratio, None, -math.inf)
+    torch.testing.assert_close(r, expected)
+    assert log_prob == 2 * (2.0**23 + 1)

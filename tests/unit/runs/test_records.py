@@ -92,6 +92,7 @@ def test_epochs_come_back_and_their_terms_are_open(tmp_path):
         folder.append_epoch(row)
     assert folder.read_epochs() == rows
     first, second = (json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines())
+    assert len(first.pop("checksum")) == 32
     assert first == {"stage": "pretrain", "epoch": 1, "elbo": -2.0, "terms": {}, "lr": 0.1, "seconds": 0.5}
     assert second["terms"] == {"tie_strength": 0.25}
 
