@@ -3,14 +3,16 @@
     python benchmarks/scale.py --rows 1000000 5000000 10000000 --json OUT.json
     python benchmarks/scale.py --sparse --rows 685071 --columns 2000
     python benchmarks/scale.py --rows 300000 --compare-epochs 5
+    python benchmarks/scale.py --rows 60000 --columns 16 --compare-orders 3
     python benchmarks/scale.py --sparse --rows 685071 --columns 2000 --neighbours 10
     python benchmarks/scale.py --rows 100000 --columns 8 --small-group 5
 
 Each command runs in a process of its own. Its peak resident memory is what `/usr/bin/time` prints, less that of
 `python -c "import torch"`. Both stages have one epoch; the networks are small, so that the rows and not the layers take
 the memory. `--compare-epochs` trains in turn on the same rows on disk and in memory, and prints the CPU seconds of an
-epoch; `--neighbours` searches the nearest rows of each sparse row; `--small-group` clusters plain and stratified
-samples of rows of which 0.5 % are a group of their own.
+epoch; `--compare-orders` trains with each seed on rows in memory, on disk, and on disk sorted by group, and prints the
+mean ELBO of held-out rows; `--neighbours` searches the nearest rows of each sparse row; `--small-group` clusters plain
+and stratified samples of rows of which 0.5 % are a group of their own.
 """
 
 from __future__ import annotations
@@ -78,8 +80,8 @@ def peak_of(command: Sequence[str]) -> tuple[float, float]:
     return usage.ru_maxrss * 1024 / 1e6, time.perf_counter() - started
 
 
-def write_dense(path: Path, n_rows: int, n_columns: int) -> None:
-    """Write rows of Gaussian groups, (n_rows, n_columns) float32, chunk by chunk."""
+def write_dense(path: Path, n_rows: int, n_columns: int, *, is_sorted: bool = False) -> None:
+    """Write rows of Gaussian groups, (n_rows, n_columns) float32, chunk by chunk; sort each chunk by group if asked."""
     random = np.random.default_rng(0)
     centre_KD = 2.0 * random.normal(size=(GROUPS, n_columns))
     with path.open("wb") as file:
@@ -87,6 +89,7 @@ def write_dense(path: Path, n_rows: int, n_columns: int) -> None:
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, n_rows, CHUNK):
             group_N = random.integers(GROUPS, size=min(CHUNK, n_rows - start))
+            group_N = np.sort(group_N) if is_sorted else group_N
             noise_ND = random.standard_normal((len(group_N), n_columns), dtype=np.float32)
             file.write((centre_KD[group_N].astype(np.float32) + noise_ND).tobytes())
 
@@ -166,6 +169,46 @@ def compare_epochs(path: Path, n_epochs: int) -> None:
     print(f"from disk {medians['disk'] / medians['memory']:.2f} times as long as in memory, medians of {n_epochs}")
 
 
+def compare_orders(folder: Path, n_rows: int, n_columns: int, n_seeds: int, n_epochs: int = 4) -> None:
+    """Print the ELBO of held-out rows after the same epochs with a full shuffle, and with the shuffle of blocks.
+
+    Blocks and buffers are a 32nd of their usual size, so that the file has several buffers.
+    """
+    import torch
+
+    from deepmix.contracts import Batch, Phase
+    from deepmix.data import Rows, SplitOptions, batches, load_file
+    from deepmix.experiment import ExperimentConfig, build_model, resolve
+    from deepmix.training import evaluate_rows
+
+    batches.BLOCK_BYTES //= 32
+    batches.BUFFER_BYTES //= 32
+    write_dense(folder / "mixed.npy", n_rows, n_columns)
+    write_dense(folder / "sorted.npy", n_rows, n_columns, is_sorted=True)
+    orders = {"memory": ("mixed", "memory"), "disk": ("mixed", "disk"), "disk, sorted": ("sorted", "disk")}
+    device, elbos = torch.device("cpu"), dict[str, list[float]]((name, []) for name in orders)
+    for seed in range(n_seeds):
+        for name, (file, storage) in orders.items():
+            path = folder / f"{file}.npy"
+            settings = {"encoder.hidden": "64", "decoder.hidden": "64"}
+            parts = resolve(ExperimentConfig(dataset=str(path), model="vae", settings=settings))
+            split = load_file(path, None, SplitOptions(storage=storage))
+            train, test = (Rows(split.rows, numbers, device) for numbers in (split.train, split.test))
+            model = build_model(parts, split, GROUPS, seed=seed)
+            optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+            generator = torch.Generator().manual_seed(seed)
+            for _ in range(n_epochs):
+                for batch_N in train.epoch_batches(128, generator):
+                    batch = Batch.of(train.batch(batch_N), generator=generator, phase=Phase("train"))
+                    optimizer.zero_grad()
+                    model(batch).objective_N.mean().neg().backward()
+                    optimizer.step()
+            elbos[name].append(evaluate_rows(model, test, "float32", seed)[1]["elbo"])
+        print(f"seed {seed}: " + ", ".join(f"{name} {values[-1]:.3f}" for name, values in elbos.items()), flush=True)
+    for name, values in elbos.items():
+        print(f"{name}: mean {statistics.mean(values):.3f}, spread {statistics.stdev(values):.3f}")
+
+
 def search_neighbours(path: Path, number: int) -> None:
     """Print how long the search for the nearest rows of each sparse training row takes."""
     import torch
@@ -216,6 +259,7 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=64)
     parser.add_argument("--sparse", action="store_true", help="CSR rows at the density of Reuters")
     parser.add_argument("--compare-epochs", type=int, metavar="N", help="time N epochs from disk and in memory instead")
+    parser.add_argument("--compare-orders", type=int, metavar="SEEDS", help="train in each order of the rows instead")
     parser.add_argument("--neighbours", type=int, metavar="N", help="time the search for N neighbours instead")
     parser.add_argument("--small-group", type=int, metavar="SEEDS", help="cluster rows with a small group instead")
     parser.add_argument("--json", type=Path, help="where to write the costs")
@@ -226,6 +270,9 @@ def main() -> None:
         for n_rows in arguments.rows:
             if arguments.small_group:
                 cluster_small_group(Path(folder) / "rows.npz", n_rows, arguments.columns, arguments.small_group)
+                continue
+            if arguments.compare_orders:
+                compare_orders(Path(folder), n_rows, arguments.columns, arguments.compare_orders)
                 continue
             if arguments.compare_epochs or arguments.neighbours:
                 path = Path(folder) / ("rows.npz" if arguments.sparse else "rows.npy")

@@ -46,6 +46,8 @@ AUTO = "auto"
 """The likelihood that deepmix chooses."""
 SLOW_HEADS = ("umap-gmm",)
 """Heads that are left out: compiling UMAP takes 20 s. tests/unit/builtins/test_umap_head.py tests it."""
+BROKEN = "breaks its contract"
+"""Words of an error that no combination of sound parts may end in."""
 LEVELS = ("low", "middle", "high")
 
 
@@ -60,7 +62,7 @@ class Cell:
     sentence: str | None = None
     """The error's message; None: the run was finished."""
     is_sentence: bool = True
-    """Whether that message is one that a user can read, and not a traceback."""
+    """Whether that message is one that a user can read and act on: no traceback, and no contract that a part breaks."""
     failed_heads: tuple[str, ...] = ()
     """The heads that a finished run left out, as they failed."""
 
@@ -71,7 +73,7 @@ class Cell:
             return f"a run without {', '.join(self.failed_heads)}" if self.failed_heads else "a run"
         text = re.sub(r"'[^']*'", "'...'", self.sentence).partition("; choose one of: ")[0]
         text = re.sub(r"\d[\d.e+-]*", "N", text)
-        return text if self.is_sentence else f"TRACEBACK {text}"
+        return text if self.is_sentence else f"WRONG {text}"
 
 
 def names(kind: str) -> list[str]:
@@ -146,7 +148,8 @@ def attempt(cell: Cell, folder: Path) -> Cell:
             store = RunFolder.create(folder / "run", overwrite=True)
             results = run_experiment(prepare_experiment(config), store, SilentReporter())
         except DeepmixError as error:
-            return replace(cell, sentence=str(error), is_sentence=bool(str(error)) and "\n" not in str(error))
+            text = str(error)
+            return replace(cell, sentence=text, is_sentence=text != "" and "\n" not in text and BROKEN not in text)
         except Exception as error:
             return replace(cell, sentence=f"{type(error).__name__}: {error}", is_sentence=False)
     failed = tuple(head for head in cell.heads if head not in results.metrics.heads)
