@@ -10,7 +10,7 @@
 Each command runs in a process of its own. Its peak resident memory is what `/usr/bin/time` prints, less that of
 `python -c "import torch"`. Both stages have one epoch; the networks are small, so that the rows and not the layers take
 the memory. `--compare-epochs` trains in turn on the same rows on disk and in memory, and prints the CPU seconds of an
-epoch; `--compare-orders` trains with each seed on rows in memory, on disk, and on disk sorted by group, and prints the
+epoch; `--compare-orders` trains with each seed on rows in memory and on disk, mixed and sorted by group, and prints the
 mean ELBO of held-out rows; `--neighbours` searches the nearest rows of each sparse row; `--small-group` clusters plain
 and stratified samples of rows of which 0.5 % are a group of their own.
 """
@@ -185,7 +185,7 @@ def compare_orders(folder: Path, n_rows: int, n_columns: int, n_seeds: int, n_ep
     batches.BUFFER_BYTES //= 32
     write_dense(folder / "mixed.npy", n_rows, n_columns)
     write_dense(folder / "sorted.npy", n_rows, n_columns, is_sorted=True)
-    orders = {"memory": ("mixed", "memory"), "disk": ("mixed", "disk"), "disk, sorted": ("sorted", "disk")}
+    orders = {f"{file}, {storage}": (file, storage) for file in ("mixed", "sorted") for storage in ("memory", "disk")}
     device, elbos = torch.device("cpu"), dict[str, list[float]]((name, []) for name in orders)
     for seed in range(n_seeds):
         for name, (file, storage) in orders.items():
