@@ -6,35 +6,27 @@
 #include <torch/csrc/stable/library.h>
 
 #include "built_from.h"
+#include "schemas.h"
 
-#define DEEPMIX_MIXTURE                                                                    \
-  "Tensor z, Tensor mean, Tensor log_var, Tensor? prior_mean, Tensor? prior_log_var, "     \
-  "Tensor log_weight, Tensor? log_likelihood"
-#define DEEPMIX_SAMPLED                                                                    \
-  "Tensor noise, Tensor mean, Tensor log_var, Tensor? prior_mean, Tensor? prior_log_var, " \
-  "Tensor log_weight"
-#define DEEPMIX_SWITCHES "bool use_posterior, bool product"
-#define DEEPMIX_COMPONENTS "Tensor z, Tensor mean, Tensor spread, Tensor log_weight"
 #define DEEPMIX_COMPONENTS_BACKWARD \
   DEEPMIX_COMPONENTS ", Tensor log_q, Tensor? by_log_prob, Tensor? by_log_q, Tensor? by_log_normalizer, int needed"
-#define DEEPMIX_KL "Tensor mean, Tensor log_var, Tensor? prior_mean, Tensor? prior_log_var"
 
 STABLE_TORCH_LIBRARY(deepmix, library) {
-  library.def("mixture_posterior(" DEEPMIX_MIXTURE ", " DEEPMIX_SWITCHES ") -> (Tensor, Tensor)");
+  library.def("mixture_posterior" DEEPMIX_MIXTURE_POSTERIOR);
   library.def("mixture_posterior_backward(" DEEPMIX_MIXTURE
               ", Tensor log_q, " DEEPMIX_SWITCHES ", Tensor? by_log_q, Tensor? by_log_normalizer, int needed) "
               "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
-  library.def("sampled_mixture_posterior(" DEEPMIX_SAMPLED ", " DEEPMIX_SWITCHES ") -> (Tensor, Tensor, Tensor)");
+  library.def("sampled_mixture_posterior" DEEPMIX_SAMPLED_MIXTURE_POSTERIOR);
   library.def("sampled_mixture_posterior_backward(" DEEPMIX_SAMPLED
               ", Tensor log_q, " DEEPMIX_SWITCHES
               ", Tensor? by_z, Tensor? by_log_q, Tensor? by_log_normalizer, int needed) "
               "-> (Tensor, Tensor, Tensor, Tensor, Tensor)");
-  library.def("component_log_prob(" DEEPMIX_COMPONENTS ") -> (Tensor, Tensor, Tensor)");
+  library.def("component_log_prob" DEEPMIX_COMPONENT_LOG_PROB);
   library.def("component_log_prob_backward(" DEEPMIX_COMPONENTS_BACKWARD ") -> (Tensor, Tensor, Tensor, Tensor)");
-  library.def("component_log_prob_full(" DEEPMIX_COMPONENTS ") -> (Tensor, Tensor, Tensor)");
+  library.def("component_log_prob_full" DEEPMIX_COMPONENT_LOG_PROB);
   library.def("component_log_prob_full_backward(" DEEPMIX_COMPONENTS_BACKWARD ") -> (Tensor, Tensor, Tensor, Tensor)");
   library.def("mixture_statistics(" DEEPMIX_COMPONENTS ", Tensor? row_weight, float log_noise) "
               "-> (Tensor, Tensor, Tensor, Tensor)");
-  library.def("component_kl(" DEEPMIX_KL ") -> Tensor");
+  library.def("component_kl" DEEPMIX_COMPONENT_KL);
   library.def("component_kl_backward(" DEEPMIX_KL ", Tensor by_kl, int needed) -> (Tensor, Tensor, Tensor, Tensor)");
 }

@@ -89,5 +89,6 @@ def spell_stored(text: str, spelling: Spelling) -> str:
 
 def unknown_choice(what: str, name: object, choices: Iterable[str]) -> UsageError:
     """Return the error for a name that is not among the choices, which it lists."""
-    listed = ", ".join(sorted(choices)) or "none"
-    return UsageError(f"unknown {what} '{name}'; choose one of: {listed}")
+    listed = ", ".join(sorted(choices))
+    cure = f"choose one of: {listed}" if listed else "none is installed; `deepmix plugins` lists what is"
+    return UsageError(f"unknown {what} '{name}'; {cure}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deepmix.errors import UsageError, option, unknown_choice
@@ -87,7 +87,7 @@ def convert(key: str, value: str, hint: Any) -> Any:
     try:
         result = hint(value)
     except ValueError as error:
-        raise UsageError(f"{key} must be {' or '.join(map(type_name, kinds))}, got '{value}'") from error
+        raise UsageError(f"{key} must be {_one_of([type_name(kind) for kind in kinds])}, got '{value}'") from error
     if isinstance(result, int) and abs(result) > MOST:
         raise UsageError(f"{key} must be a whole number of at most {len(str(MOST))} digits, got '{value}'")
     return result
@@ -97,12 +97,20 @@ def _is_union(hint: Any) -> bool:
     return typing.get_origin(hint) in (types.UnionType, typing.Union)
 
 
+def _one_of(names: Sequence[str]) -> str:
+    """Return the names of types in a phrase; the last name may be a phrase of its own, such as 'auto or a range'."""
+    *others, last = (name for name in names if name != "auto" or not any(one.startswith("auto or ") for one in names))
+    if not others:
+        return last
+    return f"{', '.join(others)}{', ' if ' or ' in last else ' or '}{last}"
+
+
 def type_name(hint: Any) -> str:
     """Return a type as the help shows it."""
     if typing.get_origin(hint) is typing.Literal:
         return "|".join(map(str, typing.get_args(hint)))
     if _is_union(hint):
-        return " or ".join(type_name(part) for part in typing.get_args(hint))
+        return _one_of([type_name(part) for part in typing.get_args(hint)])
     names = {int: "a whole number", float: "a number", bool: "true|false", str: "text", type(None): "auto"}
     return names[hint] if hint in names else str(getattr(hint, "TYPE_NAME", getattr(hint, "__name__", hint)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -162,9 +163,16 @@ def rows_of_cells(schema: TableSchema, cells: Array, n_flags: int, n_conditions:
 
 def _described(schema: TableSchema, cells: Array) -> str:
     """Return what was done to the columns, in words."""
-    kinds: dict[str, int] = {}
-    for column in schema.columns:
-        kinds[column.kind] = kinds.get(column.kind, 0) + 1
-    listed = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
+    modelled, others = (
+        ", ".join(
+            f"{number} {kind}"
+            for kind, number in Counter(c.kind for c in schema.columns if c.is_modelled is side).items()
+        )
+        for side in (True, False)
+    )
     missing = float(np.isnan(cells).mean())
-    return f"columns: {listed}" + (f"; {missing:.1%} of the cells are missing" if missing else "")
+    return (
+        f"kinds: {modelled}"
+        + (f"; besides: {others}" if others else "")
+        + (f"; {missing:.1%} of the cells are missing" if missing else "")
+    )

@@ -11,7 +11,7 @@ import numpy as np
 from deepmix.data.checks import LARGEST
 from deepmix.data.column_schema import LIKELIHOODS, NUMBER_KINDS, SETTABLE_KINDS
 from deepmix.data.column_values import days_of, level_names_of, numbers_of, storage_of
-from deepmix.data.kinds import common_levels
+from deepmix.data.kinds import common_levels, short
 from deepmix.data.table_options import ColumnOptions, TableOptions
 from deepmix.errors import UsageError, option
 from deepmix.maths import Array
@@ -107,6 +107,10 @@ def kind_for(kind: str, likelihood: str | None) -> str:
     return next(kind for kind, suitable in LIKELIHOODS.items() if likelihood in suitable)
 
 
+LONGEST_MARK = 24
+"""Longer cells, and those with spaces, are texts rather than marks of a missing value."""
+
+
 def check_values(name: str, kind: str, request: ColumnOptions, seen: pd.Series, date_order: str | None) -> None:
     """Check that a column's values are of the kind that a user wants.
 
@@ -145,10 +149,12 @@ def check_values(name: str, kind: str, request: ColumnOptions, seen: pd.Series, 
     elif kind == "ordinal" and storage_of(seen) == "text":
         raise UsageError(f"ordinal column '{name}' is text, whose order is not known; list its levels in order")
     if wrong.any():
-        cell = seen.iloc[int(np.argmax(wrong))]
+        cell = str(seen.iloc[int(np.argmax(wrong))])
+        is_mark = cell.split() == [cell] and len(cell) <= LONGEST_MARK
+        cure = f"count it as missing with {option('missing', cell)}" if is_mark else "empty such cells"
+        shown = f"'{cell}'" if is_mark else short(cell)
         raise UsageError(
-            f"column '{name}' can't be {kind}, as it holds '{cell}', which is {what}; "
-            f"use another kind, or count it as missing with {option('missing', cell)}"
+            f"column '{name}' can't be {kind}, as it holds {shown}, which is {what}; use another kind, or {cure}"
         )
 
 

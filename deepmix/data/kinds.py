@@ -164,7 +164,8 @@ def sorted_levels(column: pd.Series, names: Array) -> list[str]:
 
 
 def short(text: str, width: int = 24) -> str:
-    """Return a text in quotes, cut where it is long."""
+    """Return a text in quotes, on one line, and cut where it is long."""
+    text = " ".join(text.split())
     number = number_of(text)
     if number is not None and len(text) > 8:
         text = f"{number:.6g}"

@@ -88,8 +88,8 @@ def warnings_on_baselines(baselines: Baselines | None, head: str, n_clusters: in
     name, figures = rival
     if figures.total is not None and head in baselines.totals:
         return [
-            f"{BETTER_BASELINE}: the clusters of {name} are better than those of the run by the criteria that the "
-            f"initial clustering 'auto' chooses by, which look at no labels (total {figures.total:.1f} against "
+            f"{BETTER_BASELINE}: the clusters of {name} are better than those of the run by the criteria of "
+            f"the initial clustering 'auto', which use no labels (total {figures.total:.1f} against "
             f"{baselines.totals[head]:.1f})"
         ]
     return [
@@ -133,7 +133,7 @@ def overconfident(
         return []
     return [
         f"{OVERCONFIDENT_KIND}: the largest q(y|x) of a row is {certainty:.2f} on average, but where "
-        f"{stability.method} clusters samples of the rows, only {100 * stability.agreement:.0f} % of them are in the "
+        f"{stability.title} clusters samples of the rows, only {100 * stability.agreement:.0f} % of them are in the "
         "matching cluster"
     ]
 

@@ -35,8 +35,22 @@ def clustering_features(split: Split, seed: int) -> Any:
 
 
 def _predicted(features_NF: Array, missing_NF: Array, seed: int) -> Array:
+    """Return the features with the missing ones predicted.
+
+    A prediction keeps to the range of the values that are there. Regressions on features that repeat each other, such
+    as the levels of two columns that mean the same, would otherwise amplify their own errors until they overflow.
+    """
     holed = np.where(missing_NF, np.nan, features_NF)
-    imputer = IterativeImputer(n_nearest_features=REGRESSORS, random_state=seed, keep_empty_features=True)
+    low_F = np.where(missing_NF, np.inf, features_NF).min(axis=0)
+    high_F = np.where(missing_NF, -np.inf, features_NF).max(axis=0)
+    varies_F = low_F < high_F
+    imputer = IterativeImputer(
+        n_nearest_features=REGRESSORS,
+        random_state=seed,
+        keep_empty_features=True,
+        min_value=np.where(varies_F, low_F, -np.inf),
+        max_value=np.where(varies_F, high_F, np.inf),
+    )
     fitted = np.random.default_rng(seed).permutation(len(holed))[:FITTED_ROWS]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the last few digits of a first guess do not matter

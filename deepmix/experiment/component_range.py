@@ -22,7 +22,7 @@ class ComponentRange:
     lowest: int | None = None
     highest: int | None = None
 
-    TYPE_NAME: ClassVar[str] = "a range such as 2:20"
+    TYPE_NAME: ClassVar[str] = "auto or a range such as 2:20"
     """What the help calls its values."""
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from deepmix import metrics, runs
 from deepmix.data import Split, spreadsheet_safe
 from deepmix.maths import Array, Inference
 from deepmix.runs import HeadFigures, InitialLabels, Scores
+from deepmix.training import ALONE, Ranks
 
 DECIMALS = 6
 """Decimals of probabilities and outlier scores."""
@@ -20,6 +21,11 @@ DECIMALS = 6
 
 CARRYING_NEIGHBOURS = 5
 """Number of neighbours that vote when the clusters of training rows are carried to the test rows."""
+
+
+SEARCHED_ROWS = 1024
+"""Rows of the blocks whose nearest rows a rank searches. It is a multiple of scikit-learn's own blocks of 256 rows, so
+that the distances have the bits of one process."""
 
 
 def count_parameters(model: torch.nn.Module) -> int:
@@ -86,45 +92,72 @@ def sizes_of(cluster_N: Array, n_components: int = 0) -> list[int]:
     return sizes
 
 
-def neighbour_errors(split: Split, inferences: Mapping[str, Inference]) -> dict[str, float]:
-    """Return the kNN error on the test latents, by k; empty unless both training and test rows have labels."""
+def neighbour_errors(split: Split, inferences: Mapping[str, Inference], ranks: Ranks = ALONE) -> dict[str, float]:
+    """Return the kNN error on the test latents, by k; empty unless both training and test rows have labels.
+
+    The ranks share the test rows and all get the error; only the first one needs the inferences.
+    """
     assert split.labels is not None
     train, test = split.scored(split.train), split.scored(split.test)
     if not (train.any() and test.any()):
         return {}
-    return metrics.neighbour_errors(
-        inferences["train"].latent_NM[train],
-        split.labels[split.train][train],
-        inferences["test"].latent_NM[test],
-        split.labels[split.test][test],
+    latents, _ = ranks.tensors(
+        lambda: (
+            {
+                side: torch.from_numpy(inferences[side].latent_NM[scored])
+                for side, scored in (("train", train), ("test", test))
+            },
+            None,
+        )
     )
+    own = ranks.blocks_of(len(latents["test"]), SEARCHED_ROWS)
+    n_own, wrong = own.stop - own.start, dict.fromkeys(map(str, metrics.NEIGHBOUR_COUNTS), 0.0)
+    if n_own:
+        errors = metrics.neighbour_errors(
+            latents["train"].numpy(),
+            split.labels[split.train][train],
+            latents["test"][own].numpy(),
+            split.labels[split.test][test][own],
+        )
+        wrong = {k: float(round(error * n_own)) for k, error in errors.items()}
+    sums = ranks.sums({k: torch.tensor(count, dtype=torch.float64) for k, count in wrong.items()})
+    return {k: float(count) / len(latents["test"]) for k, count in sums.items()}
 
 
-def initial_baseline(split: Split, initial_N: Array) -> InitialLabels:
-    """Return the metrics of the initial clustering itself, and carried to the test rows by neighbours."""
+def initial_baseline(split: Split, initial_N: Array, ranks: Ranks = ALONE) -> InitialLabels:
+    """Return the metrics of the initial clustering itself, and carried to the test rows by neighbours.
+
+    The first rank calls this, and the others call `carried_scores` with the same arguments.
+    """
     if split.labels is None:
         return InitialLabels(sizes=sizes_of(initial_N))
-    scores = carried_scores(split, np.arange(len(initial_N)), initial_N)
+    scores = carried_scores(split, np.arange(len(initial_N)), initial_N, ranks)
     return InitialLabels(train=scores["train"], test=scores["test"])
 
 
-def carried_scores(split: Split, chosen: Array, cluster_N: Array) -> dict[str, Scores]:
+def carried_scores(split: Split, chosen: Array, cluster_N: Array, ranks: Ranks = ALONE) -> dict[str, Scores]:
     """Return the metrics of a clustering of some training rows by side, `train` and `test`; none without labels.
 
     Each test row takes the cluster that most of its nearest among these rows have. Weights count in the metrics; each
-    neighbour has one vote.
+    neighbour has one vote. The ranks share the search, and the first one gets the metrics.
 
     Args:
         split: the data set.
         chosen: the numbers of the rows among the training rows.
         cluster_N: their clusters.
+        ranks: the ranks, all of which call this.
 
     """
     if split.labels is None:
         return {}
     train = split.train[chosen]
     carrier = KNeighborsClassifier(min(CARRYING_NEIGHBOURS, len(train))).fit(split.x[train], cluster_N)
-    sides = {"train": (train, cluster_N), "test": (split.test, carrier.predict(split.x[split.test]))}
+    own = ranks.blocks_of(len(split.test), SEARCHED_ROWS)
+    carried = carrier.predict(split.x[split.test[own]]) if own.start < own.stop else cluster_N[:0]
+    carried = ranks.joined(torch.from_numpy(carried), len(split.test), SEARCHED_ROWS).numpy()
+    if not ranks.is_first:
+        return {}
+    sides = {"train": (train, cluster_N), "test": (split.test, carried)}
     return {
         side: metrics.measure(
             metrics.Clustering(clusters, split.labels[rows], weight_N=split.weights_of(rows)), split.scored(rows)

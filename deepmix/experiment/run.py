@@ -6,21 +6,21 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from deepmix import runs
+from deepmix import metrics, runs
 from deepmix.contracts import Initializer, Model, TrainingRows
 from deepmix.data import Rows, Split, revealed_labels, sample_rows
 from deepmix.errors import UsageError, option
 from deepmix.experiment.assembly import build_model, model_likelihood
+from deepmix.experiment.assigner import Assigner
 from deepmix.experiment.baselines import compare_baselines, keeps_choice, standard_judge
 from deepmix.experiment.cautions import overconfident, warnings_on_baselines, worse_than_start
 from deepmix.experiment.cluster_generators import fit_cluster_latents
-from deepmix.experiment.clustered_rows import clustered_rows
+from deepmix.experiment.clustered_rows import clustered_rows, labels_at
 from deepmix.experiment.clustering_features import clustering_features, without_conditions
 from deepmix.experiment.component_notes import choice_note, warnings_on_groups
 from deepmix.experiment.describe import describe
@@ -32,6 +32,7 @@ from deepmix.experiment.parts import n_labelled
 from deepmix.experiment.plugin_metrics import declare_installed, metric_failures
 from deepmix.experiment.prepare import Experiment
 from deepmix.experiment.results import (
+    bounds_of,
     count_parameters,
     initial_baseline,
     measure_heads,
@@ -39,7 +40,8 @@ from deepmix.experiment.results import (
     write_assignments,
 )
 from deepmix.experiment.stability import RowStability, measure_stability
-from deepmix.experiment.stored_results import infer_stored, sample_note, with_sizes, write_stored_assignments
+from deepmix.experiment.stored_assignments import with_sizes, write_stored_assignments
+from deepmix.experiment.stored_results import sample_note
 from deepmix.experiment.tracking import Trackers
 from deepmix.maths import Array, Inference
 from deepmix.models import ObjectiveOptions
@@ -137,9 +139,10 @@ def _run(
     n_columns, likelihood = whole.x.shape[1], f"{model_likelihood(parts, whole)} likelihood"
     if whole.schema is not None:
         n_columns, likelihood = len(whole.schema.modelled), "one likelihood per column"
+    columns = f"{n_columns} column{'' if n_columns == 1 else 's'}"
     reporter.note(
-        f"{config.dataset}: {len(whole.train)} training and {len(whole.test)} test rows of {n_columns} columns, "
-        f"{whole.preprocessing}; {likelihood}, {n_components} clusters"
+        f"{config.dataset}: {len(whole.train)} training and {len(whole.test)} test rows of {columns}, "
+        f"{whole.preprocessing}; {likelihood}, {n_components} cluster{'' if n_components == 1 else 's'}"
     )
 
     choice = folder.read(RunConfig).component_choice  # a run that is resumed does not choose again
@@ -198,7 +201,7 @@ def _run(
     trainer.run(initial_labels)
     clustered.cache_clear()
     assert trainer.labels_N is not None
-    initial_N = trainer.labels_N.cpu().numpy() if positions is None else _labels_at(trainer.labels_N, positions)
+    initial_N = labels_at(trainer.labels_N, positions)
     folder.write_weights(ModelHeader(model=config.model, n_components=n_components), model.state_dict())
 
     reporter.start("heads", 0)
@@ -222,7 +225,7 @@ def _run(
         n_revealed = int((initial_N >= 0).sum())
         reporter.note(f"{n_revealed} training rows' labels were used in training; judge the model by the test rows")
     elif n_model > 1:
-        baseline = initial_baseline(split, initial_N)
+        baseline = initial_baseline(split, initial_N, ranks)
     seconds = trainer.seconds
     own = {name: sides["train"] for name, sides in clusters.items()}
     if baseline is not None:
@@ -239,7 +242,7 @@ def _run(
         elbo={side: terms["elbo"] for side, terms in bounds.items()},
         elbo_parts=bounds,
         initial_labels=baseline,
-        knn_error=None if split.labels is None else neighbour_errors(split, inferences),
+        knn_error=None if split.labels is None else neighbour_errors(split, inferences, ranks),
         warnings=[
             *split.warnings,
             *fitted.warnings,
@@ -260,25 +263,18 @@ def _run(
         stability=record,
         sample=RowCounts(len(split.train), len(split.test)) if whole.is_stored else None,
     )
-    proba = bool(config.proba)
     if whole.is_stored:
-        infer = partial(infer_stored, model, whole, device, training.precision, ranks)
         carried = None if stability is None else stability.of_stored(split, inferences["train"].latent_NM)
-        sizes, table = write_stored_assignments(
-            folder, whole, heads, infer, inferences["train"], proba=proba, stability=carried
-        )
+        assigner = Assigner(heads, metrics.bound_quantiles(bounds_of(inferences["train"])), carried)
+        sizes, table = write_stored_assignments(folder, experiment, model, assigner)
         results = replace(results, heads=with_sizes(heads_figures, sizes, n_components))
     else:
         row_stability = None if stability is None else stability.of_all(split)
+        proba = bool(config.proba)
         table = write_assignments(folder, split, clusters, inferences, proba=proba, stability=row_stability)
     results = replace(results, assignments=table)
     folder.write(results)
     return RunResults(results, model, inferences, clusters, split)
-
-
-def _labels_at(labels_N: Tensor, positions: Array) -> Array:
-    """Return the initial labels of some training rows, (n,) int64."""
-    return labels_N.cpu().numpy()[positions].astype(np.int64)
 
 
 def _comparisons(

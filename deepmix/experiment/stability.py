@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -69,29 +69,42 @@ class RowStability:
         stable_N[self.chosen] = self.stable_n
         return {"train": stable_N, "test": nearest.predict(split.x[split.test])}
 
-    def of_stored(self, sample: Split, latent_NM: Array) -> Callable[[Array, Array], Array]:
-        """Return a function that gives the stability of rows that stay on disk, (n,), from numbers and latents.
-
-        Rows that were not sampled take the mean of the five whose latents are nearest: among features, the search takes
-        as long as the rest of the pass.
+    def of_stored(self, sample: Split, latent_NM: Array) -> StoredStability:
+        """Return what gives the stability of rows that stay on disk.
 
         Args:
             sample: the rows in memory, some of whose training rows are `chosen`.
             latent_NM: the latents of its training rows.
 
         """
-        subset = sample.train[self.chosen]
-        number = min(CARRYING_NEIGHBOURS, len(subset))
-        nearest = KNeighborsRegressor(number, algorithm="brute").fit(latent_NM[self.chosen], self.stable_n)
-        stable_of = dict(zip(sample.row_numbers(subset).tolist(), self.stable_n.tolist(), strict=True))
+        numbers = sample.row_numbers(sample.train[self.chosen])
+        return StoredStability(numbers, latent_NM[self.chosen], self.stable_n)
 
-        def stability(number_N: Array, block_NM: Array) -> Array:
-            stable_N = nearest.predict(block_NM)
-            for position in np.flatnonzero(np.isin(number_N, list(stable_of))):
-                stable_N[position] = stable_of[int(number_N[position])]
-            return np.asarray(stable_N)
 
-        return stability
+@dataclass(frozen=True)
+class StoredStability:
+    """The stability of some rows, from which rows that stay on disk get theirs.
+
+    Rows that were not sampled take the mean of the five whose latents are nearest: among features, the search takes as
+    long as the rest of the pass.
+    """
+
+    number_n: Array
+    """The numbers of these rows in the data set, (n,), ascending."""
+    latent_nM: Array
+    stable_n: Array
+
+    @cached_property
+    def _nearest(self) -> KNeighborsRegressor:
+        number = min(CARRYING_NEIGHBOURS, len(self.stable_n))
+        return KNeighborsRegressor(number, algorithm="brute").fit(self.latent_nM, self.stable_n)
+
+    def of(self, number_N: Array, latent_NM: Array) -> Array:
+        """Return the stability of rows with these numbers and latents, (N,)."""
+        stable_N = np.asarray(self._nearest.predict(latent_NM))
+        _, rows, sampled = np.intersect1d(number_N, self.number_n, assume_unique=True, return_indices=True)
+        stable_N[rows] = self.stable_n[sampled]
+        return stable_N
 
 
 def measure_stability(

@@ -63,7 +63,11 @@ def open_run(path: Path | str, device: str = "auto") -> LoadedRun:
     path = Path(path)
     if (path / runs.SUMMARY).is_file() and not (path / runs.CONFIG).is_file():
         seeds = sorted(entry.name for entry in path.glob("seed-*"))
-        raise UsageError(f"'{path}' holds the runs of several seeds; choose one of: {', '.join(seeds) or 'none'}")
+        if (path / runs.CONSENSUS_FOLDER / runs.CONSENSUS).is_file():
+            seeds.append(f"{runs.CONSENSUS_FOLDER} (for `deepmix predict` only)")
+        raise UsageError(
+            f"'{path}' holds the runs of several seeds; choose a folder in it: {', '.join(seeds) or 'none'}"
+        )
     if (path / runs.CONSENSUS).is_file():
         raise UsageError(
             f"'{path}' holds the consensus of several seeds, which has clusters but no model; `deepmix predict` takes "
@@ -288,8 +292,8 @@ class LoadedRun:
     ) -> Inference:
         """Return log q(y|x), the MAP latents and the bounds of prepared rows; `first_row` is as for `prepare`.
 
-        All `ranks` have the same rows, share them, and get the same result. With `flag_strange`, rows
-        for which the model has no finite answer get a bound of minus infinity.
+        All `ranks` have the same rows and share them, and the first one gets the result. With `flag_strange`, rows for
+        which the model has no finite answer get a bound of minus infinity.
 
         Raises:
             UsageError: the model has no finite answer for a row, and `flag_strange` is false.
@@ -305,7 +309,7 @@ class LoadedRun:
         inference = infer_rows(self.model, self.rows(prepared), precision, ranks=ranks)
         assert inference.bound_N is not None
         without = np.isneginf(inference.bound_N)
-        if without.any() and not flag_strange:
+        if without.any() and not flag_strange and ranks.is_first:
             raise UsageError(
                 f"row {first_row + int(np.argmax(without)) + 1} is so far from the training rows that the model's "
                 "numbers overflow; check its values, or leave it out"
@@ -327,7 +331,10 @@ class LoadedRun:
         return TableSampler(self.model, latents, self.schema, conditions)
 
     def evaluate(self, prepared: Any, ranks: Ranks = ALONE) -> tuple[Inference, dict[str, float]]:
-        """Return the inference, and the mean ELBO and its parts in nats per row; `ranks` share the rows."""
+        """Return the inference, and the mean ELBO and its parts in nats per row.
+
+        The `ranks` share the rows; the first one gets the inference on all of them.
+        """
         return evaluate_rows(
             self.model, self.rows(prepared), self.parts.options["training"].precision, self.config.seed, ranks
         )

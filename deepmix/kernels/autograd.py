@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from deepmix.kernels import shortcuts
 from deepmix.maths import at_least_float32, formulas
@@ -41,21 +42,22 @@ def register() -> None:
         torch.library.register_fake(f"deepmix::{name}", _on_one_device(fake))
         operator = getattr(torch.ops.deepmix, name).default
         torch.library.register_vmap(f"deepmix::{name}", _one_by_one(operator))
-    for rule in (
-        _Rule("mixture_posterior", n_tensors=7, saved_output=0),
-        _Rule("sampled_mixture_posterior", n_tensors=6, saved_output=1, first=1),
-        _Rule("component_log_prob", n_tensors=4, saved_output=1),
-        _Rule("component_log_prob_full", n_tensors=4, saved_output=1),
-        _Rule("component_kl", n_tensors=4),
-    ):
+    for rule in RULES:
         save, backward = _save_and_backward(rule)
         torch.library.register_autograd(f"deepmix::{rule.name}", backward, setup_context=save)
-        _functions[rule.name] = _function(getattr(torch.ops.deepmix, rule.name).default, save, backward)
+        recorded = getattr(torch.ops.deepmix, f"recorded_{rule.name}", None)
+        _functions[rule.name] = function_in_python(rule) if recorded is None else recorded.default
+    if hasattr(torch.ops.deepmix, "differentiable_gradients"):
+        in_any_mode = "CompositeImplicitAutograd"
+        torch.library.impl("deepmix::differentiable_gradients", in_any_mode, _gradients_for_nodes)
 
 
 @dataclass(frozen=True)
-class _Rule:
-    """How an operator is differentiated: by the operator `<name>_backward`, whose arguments `csrc/ops.cpp` explains."""
+class Rule:
+    """How an operator is differentiated: by the operator `<name>_backward`, whose arguments `csrc/ops.cpp` explains.
+
+    `csrc/nodes.cpp` has the same rules.
+    """
 
     name: str
     n_tensors: int
@@ -64,6 +66,15 @@ class _Rule:
     """Number of the output that the backward pass reads."""
     first: int = 0
     """Number of the first input that has a gradient."""
+
+
+RULES = (
+    Rule("mixture_posterior", n_tensors=7, saved_output=0),
+    Rule("sampled_mixture_posterior", n_tensors=6, saved_output=1, first=1),
+    Rule("component_log_prob", n_tensors=4, saved_output=1),
+    Rule("component_log_prob_full", n_tensors=4, saved_output=1),
+    Rule("component_kl", n_tensors=4),
+)
 
 
 def _on_one_device(fake: Callable[..., Any]) -> Callable[..., Any]:
@@ -84,11 +95,20 @@ _functions: dict[str, Callable[..., Any]] = {}
 def call(name: str, *inputs: Any) -> Any:
     """Call an operator, and record its gradient where one is wanted.
 
-    Eager autograd uses an `autograd.Function`, which is faster than the dispatcher (`deepmix.kernels.shortcuts` has the
-    times). Under torch.compile and torch.func the operator itself is called.
+    Eager autograd uses the nodes of `csrc/nodes.cpp` where the library has them, else an `autograd.Function`; both are
+    faster than the dispatcher (`deepmix.kernels.shortcuts` has the times). Under torch.compile and torch.func, the
+    operator itself is called.
+
+    Raises:
+        NotImplementedError: an input has a derivative in forward mode, which would be lost.
+
     """
     operator = getattr(torch.ops.deepmix, name).default
-    if torch.compiler.is_compiling() or shortcuts.may_be_transformed():
+    if torch.compiler.is_compiling():
+        return operator(*inputs)
+    if shortcuts.has_forward_mode():
+        _refuse_tangents(inputs)
+    if shortcuts.may_be_transformed():
         return operator(*inputs)
     if torch.is_grad_enabled():
         return _functions[name](*inputs)
@@ -96,10 +116,19 @@ def call(name: str, *inputs: Any) -> Any:
         return operator(*inputs)
 
 
-def _function(
-    operator: Callable[..., Any], save: Callable[..., None], backward: Callable[..., Any]
-) -> Callable[..., Any]:
+def _refuse_tangents(inputs: Sequence[Any]) -> None:
+    for one in inputs:
+        if isinstance(one, Tensor) and forward_ad.unpack_dual(one).tangent is not None:
+            raise NotImplementedError(
+                "deepmix: the kernels have no derivatives in forward mode; take them in reverse mode, or run plain "
+                "PyTorch with DEEPMIX_BUILD=none"
+            )
+
+
+def function_in_python(rule: Rule) -> Callable[..., Any]:
     """Return the operator with its gradient; `forward` saves too, because a separate setup_context costs 30 us more."""
+    operator = getattr(torch.ops.deepmix, rule.name).default
+    save, backward = _save_and_backward(rule)
 
     def forward(ctx: Any, *inputs: Any) -> Any:
         with shortcuts.below_autograd():
@@ -112,7 +141,7 @@ def _function(
     return shortcuts.apply_of(function)
 
 
-def _save_and_backward(rule: _Rule) -> tuple[Callable[..., None], Callable[..., Any]]:
+def _save_and_backward(rule: Rule) -> tuple[Callable[..., None], Callable[..., Any]]:
     """Return what keeps an operator's inputs for its backward pass, and the pass, which has derivatives itself."""
     name, n_tensors, first = rule.name, rule.n_tensors, rule.first
     operator = getattr(torch.ops.deepmix, f"{name}_backward").default
@@ -128,7 +157,8 @@ def _save_and_backward(rule: _Rule) -> tuple[Callable[..., None], Callable[..., 
 
     def backward(ctx: Any, *upstream: MaybeTensor) -> tuple[MaybeTensor, ...]:
         if torch.is_grad_enabled():  # autograd enables it if the backward pass is to be differentiated
-            return _differentiable_gradients(reference, ctx.saved_tensors[:n_tensors], ctx.switches, upstream)
+            saved = ctx.saved_tensors[:n_tensors]
+            return *_differentiable_gradients(reference, saved, ctx.switches, upstream), *(None for _ in ctx.switches)
         is_needed = ctx.needs_input_grad[first:n_tensors]
         gradients = operator(*ctx.saved_tensors, *ctx.switches, *upstream, _bits(is_needed))
         by_inputs = [one if needed else None for one, needed in zip(gradients, is_needed, strict=True)]
@@ -146,10 +176,10 @@ def _bits(is_needed: tuple[bool, ...]) -> int:
 def _differentiable_gradients(
     reference: Callable[..., Any],
     saved: Sequence[MaybeTensor],
-    switches: tuple[bool, ...],
-    upstream: tuple[MaybeTensor, ...],
-) -> tuple[MaybeTensor, ...]:
-    """Return the gradients of an operator's inputs, computed by the reference, so that they have derivatives."""
+    switches: Sequence[bool],
+    upstream: Sequence[MaybeTensor],
+) -> list[MaybeTensor]:
+    """Return the gradients of an operator's tensors, computed by the reference, so that they have derivatives."""
     # A view is a new variable, so a gradient ends here and not where one input was computed from another.
     inputs = [None if value is None else value.view_as(value) for value in saved]
     outputs = reference(*(None if value is None else at_least_float32(value) for value in inputs), *switches)
@@ -157,8 +187,19 @@ def _differentiable_gradients(
     sources = [value for value in inputs if value is not None and value.requires_grad]
     results, weights = zip(*((o, u.to(o.dtype)) for o, u in pairs if u is not None and o.requires_grad), strict=True)
     gradients_of = iter(torch.autograd.grad(results, sources, weights, create_graph=True, allow_unused=True))
-    by_inputs = (None if value is None or not value.requires_grad else next(gradients_of) for value in inputs)
-    return (*by_inputs, *(None for _ in switches))
+    return [None if value is None or not value.requires_grad else next(gradients_of) for value in inputs]
+
+
+def _gradients_for_nodes(
+    name: str, inputs: Sequence[MaybeTensor], switches: Sequence[bool], upstream: Sequence[MaybeTensor]
+) -> list[Tensor]:
+    """Return what `_differentiable_gradients` does, and a tensor of zeros where there is no gradient."""
+    gradients = _differentiable_gradients(getattr(formulas, name), inputs, switches, upstream)
+    zero = torch.zeros(())
+    return [
+        gradient if gradient is not None else zero if value is None else torch.zeros_like(value)
+        for value, gradient in zip(inputs, gradients, strict=True)
+    ]
 
 
 def _new(like: Tensor, *shape: int | torch.SymInt) -> Tensor:

@@ -19,6 +19,10 @@ STABLE_ABI = "0x020a000000000000"
 """LibTorch's stable ABI as of torch 2.10, the first that has what the kernels use; later versions load it too."""
 
 
+TORCH_OF_NODES = "2.13."
+"""Version of torch with which csrc/nodes.cpp has been tried."""
+
+
 CUDA_ARCHITECTURES = ("80", "86", "89", "90", "100")
 """Ampere to Blackwell. Code for 80 also runs on later minor versions; the last one's PTX runs on later GPUs."""
 
@@ -88,17 +92,25 @@ def own_level() -> str | None:
     return next(usable, "baseline")
 
 
-def operator_sources(with_cuda: bool, level: str | None = None) -> list[Path]:
+def takes_nodes(torch_version: str) -> bool:
+    """Whether csrc/nodes.cpp is known to compile with this version of torch, whose classes for nodes change."""
+    return torch_version.startswith(TORCH_OF_NODES)
+
+
+def operator_sources(with_cuda: bool, level: str | None = None, with_nodes: bool = False) -> list[Path]:
     """Return the files of the library, which holds the operators and is a Python module.
 
     Args:
         with_cuda: whether it holds the CUDA kernels too.
         level: the only SIMD level; None: all, of which the library chooses one when it is used.
+        with_nodes: whether it holds autograd nodes too, which tie it to one version of torch.
 
     """
     cpu = folder() / "cpu"
     files = [folder() / "ops.cpp", folder() / "module.cpp", cpu / "register.cpp", cpu / "run.cpp"]
     files += sorted(cpu.glob(f"level_{level or '*'}.cpp"))
+    if with_nodes:
+        files.append(folder() / "nodes.cpp")
     if with_cuda:
         files += sorted((folder() / "cuda").glob("*.cpp")) + sorted((folder() / "cuda").glob("*.cu"))
     return files

@@ -108,7 +108,8 @@ def _load(with_cuda: bool) -> Kernels:
         if with_cuda and (missing := why_no_cuda()) is not None:
             raise DeepmixError(missing)
         cached = cache_folder() / f"{name}.so"
-        _load_or_compile(cached, torch.ops.load_library, build.operator_sources(with_cuda, level), with_cuda)
+        sources = build.operator_sources(with_cuda, level, with_nodes=build.takes_nodes(torch.__version__))
+        _load_or_compile(cached, torch.ops.load_library, sources, with_cuda)
     except (RuntimeError, OSError, ImportError, subprocess.SubprocessError, DeepmixError) as error:
         raise DeepmixError(_first_line(error) if extension is None else f"{reason}; {_first_line(error)}") from error
     return Kernels("compiled on first use", devices, cached, reason)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import _C
-from torch.autograd import Function
+from torch.autograd import Function, forward_ad
 
 
 def may_be_transformed() -> bool:
@@ -22,6 +22,11 @@ def may_be_transformed() -> bool:
     """
     is_active = getattr(_C, "_are_functorch_transforms_active", None)
     return is_active is None or is_active()
+
+
+def has_forward_mode() -> bool:
+    """Whether derivatives in forward mode may be wanted, as within `torch.func.jvp`. Without torch's name: yes."""
+    return bool(getattr(forward_ad, "_current_level", 0) >= 0)
 
 
 def below_autograd() -> contextlib.AbstractContextManager[object]:

@@ -93,7 +93,8 @@ def projections(latent_NM: Array, seed: int, *, with_umap: bool = False) -> list
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # libraries warn about threads and seeds; the map is a picture, not a result
         perplexity = min(PERPLEXITY, (len(latent_NM) - 1) / 3)
-        tsne = TSNE(init="pca", max_iter=TSNE_STEPS, perplexity=perplexity, random_state=seed)
+        start = "pca" if latent_NM.shape[1] > 1 else "random"  # one dimension has no two principal components
+        tsne = TSNE(init=start, max_iter=TSNE_STEPS, perplexity=perplexity, random_state=seed)
         maps.append(Projection("t-SNE", tsne.fit_transform(latent_NM), *NO_AXES))
         if with_umap:
             import umap  # here, because its compiler takes seconds to load

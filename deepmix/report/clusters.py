@@ -99,7 +99,7 @@ def sizes(material: Material) -> Section:
     )
     if stability is not None:
         terms += (
-            f"Stability is the mean Jaccard index of the cluster with the most similar one that {stability.method} "
+            f"Stability is the mean Jaccard index of the cluster with the most similar one that {stability.title} "
             f"finds in samples of the rows (Hennig 2007): below {UNSTABLE:g} the cluster should not be trusted, above "
             f"{STABLE:g} it is stable. {stability_remark(stability)}"
         )
@@ -126,7 +126,8 @@ def stability_remark(stability: Stability) -> str:
             "so the stability is an upper bound. "
         )
     return (
-        f"Of all rows, the method finds the run's clusters to an adjusted Rand index of {stability.resemblance:.2f}. "
+        "On all rows, the method's clusters agree with the run's to an adjusted Rand index of "
+        f"{stability.resemblance:.2f}. "
     )
 
 

@@ -59,7 +59,7 @@ def distribution(title: str, profile: ColumnProfile, cells: pd.Series, inside_N:
         others,
         lambda value: value_text(profile.column, value),
     )
-    return figure(chart, name + (" The outermost bars hold the rows beyond." if is_cut else ""))
+    return figure(chart, name + (" The outermost bars also count the rows beyond them." if is_cut else ""))
 
 
 def bin_edges(value_N: Array, *, whole: bool) -> tuple[Array, bool]:

@@ -104,8 +104,8 @@ def plain_methods(material: Material) -> Section | None:
         judged = criteria(method.cohesion, method.total)
         rows.append([name, str(method.n_clusters), *cells, *judged, number(method.seconds)])
     opening = paragraph(
-        f"These are the clusters that one would try first, of {baselines.n_rows:,} training rows, with the features "
-        "that an initial clustering takes. "
+        f"These are the methods that one would try first, on {baselines.n_rows:,} training rows and on the features "
+        "that the initial clustering uses. "
         + (
             "Metrics with labels are those of the held-out rows, which take their neighbours' cluster. "
             if scored

@@ -76,7 +76,11 @@ def lead(material: Material) -> Markup:
     stability = metrics.stability
     if stability is not None:
         entries.append(
-            ("Stability", percent(stability.agreement), f"of the rows stay where {stability.method} clusters samples")
+            (
+                "Stability",
+                percent(stability.agreement),
+                f"of the rows keep their cluster when {stability.title} runs on samples",
+            )
         )
     if material.frame is not None:
         n_missing, n_cells = int(material.frame.isna().to_numpy().sum()), material.frame.size
@@ -147,7 +151,7 @@ def results(material: Material) -> Section:
         parts.append(
             paragraph(
                 "Training starts from an initial clustering, whose labels are the baseline; each held-out row takes "
-                "the label that most of its nearest training rows have. The start decides most of the accuracy: only "
+                "the label that most of its nearest training rows have. Most of the accuracy comes from it: only "
                 "what exceeds it is due to the mixture."
             )
         )

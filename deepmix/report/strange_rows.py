@@ -70,7 +70,7 @@ def strange_rows(material: Material) -> Section | None:
             str(material.cluster_N[row]) if material.cluster_N[row] >= 0 else "none",
         ]
         if values is not None:
-            line.append("; ".join(value.text for value in values[i]) or "none by itself: their combination is rare")
+            line.append("; ".join(value.text for value in values[i]) or "no single value: the combination is rare")
         lines.append(line)
     opening = paragraph(
         "The score of a row is the fraction of the training rows that the model finds more probable: 0.5 is ordinary, "

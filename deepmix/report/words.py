@@ -37,8 +37,8 @@ ADVICE = {
     ),
     "better baseline": (
         "A plain method may be better",
-        "On the training rows it separates the clusters better by the one criterion that compares all methods. The "
-        "criterion can be wrong, so look at both clusterings; the table of plain methods has the figures.",
+        "On the training rows a criterion that needs no labels prefers its clusters. The criterion can be wrong, so "
+        "look at both clusterings; the run's table of plain methods has the figures.",
     ),
     "overconfident": (
         "The model is too sure of its clusters",
@@ -82,9 +82,9 @@ def outcome(material: Material) -> str:
         return text
     text += f"The initial clustering, from which training started, reaches {percent(start)} by itself: "
     if gained == 0:
-        return text + "training neither gained nor lost a row against it."
-    rows = f"{abs(gained):,} row{'s' if abs(gained) > 1 else ''}"
-    return text + f"training {'gained' if gained > 0 else 'lost'} {rows} against it."
+        return text + "training got just as many rows right."
+    rows = f"{abs(gained):,} {'more' if gained > 0 else 'fewer'} row{'s' if abs(gained) > 1 else ''}"
+    return text + f"training got {rows} right."
 
 
 def n_scored(material: Material) -> int:

@@ -54,3 +54,4 @@ from .records import (
 )
 from .seed_summary import Summary as Summary, over_seeds as over_seeds, summarize as summarize
 from .store import MemoryRun as MemoryRun, RunStore as RunStore, copy_run as copy_run
+from .table_block import TableBlock as TableBlock

@@ -86,7 +86,8 @@ class RowSum:
     def __init__(self, columns: Sequence[str]) -> None:
         self._columns = tuple(columns)
         self._order = sorted(range(len(columns)), key=lambda i: columns[i])
-        self._sum = 0
+        self.total = 0
+        """The sum of the hashes so far."""
 
     def passing(self, rows: Iterable[Sequence[Any]]) -> Iterator[list[str]]:
         """Yield each row as text, and add its hash."""
@@ -94,13 +95,13 @@ class RowSum:
             cells = ["" if cell is None else str(cell) for cell in row]
             content = "\x1f".join(_canonical(cells[i]) for i in self._order)
             digest = hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=N_BYTES).digest()
-            self._sum += int.from_bytes(digest, "big")
+            self.total += int.from_bytes(digest, "big")
             yield cells
 
     @property
     def checksum(self) -> TableChecksum:
         """The checksum of the rows that have passed."""
-        return TableChecksum(self._columns, f"{self._sum % 2 ** (8 * N_BYTES):0{2 * N_BYTES}x}")
+        return TableChecksum(self._columns, f"{self.total % 2 ** (8 * N_BYTES):0{2 * N_BYTES}x}")
 
 
 def _canonical(cell: str) -> str:

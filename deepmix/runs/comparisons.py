@@ -95,3 +95,8 @@ class Stability:
     whole_agreement: float | None = None
     """Fraction of all these rows that the method puts in the matching cluster when it clusters them all, which no
     sample of them is expected to exceed; None in earlier runs."""
+
+    @property
+    def title(self) -> str:
+        """The method's name in a sentence."""
+        return "spectral clustering" if self.method == "spectral" else self.method

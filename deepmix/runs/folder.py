@@ -21,6 +21,7 @@ from deepmix.runs.folder_lock import FolderLock
 from deepmix.runs.json_files import UNREADABLE, read_json
 from deepmix.runs.names import CHECKPOINT, CONFIG, EPOCHS, PREVIOUS, SUMMARY
 from deepmix.runs.store import RunStore
+from deepmix.runs.table_block import TableBlock
 
 
 @final
@@ -53,9 +54,7 @@ class RunFolder(RunStore):
                 f"'{path}' is a link to a folder that is missing; remove it, or choose another {option('out')}"
             )
         if not overwrite:
-            raise UsageError(
-                f"'{path}' exists; choose another {option('out')}, or add {option('overwrite')} or {option('resume')}"
-            )
+            cls.check_free(path)
         old = ownership.check_replaceable(path)
         with folder._lock.held(old, path):
             pass  # nobody is writing there
@@ -64,6 +63,19 @@ class RunFolder(RunStore):
         else:
             ownership.delete_leftovers(old)
         return folder
+
+    @staticmethod
+    def check_free(path: Path) -> None:
+        """Check that nothing has the name of a new run folder.
+
+        Raises:
+            UsageError: something has.
+
+        """
+        if path.exists():
+            raise UsageError(
+                f"'{path}' exists; choose another {option('out')}, or add {option('overwrite')} or {option('resume')}"
+            )
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -229,17 +241,18 @@ class RunFolder(RunStore):
         if self._old is None and self.has(CHECKPOINT):
             os.replace(self.path / CHECKPOINT, self.path / PREVIOUS)
 
-    def write_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> TableChecksum:
-        """Write a CSV file and return the checksum of its values."""
+    def write_blocks(self, name: str, header: Sequence[str], blocks: Iterable[TableBlock]) -> TableChecksum:
+        """Write a CSV file from blocks of its rows and return the checksum of its values."""
         summed = RowSum(header)
         with (
             self._writing(name) as path,
             writing_beside(path) as temporary,
             temporary.open("w", encoding="utf-8", newline="") as file,
         ):
-            writer = csv.writer(file)
-            writer.writerow(header)
-            writer.writerows(summed.passing(rows))
+            csv.writer(file).writerow(header)
+            for block in blocks:
+                file.write(block.text)
+                summed.total += block.hash_sum
         return summed.checksum
 
     def read_table(self, name: str) -> dict[str, list[str]]:

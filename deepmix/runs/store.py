@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import abc
 import copy
+import csv
+import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +16,7 @@ from torch import Tensor
 from deepmix.runs.checksums import RowSum, TableChecksum
 from deepmix.runs.names import ASSIGNMENTS, CHECKPOINT, CONFIG, EPOCHS, INFERENCE, METRICS, MODEL
 from deepmix.runs.records import EpochRecord, Record
+from deepmix.runs.table_block import TableBlock, blocks_of
 
 R = TypeVar("R", bound=Record)
 
@@ -61,12 +64,16 @@ class RunStore(abc.ABC):
         """Move the checkpoint, if there is one, to the place of the one before it."""
 
     @abc.abstractmethod
-    def write_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> TableChecksum:
-        """Write a CSV file and return the checksum of its values."""
+    def write_blocks(self, name: str, header: Sequence[str], blocks: Iterable[TableBlock]) -> TableChecksum:
+        """Write a CSV file from blocks of its rows and return the checksum of its values."""
 
     @abc.abstractmethod
     def read_table(self, name: str) -> dict[str, list[str]]:
         """Read a CSV file's columns; raises DeepmixError where it is missing or damaged."""
+
+    def write_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> TableChecksum:
+        """Write a CSV file and return the checksum of its values."""
+        return self.write_blocks(name, header, blocks_of(header, rows))
 
     def write(self, record: Record) -> None:
         """Write a record's JSON file."""
@@ -153,10 +160,14 @@ class MemoryRun(RunStore):
     def keep_checkpoint(self) -> None:
         """Do nothing, as there is none."""
 
-    def write_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> TableChecksum:
+    def write_blocks(self, name: str, header: Sequence[str], blocks: Iterable[TableBlock]) -> TableChecksum:
         """Keep its text, and return the checksum of its values."""
         summed = RowSum(header)
-        self._tables[name] = (header, list(summed.passing(rows)))
+        rows: list[list[str]] = []
+        for block in blocks:
+            rows += csv.reader(io.StringIO(block.text, newline=""))
+            summed.total += block.hash_sum
+        self._tables[name] = (header, rows)
         return summed.checksum
 
     def read_table(self, name: str) -> dict[str, list[str]]:

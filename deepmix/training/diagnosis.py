@@ -44,7 +44,8 @@ def diagnose(inference: Inference, *, learned_latents: bool = True) -> list[str]
     in_use = components_in_use(counts_K)
     if in_use < n_components:
         warnings.append(
-            f"collapsed components: only {in_use} of {n_components} are the most probable one of a fair share of rows"
+            f"collapsed components: only {in_use} of {n_components} {'is' if in_use == 1 else 'are'} the most probable "
+            "one for a fair number of rows"
         )
     confidence = float(np.exp(inference.log_q_NK.max(axis=1)).mean())
     if confidence < DIFFUSE_CONFIDENCE and n_components > 1:

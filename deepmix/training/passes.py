@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deepmix.contracts import Batch, Loss, Model
 from deepmix.data import Rows, RowTensors
-from deepmix.maths import Inference
+from deepmix.maths import Array, Inference
 from deepmix.training.diagnosis import diverged
 from deepmix.training.ranks import ALONE, Ranks, Share
 from deepmix.training.schedule import epoch_seed
@@ -70,11 +70,17 @@ def collect(parts: Sequence[Tensor], n_rows: int, ranks: Ranks) -> Tensor:
 def infer_rows(model: Model, rows: Rows, precision: str, *, bound: bool = True, ranks: Ranks = ALONE) -> Inference:
     """Return q(y|x), the MAP latents and, with `bound`, each row's bound at the mean of q(z|y,x); deterministic.
 
+    Each rank takes some of the batches that one process would take, so that the numbers have the same bits. The first
+    rank gets the inference on all rows, and the others get the one on their own.
+
     A row so strange that the model's numbers overflow gets q(y|x) = 1/K, latents of 0 and a bound of minus infinity.
     """
     model.eval()
     log_q, latents, bounds = [], [], []
-    for _, tensors in blocks(rows, ranks):
+    own = ranks.blocks_of(rows.n_rows, EVALUATION_ROWS)
+    n_own = own.stop - own.start
+    first = own.start if n_own else 0  # a rank without rows infers one, which does not count, for the shapes
+    for tensors in rows.in_order(EVALUATION_ROWS, first, first + max(n_own, 1)):
         batch = Batch.of(tensors)
         with autocast(rows.device, precision):
             log_q_NK, latent_NM = model.infer(batch)
@@ -85,16 +91,18 @@ def infer_rows(model: Model, rows: Rows, precision: str, *, bound: bool = True, 
         latents.append(latent_NM.masked_fill(lost_N.unsqueeze(-1), 0.0).cpu())
         if elbo_N is not None:
             bounds.append(torch.where(lost_N | ~elbo_N.isfinite(), -math.inf, elbo_N.float()).cpu())
-    log_q_NK, latent_NM = (collect(parts, rows.n_rows, ranks) for parts in (log_q, latents))
-    bound_N = collect(bounds, rows.n_rows, ranks).numpy() if bound else None
-    return Inference(log_q_NK.numpy(), latent_NM.numpy(), bound_N=bound_N)
+
+    def joined(parts: list[Tensor]) -> Array:
+        return ranks.joined(torch.cat(parts)[:n_own], rows.n_rows, EVALUATION_ROWS).numpy()
+
+    return Inference(joined(log_q), joined(latents), bound_N=joined(bounds) if bound else None)
 
 
 @torch.no_grad()
 def evaluate_rows(
     model: Model, rows: Rows, precision: str, seed: int, ranks: Ranks = ALONE
 ) -> tuple[Inference, dict[str, float]]:
-    """Return the inference of all rows, and the weighted mean ELBO and its parts in nats per row.
+    """Return the inference of the rows, see `infer_rows`, and the weighted mean ELBO and its parts in nats per row.
 
     Rows without a finite bound are left out of the means.
 
@@ -104,7 +112,9 @@ def evaluate_rows(
     """
     inference = infer_rows(model, rows, precision, ranks=ranks)
     generator = torch.Generator(rows.device).manual_seed(epoch_seed(seed, "evaluate", 0))
-    sums: dict[str, Tensor] = {"lost": torch.zeros((), dtype=torch.float64)}
+    assert inference.bound_N is not None
+    lost_at_mean = int(np.isneginf(inference.bound_N).sum()) if ranks.is_first else 0
+    sums = {"lost": torch.zeros((), dtype=torch.float64), "lost at mean": torch.tensor(lost_at_mean)}
     for share, tensors in blocks(rows, ranks):
         with autocast(rows.device, precision), share.draws(generator):
             loss: Loss = model(Batch.of(tensors, generator=generator))
@@ -117,9 +127,7 @@ def evaluate_rows(
             total = (total if finite_N.all() else total[finite_N]).sum().cpu().double()
             sums[name] = sums[name] + total if name in sums else total
     means = {name: float(value) for name, value in ranks.sums(sums).items()}
-    n_lost = int(means.pop("lost"))
-    assert inference.bound_N is not None
-    n_lost = max(n_lost, int(np.isneginf(inference.bound_N).sum()))
+    n_lost = int(max(means.pop("lost"), means.pop("lost at mean")))
     if n_lost > max(MOST_LOST * rows.n_rows, 1):
         raise diverged("in the last update")
     return inference, {name: total / (rows.n_rows - n_lost) for name, total in means.items()}

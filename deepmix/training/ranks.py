@@ -98,6 +98,36 @@ class Ranks:
         """Return the rows of a batch that this rank takes, as an index."""
         return self.share(n_rows).rows
 
+    def blocks_of(self, n_rows: int, size: int) -> slice:
+        """Return the rows of this rank's blocks of `size` rows, one after the other; some ranks may have none."""
+        blocks = BlockShare(self.number, self.size).consecutive(-(-n_rows // size))
+        first, end = (min(block * size, n_rows) for block in (blocks.start, blocks.stop))
+        return slice(first, end)
+
+    def joined(self, own: Tensor, n_rows: int, size: int) -> Tensor:
+        """Return what the ranks computed of their blocks of rows, (N, ...), on the first rank; others get their own.
+
+        Args:
+            own: the numbers of this rank's rows, (n, ...), on the CPU.
+            n_rows: N.
+            size: rows of a block, as for `blocks_of`.
+
+        """
+        if self.size == 1:
+            return own
+        if not self.is_first:
+            if len(own):
+                distributed.send(own.contiguous(), 0)
+            return own
+        whole = own.new_empty((n_rows, *own.shape[1:]))
+        for number in range(self.size):
+            part = whole[Ranks(number, self.size).blocks_of(n_rows, size)]
+            if number == 0:
+                part.copy_(own)
+            elif len(part):
+                distributed.recv(part, number)
+        return whole
+
     def wrap(self, model: nn.Module) -> nn.Module:
         """Return the model as a module whose gradients are means over the ranks; all get the first one's weights.
 

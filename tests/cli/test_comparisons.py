@@ -112,6 +112,7 @@ def test_seeds_have_a_consensus(deepmix, blobs, seeds):
 
 def test_a_consensus_needs_its_seeds_and_has_no_heads_or_model(deepmix, blobs, seeds):
     refuses(deepmix("predict", "seeds/consensus", blobs, "--head", "posterior"), 2, "a consensus has no heads")
+    refuses(deepmix("predict", "seeds", blobs), 2, "choose a folder in it: seed-0, seed-1", "consensus (for")
     refuses(deepmix("embed", "seeds/consensus", blobs), 2, "holds the consensus of several seeds", "such as '")
     shutil.move(seeds / "seed-1", seeds.parent / "elsewhere")
     refuses(deepmix("predict", "seeds/consensus", blobs), 2, "there is no 'seed-1'")

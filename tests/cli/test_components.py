@@ -99,7 +99,7 @@ def test_resuming_does_not_choose_again(deepmix, blobs, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("components", "words"),
     [
-        ("many", ("components must be a whole number or a range such as 2:20, got 'many'",)),
+        ("many", ("components must be a whole number, auto or a range such as 2:20, got 'many'",)),
         ("9:2", ("the range of --components must go up from at least 1, got 9:2", "--components 2:20")),
         ("0:2", ("must go up from at least 1",)),
         ("1", ("components must be at least 2, got 1",)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import signal
 import subprocess
@@ -13,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from deepmix.runs import EpochRecord, RunFolder
+from deepmix.training import passes
 from tests.faults.kills import contents, differences
+from tests.faults.stops import children_of
 
 pytestmark = pytest.mark.usefixtures("all_refits")  # as other processes do
 
@@ -26,8 +27,10 @@ RUN = ("--label-column", "kind", "--init", "kmeans", "--epochs", "6", "--pretrai
 WORKER = """
 import os, signal
 from deepmix.cli import main
-from deepmix.training import trainer
+from deepmix.experiment import results
+from deepmix.training import passes, trainer
 
+passes.EVALUATION_ROWS = results.SEARCHED_ROWS = 16
 trainer.CHECKPOINT_SECONDS = -1.0
 run_epoch = trainer.Trainer._run_epoch
 
@@ -39,7 +42,10 @@ def killed(self, *arguments):
 trainer.Trainer._run_epoch = killed
 main(prog_name="deepmix")
 """
-"""A program like `python -m deepmix` whose second process is killed in the third epoch of training, once."""
+"""A program like `python -m deepmix` whose second process is killed in the third epoch of training, once.
+
+Its blocks of rows are small, so that both processes have some.
+"""
 
 
 TOLERANCE = 2e-5
@@ -55,7 +61,8 @@ def curve(run: Path) -> list[EpochRecord]:
     return RunFolder(run).read_epochs()
 
 
-def test_two_processes_train_as_one_does_though_one_is_killed(tmp_path, blobs, deepmix):
+def test_two_processes_train_as_one_does_though_one_is_killed(tmp_path, blobs, deepmix, monkeypatch):
+    monkeypatch.setattr(passes, "EVALUATION_ROWS", 16)
     worker = tmp_path / "worker.py"
     worker.write_text(WORKER)
     process = torchrun(tmp_path, "--max-restarts=1", worker, "train", "--dataset", blobs, *RUN, "--out", "two")
@@ -73,19 +80,12 @@ def test_two_processes_train_as_one_does_though_one_is_killed(tmp_path, blobs, d
     metrics = [json.loads((tmp_path / run / "metrics.json").read_text()) for run in ("one", "two")]
     assert metrics[1]["heads"]["posterior"]["test"]["acc"] == metrics[0]["heads"]["posterior"]["test"]["acc"]
     assert metrics[1]["elbo"] == pytest.approx(metrics[0]["elbo"], rel=TOLERANCE)
+    assert {*metrics[1]["knn_error"]} == {"3", "5", "10"}
+    for figures in ("knn_error", "initial_labels"):
+        assert metrics[1][figures] == metrics[0][figures]
     record = json.loads((tmp_path / "two" / "config.json").read_text())
     assert record["environment"]["ranks"] == 2
     assert deepmix("predict", "two", blobs, "--out", "rows.csv").returncode == 0  # opens with one process
-
-
-def children_of(pid: int) -> list[int]:
-    """Return the numbers of the processes that a process has started and that have not ended."""
-    children = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # it has just ended
-            state, parent = path.read_text().rpartition(")")[2].split()[:2]
-            children += [int(path.parent.name)] if state != "Z" and int(parent) == pid else []
-    return children
 
 
 STOPPED = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from scipy import sparse
 from deepmix.cli.divided import share_of
 from deepmix.data import split_options
 from deepmix.errors import UsageError
-from deepmix.runs import RunConfig, RunFolder
+from deepmix.runs import Metrics, RunConfig, RunFolder
 from deepmix.training import Ranks
 from tests.cli.conftest import TINY, Done
 from tests.cli.test_torchrun import TOLERANCE
@@ -54,17 +55,22 @@ SMALL = [
     ("deepmix.data.table_file", "BLOCK_VALUES", 700),
     ("deepmix.data.sample", "SAMPLE_ROWS", {"train": 240, "test": 60}),
     ("deepmix.data.sample", "FEWEST_ROWS", 10),
-    ("deepmix.experiment.stored_results", "BLOCK_ROWS", 128),
+    ("deepmix.experiment.stored_assignments", "BLOCK_ROWS", 128),
     ("deepmix.inference.imputation", "IMPUTED_ROWS", 128),
+    ("deepmix.training.passes", "EVALUATION_ROWS", 100),
 ]
 """What is made small, so that few rows are many blocks."""
 
 MODEL = ("--set", "encoder.hidden=16", "--set", "decoder.hidden=16", "--no-baselines", "--components", "3")
+HEADS = ("--head", "posterior", "--head", "gmm", "--proba")
 DISK = {
-    name: ("train", "--dataset", name, "--set", "storage=disk", "--set", "cache_dir=cache", *MODEL, *TINY)
+    name: ("train", "--dataset", name, "--set", "storage=disk", "--set", "cache_dir=cache", *HEADS, *MODEL, *TINY)
     for name in ("rows.npy", "folder")
 }
 """Runs whose rows stay on disk, by their data."""
+
+FINISHED = {"array": "array", "disk-folder": "one/disk-folder"}
+"""Runs of one process that two processes resume where only the end is left, by the folder in `two`."""
 
 LARGE, USUAL = 0, split_options.MOST_MEMORY
 
@@ -82,7 +88,7 @@ EVALUATE = (USUAL, "evaluate", "run", "--json")
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch, deepmix) -> Path:
+def place(tmp_path, monkeypatch, deepmix, all_refits) -> Path:
     """A folder with 900 rows in three groups as .npy, CSR, CSV and two Parquet files, and runs on arrays and tables."""
     for module, name, value in SMALL:
         monkeypatch.setattr(importlib.import_module(module), name, value)
@@ -123,8 +129,13 @@ def torchrun(folder: Path, commands: list[tuple[object, ...]], last: tuple[str, 
 def test_two_processes_write_what_one_does_and_fail_with_one_sentence(place, deepmix, monkeypatch):
     for name in ("one", "two"):
         (place / name).mkdir()
+    for name, words in DISK.items():
+        assert deepmix(*words, "--out", f"one/disk-{name}").returncode == 0
+    for name, run in FINISHED.items():
+        shutil.copytree(place / run, place / "two" / f"again-{name}")
     commands = [EVALUATE, *((*words, f"two/{name}") for name, words in COMMANDS.items())]
     commands += [(USUAL, *words, "--out", f"two/disk-{name}") for name, words in DISK.items()]
+    commands += [(USUAL, "train", "--resume", "--out", f"two/again-{name}") for name in FINISHED]
     failing = ("predict", "array", "damaged.npy", "--out", "two/damaged.csv")
     process = torchrun(place, commands, failing)
 
@@ -134,7 +145,7 @@ def test_two_processes_write_what_one_does_and_fail_with_one_sentence(place, dee
     assert len(errors) == 1, process.stderr
     assert errors[0].startswith("Error: row 701, column 3 is nan")
     assert sorted(path.name for path in (place / "two").iterdir()) == sorted(
-        [*COMMANDS, *(f"disk-{name}" for name in DISK)]
+        [*COMMANDS, *(f"disk-{name}" for name in DISK), *(f"again-{name}" for name in FINISHED)]
     )
 
     for name, (most_memory, *words) in COMMANDS.items():
@@ -151,11 +162,17 @@ def test_two_processes_write_what_one_does_and_fail_with_one_sentence(place, dee
     one = json.loads(deepmix(*EVALUATE[1:]).stdout)
     two = json.JSONDecoder().raw_decode(process.stdout)[0]
     assert two["elbo"] == pytest.approx(one["elbo"], rel=1e-5)
-    for side, figures in one["heads"]["posterior"].items():
-        assert two["heads"]["posterior"][side]["sizes"] == figures["sizes"]
+    assert two["heads"] == one["heads"]  # to the bit, as is the end of a run from the same weights
+    for name, run in FINISHED.items():
+        table, again = (path / "assignments.csv" for path in (place / run, place / "two" / f"again-{name}"))
+        assert again.stat().st_mtime_ns > table.stat().st_mtime_ns
+        assert again.read_bytes() == table.read_bytes()
+        before, after = (RunFolder(path.parent).read(Metrics) for path in (table, again))
+        assert after.heads == before.heads
+        assert after.assignments == before.assignments
+        assert after.elbo == pytest.approx(before.elbo, rel=1e-5)
 
-    for name, words in DISK.items():
-        assert deepmix(*words, "--out", f"one/disk-{name}").returncode == 0
+    for name in DISK:
         folders = [RunFolder(place / processes / f"disk-{name}") for processes in ("one", "two")]
         curves = [[row.elbo for row in folder.read_epochs()] for folder in folders]
         assert curves[1] == pytest.approx(curves[0], rel=TOLERANCE)

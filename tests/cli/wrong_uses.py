@@ -96,10 +96,12 @@ USES: tuple[WrongUse, ...] = (
     WrongUse("train --components 1", 2, "components must be at least 2, got 1: one cluster would hold every row"),
     WrongUse("train --components 0", 2, "--components must be at least 1, got 0"),
     WrongUse("train --components -3", 2, "--components must be at least 1, got -3"),
-    WrongUse("train --components many", 2, "components must be a whole number or a range such as 2:20, got 'many'"),
+    WrongUse(
+        "train --components many", 2, "components must be a whole number, auto or a range such as 2:20, got 'many'"
+    ),
     WrongUse("train --components 3:2", 2, "the range of --components must go up from at least 1, got 3:2"),
-    WrongUse("train --components 2:", 2, "components must be a whole number or a range such as 2:20, got '2:'"),
-    WrongUse("train --components ²", 2, "components must be a whole number or a range such as 2:20, got '²'"),
+    WrongUse("train --components 2:", 2, "components must be a whole number, auto or a range such as 2:20, got '2:'"),
+    WrongUse("train --components ²", 2, "components must be a whole number, auto or a range such as 2:20, got '²'"),
     WrongUse(
         "train --components 99999999999999999999999999999999",
         2,
@@ -165,6 +167,7 @@ USES: tuple[WrongUse, ...] = (
     WrongUse("train --resume --out run --lr 0.1", 2, "--resume takes its options from the run folder"),
     WrongUse("train --out run", 2, "'run' exists"),
     WrongUse("train --out t.csv", 2, "'t.csv' exists"),
+    WrongUse("train --dataset nowhere.csv --out run", 2, "'run' exists"),
     WrongUse(
         "train --out mine --overwrite", 2, "'mine' is not overwritten, because deepmix did not write 'thesis.txt' in it"
     ),

@@ -8,6 +8,7 @@ what `tests.faults.kills` shows.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import subprocess
@@ -72,13 +73,34 @@ def stop(words: Sequence[str], log: Path, phase: str, number: int, delay: float)
     return time.perf_counter() - sent, process.exitcode
 
 
-def stop_several(launcher: Sequence[str], options: Sequence[str], epochs: str) -> float:
-    """Press Ctrl-C on several processes while they train, and return the seconds until all have ended.
+def children_of(pid: int) -> list[int]:
+    """Return the numbers of the processes that a process has started and that have not ended."""
+    children = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            state, parent = path.read_text().rpartition(")")[2].split()[:2]
+            children += [int(path.parent.name)] if state != "Z" and int(parent) == pid else []
+    return children
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process has not ended yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def stop_several(launcher: Sequence[str], options: Sequence[str], epochs: str) -> tuple[float, float]:
+    """Press Ctrl-C on several processes while they train.
 
     Args:
         launcher: words after `python -m` that start them, up to `train`.
         options: further options of `train`.
         epochs: the files of epochs that each run has once it trains, as a pattern in the run's folder.
+
+    Returns:
+        The seconds until those that train have ended, and the seconds until the one that started them has ended too.
 
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -93,15 +115,14 @@ def stop_several(launcher: Sequence[str], options: Sequence[str], epochs: str) -
         )
         while process.poll() is None and len(list(Path(folder, "run").glob(epochs))) < epochs.count("*") + 1:
             time.sleep(0.02)
+        workers = children_of(process.pid)
         sent = time.perf_counter()
         os.killpg(process.pid, signal.SIGINT)
-        process.wait()
-        while True:
-            try:
-                os.killpg(process.pid, 0)
-            except ProcessLookupError:
-                return time.perf_counter() - sent
+        while any(map(is_running, workers)):
             time.sleep(0.02)
+        trained = time.perf_counter() - sent
+        process.wait()
+        return trained, time.perf_counter() - sent
 
 
 def main() -> None:
@@ -116,7 +137,8 @@ def main() -> None:
     if what == "torchrun":
         launcher, options = ["torch.distributed.run", "--nproc-per-node=2", "-m", "deepmix"], []
         epochs = "metrics.jsonl"
-    print(f"{what}: {stop_several(launcher, options, epochs):.2f} s, load {os.getloadavg()[0]:.1f}")
+    workers, whole = stop_several(launcher, options, epochs)
+    print(f"{what}: training ended after {workers:.2f} s, all after {whole:.2f} s, load {os.getloadavg()[0]:.1f}")
 
 
 def stop_phases() -> None:

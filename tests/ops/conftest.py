@@ -26,7 +26,7 @@ def session_kernels() -> loader.Kernels:
         warnings.simplefilter("ignore")
         if "DEEPMIX_TEST_CUDA_ON_CPU" in os.environ:
             files, flags = [build.folder() / "ops.cpp", *sorted(CUDA_ON_CPU.glob("*.cpp"))], build.cpp_flags
-            patch.setattr(build, "operator_sources", lambda with_cuda, level: files)
+            patch.setattr(build, "operator_sources", lambda with_cuda, level, with_nodes: files)
             patch.setattr(
                 build, "cpp_flags", lambda **options: [*flags(**options), f"-I{CUDA_ON_CPU}", "-Wno-unknown-pragmas"]
             )

@@ -70,10 +70,10 @@ def test_the_cache_is_keyed_by_torch_and_sources(monkeypatch: pytest.MonkeyPatch
 
 
 def test_every_source_is_listed() -> None:
-    listed = {path.name for path in build.operator_sources(with_cuda=True)}
+    listed = {path.name for path in build.operator_sources(with_cuda=True, with_nodes=True)}
     on_disk = {path.name for path in build.folder().rglob("*") if path.suffix in {".cpp", ".cu"}}
     assert listed == on_disk
-    with_cuda = build.operator_sources(with_cuda=True)
+    with_cuda = build.operator_sources(with_cuda=True, with_nodes=True)
     assert len({path.name for path in with_cuda}) == len(with_cuda)  # all objects are put in one folder
     suffixes = {path.suffix for path in build.folder().rglob("*") if path.is_file()}
     assert suffixes <= {".cpp", ".cu", ".h", ".sh"}  # any other file would be neither hashed nor installed

@@ -79,6 +79,17 @@ def test_maps_keep_groups_apart_and_are_the_same_for_the_same_seed():
     assert maps[0].x_label == f"first principal direction: {100 * spread[0] / spread.sum():.0f} % of the variance"
 
 
+def test_one_latent_dimension_has_both_maps():
+    latent = np.random.default_rng(0).permutation(60)[:, None] / 60.0
+    pca, tsne = analysis.projections(latent, 0)
+    assert (pca.name, tsne.name) == ("PCA", "t-SNE")
+    assert not pca.points[:, 1].any()
+    in_order = tsne.points[np.argsort(latent[:, 0])]
+    steps = np.linalg.norm(np.diff(in_order, axis=0), axis=1)
+    apart = np.linalg.norm(in_order[:, None] - in_order, axis=2)
+    assert np.median(steps) < 0.2 * np.median(apart)
+
+
 @pytest.mark.parametrize(
     "latent",
     [np.zeros((20, 3)), np.ones((1, 4)), np.arange(5.0)[:, None], np.eye(3)],

@@ -81,6 +81,11 @@ def test_each_cluster_has_its_stability():
     assert ">0.50<" in text
     assert "Ward" in text
     assert "87.0 %" in str(lead(material))
+    assert "keep their cluster when Ward runs on samples" in str(lead(material))
+    spectral = dataclasses.replace(material.metrics.stability, method="spectral")
+    material = dataclasses.replace(material, metrics=dataclasses.replace(material.metrics, stability=spectral))
+    assert "when spectral clustering runs on samples" in str(lead(material))
+    assert "the most similar one that spectral clustering finds" in str(sizes(material).body)
     assert "an adjusted Rand index of 0.90" in text
     assert "upper bound" in stability_remark(dataclasses.replace(material.metrics.stability, space="latents"))
     assert make_material().cluster_stability(0) is None

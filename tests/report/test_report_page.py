@@ -146,13 +146,13 @@ def test_outcome_says_what_training_added_to_its_start():
     gained = round(35 * (accuracy - start))
     assert gained > 1
     assert words.outcome(material).endswith(
-        f"reaches {percent(start)} by itself: training gained {gained} rows against it."
+        f"reaches {percent(start)} by itself: training got {gained} more rows right."
     )
     better = dataclasses.replace(
         material.metrics, initial_labels=InitialLabels(train={"acc": 1.0}, test={"acc": accuracy + 4 / 35})
     )
     material = dataclasses.replace(material, metrics=better)
-    assert "training lost 4 rows against it" in words.outcome(material)
+    assert "training got 4 fewer rows right." in words.outcome(material)
     page = Page(render(material))
     assert "Training made it worse" in page.text
     assert "4 fewer of 35 held-out rows are right than in the initial clustering" in page.text

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from deepmix.report.html import plots
+from deepmix.report.html import compared, plots
 from deepmix.report.html.markup import Markup, element, fixed, number, percent
 from deepmix.report.html.plots import Group, Series
 
@@ -69,3 +69,13 @@ def test_bars_are_as_long_as_their_values():
     chart = plots.bars("Bars", "Two.", ["a", "b"], [10, 5], 7.5, "equal")
     widths = [float(width) for width in re.findall(r'<rect[^>]* width="([\d.]+)"', chart)]
     assert widths[0] == pytest.approx(2 * widths[1], abs=0.2)
+
+
+def test_each_bar_of_two_has_its_own_share_at_its_end():
+    chart = compared.compared_bars("Island", "Shares.", ["Biscoe", "Dream"], [0.0, 1.0], [0.6, 0.21])
+    widths = [float(width) for width in re.findall(r'<rect [^>]*width="([\d.]+)"', chart)]
+    labels = re.findall(r'<text x="([\d.]+)"[^>]*>(\d+ %)<', chart)
+    assert [text for _, text in labels] == ["0 %", "60 %", "100 %", "21 %"]
+    assert [float(x) for x, _ in labels] == pytest.approx(
+        [compared.NAME_WIDTH + 5 + (width if width > 0.5 else 0.0) for width in widths], abs=0.01
+    )

@@ -45,7 +45,9 @@ def test_stored_texts_are_readable_and_can_be_spelled():
 
 def test_a_choice_is_refused_with_the_others():
     assert str(unknown_choice("model", "x", ["b", "a"])) == "unknown model 'x'; choose one of: a, b"
-    assert str(unknown_choice("model", "x", [])) == "unknown model 'x'; choose one of: none"
+    assert str(unknown_choice("model", "x", [])) == (
+        "unknown model 'x'; none is installed; `deepmix plugins` lists what is"
+    )
 
 
 def test_every_flag_is_one_of_a_command():

@@ -74,9 +74,13 @@ class TrainCommand(click.Command):
 @click.option("--posterior", help="Estimator of q(y|x), in place of the model's own.")
 @click.option("--encoder", help="Encoder, in place of the model's own.")
 @click.option("--decoder", help="Decoder, in place of the model's own.")
-@click.option("--init", help="Initial clustering, in place of the model's own (graph for most).")
+@click.option("--init", help="Initial clustering, in place of the model's own (auto for most).")
 @click.option("--head", "heads", multiple=True, help="Clustering head; may be repeated.  [default: posterior]")
-@click.option("--dataset", help="A data set's name or a file (.csv .tsv .xlsx .parquet .npy .npz).  [default: digits]")
+@click.option(
+    "--dataset",
+    help="A data set's name, a file (.csv .tsv .xlsx .parquet .npy .npz .h5 .zarr) or a folder of images.  "
+    "[default: digits]",
+)
 @click.option("--label-column", help="Column (or key) of a file that holds labels; for scoring only.")
 @table_flags
 @click.option("--proba", is_flag=True, default=None, help="Write every component's probability to assignments.csv.")
@@ -99,16 +103,16 @@ class TrainCommand(click.Command):
 @click.option("--likelihood", metavar="NAME", help="p(x|z) of an array's values.  [default: by their range]")
 @click.option("--beta", type=float, help="Weight of the KL terms.")
 @click.option("--epochs", type=int, help="Epochs of training.  [default: by the size of the data]")
-@click.option("--pretrain-epochs", type=int, help="Epochs of autoencoder pretraining.  [default: likewise]")
+@click.option(
+    "--pretrain-epochs", type=int, help="Epochs of autoencoder pretraining.  [default: by the size of the data]"
+)
 @click.option("--batch-size", type=int, help="Rows per update.  [default: 128]")
 @click.option("--lr", type=float, help="Learning rate.  [default: 0.002, or more for arrays of few columns]")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other option; may be repeated.")
 @click.option("--track", "trackers", multiple=True, metavar="NAME", help="Tracker that logs the run; may be repeated.")
 @click.option("--seed", type=int, help="Seed of one run.  [default: 0]")
 @click.option("--seeds", type=click.IntRange(1, 100_000), help="Do this many runs, seeds 0, 1, ...")
-@click.option(
-    "--jobs", type=click.IntRange(min=1), help="With --seeds, do so many of the runs at a time.  [default: 1]"
-)
+@click.option("--jobs", type=click.IntRange(min=1), help="With --seeds, the number of runs at a time.  [default: 1]")
 @click.option("--device", help="cpu, cuda, ... or auto.  [default: auto]")
 @click.option("--config", "config_file", type=click.Path(), help="Read options from a .json or .toml file first.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder.  [default: a new one below runs/]")
@@ -163,6 +167,8 @@ def train(
             )
         resume_run(out, quiet, moved, data_dir, heads, jobs or 1, report=not no_report)
         return
+    if out is not None and not overwrite and not torchrun.is_started():
+        runs.RunFolder.check_free(out)  # before data are read; processes of torchrun see what the first has created
     values = read_config(config_file) if config_file else {}
     if "DEEPMIX_DATA" in os.environ:
         values.setdefault("data_dir", os.environ["DEEPMIX_DATA"])

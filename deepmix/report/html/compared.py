@@ -57,5 +57,5 @@ def compared_bars(
         for at, value, height, looks in ((top, share, 13, "bar s0"), (top + 14, elsewhere, 7, "bar s1")):
             width = f"{max(x(value) - x.start, 0.5):g}"
             parts.append(element("rect", x=x.start, y=at, width=width, height=height, class_=looks))
-        parts.append(text(x(max(share, elsewhere)) + 5, top + 14, f"{100 * share:.0f} %"))
+            parts.append(text(x(value) + 5, at + height / 2 + 4, f"{100 * value:.0f} %"))
     return drawing(title, description, BAR_STEP * len(names) + 2, *parts)

@@ -10,6 +10,7 @@ import pytest
 from deepmix.contracts import build_options, describe, parse_assignments
 from deepmix.contracts.options import convert, type_name
 from deepmix.errors import DeepmixError, UsageError
+from deepmix.experiment.component_range import ComponentRange
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,13 @@ def test_describe_gives_name_type_default_and_help() -> None:
 
 def test_type_name_of_truth_values_shows_what_to_write() -> None:
     assert type_name(bool) == "true|false"
+
+
+def test_a_type_that_reads_auto_itself_is_named_once() -> None:
+    assert type_name(int | ComponentRange | None) == "a whole number, auto or a range such as 2:20"
+    assert type_name(int | float | None) == "a whole number, a number or auto"
+    with pytest.raises(UsageError, match=r"^k must be a whole number, auto or a range such as 2:20, got 'x'$"):
+        convert("k", "x", int | ComponentRange | None)
 
 
 def test_exit_codes_tell_usage_from_failure() -> None:

@@ -166,3 +166,17 @@ def test_a_file_with_a_fault(tmp_path, text, words):
     path.write_text(text)
     with pytest.raises(UsageError, match=words):
         read_table_options(path)
+
+
+@pytest.mark.parametrize(
+    ("cell", "shown", "cure"),
+    [
+        ("unknown", "'unknown'", "count it as missing with missing=unknown"),
+        ('said "no",\nand left for good', "'said \"no\", and left f...'", "empty such cells"),
+    ],
+)
+def test_a_cell_of_another_kind_is_shown_on_one_line(cell, shown, cure):
+    frame = pd.DataFrame({"age": [cell, *(str(i % 9) for i in range(40))], "other": np.arange(41) % 7})
+    with pytest.raises(UsageError) as failure:
+        infer_schema(frame, np.arange(41), TableOptions(columns={"age": ColumnOptions("count")}))
+    assert f"as it holds {shown}, which is not a number; use another kind, or {cure}" in str(failure.value)

@@ -38,5 +38,24 @@ def test_missing_values_are_predicted_from_the_other_columns():
     np.testing.assert_array_equal(filled_NF[:, 0], complete_NF[:, 0])
 
 
+def test_predictions_stay_in_range_where_columns_repeat_each_other():
+    random = np.random.default_rng(7)
+    group = random.integers(0, 4, 300)
+    frame = pd.DataFrame(
+        {
+            "spend": 6.0 * (group % 2) + random.normal(size=300),
+            "height": 6.0 * (group // 2) + random.normal(size=300),
+            "plan": np.array(["basic", "pro", "gold", "free"])[(group + (random.random(300) < 0.1)) % 4],
+            "kind": np.array(list("abcd"))[group],
+        }
+    )
+    complete = arrange(frame)
+    for column in ("spend", "height", "plan"):
+        frame.loc[random.random(300) < 0.1, column] = None
+    filled_NF = clustering_features(arrange(frame), 0)
+    low_F, high_F = complete.x.min(axis=0) - 0.5, complete.x.max(axis=0) + 0.5
+    assert ((low_F <= filled_NF) & (filled_NF <= high_F)).all()
+
+
 def arrange(frame: pd.DataFrame) -> Split:
     return arrange_table(frame, SplitOptions(), TableOptions(), n_train=250)

@@ -61,6 +61,13 @@ def test_shares_divide_a_batch_and_none_is_empty(n_rows, size):
     assert all(0 <= share.first < share.last <= n_rows for share in shares)
 
 
+@pytest.mark.parametrize(("n_rows", "size"), [(25, 1), (25, 2), (25, 4), (6, 3)])
+def test_ranks_take_whole_blocks_of_rows_and_all_of_them(n_rows, size):
+    shares = [Ranks(number, size).blocks_of(n_rows, 8) for number in range(size)]
+    assert [row for share in shares for row in range(share.start, share.stop)] == list(range(n_rows))
+    assert all(share.start % 8 == 0 or share.start == n_rows for share in shares)
+
+
 def test_the_shares_of_a_batch_have_its_bounds_and_its_gradient():
     of = small_experiment()
     model = build_model(of.parts, of.split, 3, seed=0)
