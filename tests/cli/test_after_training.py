@@ -230,7 +230,7 @@ def test_wrong_runs(deepmix, place, seeds, tmp_path, words):
     shutil.copy(place / "run" / "metrics.json", copy)
     (copy / "model.safetensors").write_bytes((copy / "model.safetensors").read_bytes()[:500])
     refuses(call(copy), 1, "model.safetensors' is damaged")
-    refuses(call(seeds[0]), 2, "several seeds; choose one of: seed-0, seed-1, seed-2")
+    refuses(call(seeds[0]), 2, "several seeds; choose a folder in it: seed-0, seed-1, seed-2")
 
 
 def test_sample(deepmix, place, array_run, tmp_path):
