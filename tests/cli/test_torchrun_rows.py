@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -120,6 +121,7 @@ def torchrun(folder: Path, commands: list[tuple[object, ...]], last: tuple[str, 
     return subprocess.run(
         [*words, json.dumps(commands), json.dumps(last), json.dumps(SMALL)],
         cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # as in this process: other numbers of threads round differently
         capture_output=True,
         text=True,
         timeout=600,
