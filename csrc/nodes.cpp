@@ -111,7 +111,7 @@ struct Kernel : torch::autograd::Function<Kernel> {
       inputs[i] = saved[places.size()];
       places.push_back(i);
     }
-    variable_list by_inputs(places.size() + 2);  // two arguments of `forward` are no tensors
+    variable_list by_inputs(places.size() + 2);  // two arguments of `forward` are not tensors
     bool has_upstream = false;
     for (const at::Tensor& one : upstream) has_upstream = has_upstream || one.defined();
     if (needed == 0 || !has_upstream) return by_inputs;

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from deepmix.kernels import autograd, build, loader
-from tests.ops.test_op_registration import calls, operator, with_gradients
+from tests.ops.test_op_registration import assert_operators_gradients, calls, with_gradients
 
 RULES = {rule.name: rule for rule in autograd.RULES}
 CALLS = calls(torch.float32)
@@ -45,15 +45,7 @@ def test_a_library_compiled_on_first_use_has_nodes(session_kernels: loader.Kerne
 @pytest.mark.parametrize("number", range(len(CALLS)))
 def test_nodes_in_python_give_the_operators_gradients(number: int) -> None:
     name, arguments = CALLS[number]
-    leaves = [a for a in with_gradients(arguments, name) if isinstance(a, Tensor) and a.requires_grad]
-    results = []
-    for compute in (operator(name), in_python(name)):
-        outputs = compute(*arguments)
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        upstream = [torch.full_like(output, 0.5 + i) for i, output in enumerate(outputs)]
-        results.append([*outputs, *torch.autograd.grad(outputs, leaves, upstream)])
-    for expected, actual in zip(*results, strict=True):
-        assert torch.equal(actual, expected)
+    assert_operators_gradients(name, arguments, in_python(name))
 
 
 @pytest.mark.parametrize("number", range(0, len(CALLS), 4))

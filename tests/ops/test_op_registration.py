@@ -115,18 +115,23 @@ def test_gradient_ends_at_an_input_that_was_computed_from_another() -> None:
     assert results[0].abs().max() > 0.01
 
 
-@pytest.mark.parametrize("number", range(len(calls(torch.float32))))
-def test_eager_gradients_equal_the_operators(number: int) -> None:
-    name, arguments = calls(torch.float32)[number]
+def assert_operators_gradients(name: str, arguments: list[Any], compute: Callable[..., Any]) -> None:
+    """Assert that a function gives an operator's results and gradients, bit by bit."""
     leaves = [a for a in with_gradients(arguments, name) if isinstance(a, Tensor) and a.requires_grad]
     results = []
-    for compute in (operator(name), lambda *a: autograd.call(name, *a)):
-        outputs = compute(*arguments)
+    for function in (operator(name), compute):
+        outputs = function(*arguments)
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         upstream = [torch.full_like(output, 0.5 + i) for i, output in enumerate(outputs)]
         results.append([*outputs, *torch.autograd.grad(outputs, leaves, upstream)])
     for expected, actual in zip(*results, strict=True):
         assert torch.equal(actual, expected)
+
+
+@pytest.mark.parametrize("number", range(len(calls(torch.float32))))
+def test_eager_gradients_equal_the_operators(number: int) -> None:
+    name, arguments = calls(torch.float32)[number]
+    assert_operators_gradients(name, arguments, lambda *a: autograd.call(name, *a))
 
 
 def e_step(mean: Tensor, log_var: Tensor, noise: Tensor, prior: Gaussian, log_weight: Tensor) -> Tensor:
