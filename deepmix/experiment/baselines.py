@@ -18,7 +18,7 @@ import numpy as np
 from sklearn.cluster import HDBSCAN, KMeans
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from deepmix import metrics
 from deepmix.contracts import TrainingRows, registry
@@ -41,8 +41,12 @@ SMALLEST_FRACTION = 0.1
 LEAST_SIZE = 5
 """HDBSCAN's smallest cluster where that fraction is smaller: scikit-learn's default."""
 
-UMAP_LEAST_ROWS = 5000
-"""UMAP compiles for ten seconds and more, so it is used only where there are more training rows and runs take long."""
+UMAP_LEAST_ROWS, UMAP_LEAST_VALUES = 5000, 400_000
+"""UMAP compiles for twenty seconds and more, so it is used only where there are more training rows, and more values in
+them, than this: there a run takes at least as long itself."""
+
+UMAP_NEIGHBOURS = 15
+"""UMAP's own default."""
 
 SAME_CLUSTERS = 0.95
 """Adjusted Rand index above which a run has kept the clusters of its start."""
@@ -91,7 +95,7 @@ def compare_baselines(
     methods, partitions = {}, {}
     weight_N = None if weights is None else weights[subset]
     is_sample = split.numbers is not None  # of rows that do not fit into memory, which UMAP's compiler needs much of
-    with_umap = n_rows > UMAP_LEAST_ROWS and not is_sample and importlib.util.find_spec("umap") is not None
+    with_umap = takes_umap(*features.shape) and not is_sample and importlib.util.find_spec("umap") is not None
     for name, method in plain_methods(row_ND, n_clusters, seed, weight_N, with_umap=with_umap).items():
         started = time.perf_counter()
         cluster_N = attempt(method)
@@ -160,6 +164,11 @@ def plain_methods(
     return methods
 
 
+def takes_umap(n_rows: int, n_columns: int) -> bool:
+    """Return whether a run on so many training rows takes long enough for UMAP to stand beside it."""
+    return n_rows > UMAP_LEAST_ROWS and n_rows * n_columns > UMAP_LEAST_VALUES
+
+
 def attempt(method: Method) -> Array | None:
     """Return a method's clusters; None if it fails, as it may on degenerate rows."""
     with warnings.catch_warnings():
@@ -195,4 +204,11 @@ def _hdbscan(row_ND: Array, n_clusters: int) -> Array:
 def _umap(row_ND: Array, n_clusters: int, seed: int) -> Array:
     import umap  # here, because its compiler takes seconds to load
 
-    return mixture_clusters(umap.UMAP(random_state=seed).fit_transform(row_ND).astype(np.float64), n_clusters, seed)
+    n_neighbours = min(UMAP_NEIGHBOURS, len(row_ND))
+    distance_NN, nearest_NN = NearestNeighbors(n_neighbors=n_neighbours).fit(row_ND).kneighbors(row_ND)
+    layout = umap.UMAP(
+        n_neighbors=n_neighbours,
+        precomputed_knn=(nearest_NN, distance_NN),  # or a search of its own, which compiles for half a minute
+        random_state=seed,
+    )
+    return mixture_clusters(layout.fit_transform(row_ND).astype(np.float64), n_clusters, seed)

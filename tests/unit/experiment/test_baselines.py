@@ -5,10 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.datasets import make_blobs
+from sklearn.metrics import adjusted_rand_score
 
 from deepmix.data import SplitOptions, arrange_rows
 from deepmix.experiment import baselines as module
-from deepmix.experiment.baselines import compare_baselines, keeps_choice, plain_methods, standard_judge
+from deepmix.experiment.baselines import (
+    attempt,
+    compare_baselines,
+    keeps_choice,
+    plain_methods,
+    standard_judge,
+    takes_umap,
+)
 from deepmix.experiment.cautions import overconfident, warnings_on_baselines, worse_than_start
 from deepmix.maths import Inference
 from deepmix.runs import Baseline, Baselines, Candidate, HeadFigures, InitialChoice, InitialLabels, Stability
@@ -67,6 +75,20 @@ def test_umap_is_a_method_only_where_it_is_asked_for():
     x_ND, _ = blobs()
     assert "UMAP + GMM" in plain_methods(x_ND, 3, 0, None, with_umap=True)
     assert "UMAP + GMM" not in plain_methods(x_ND, 3, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "n_columns", "is_taken"), [(6375, 2, False), (5000, 784, False), (5001, 100, True), (20_001, 20, True)]
+)
+def test_umap_does_not_stand_beside_a_run_that_takes_seconds(n_rows: int, n_columns: int, is_taken: bool):
+    assert takes_umap(n_rows, n_columns) is is_taken
+
+
+def test_umap_finds_separate_blobs():
+    x_ND, label_N = blobs()
+    cluster_N = attempt(plain_methods(x_ND, 3, 0, None, with_umap=True)["UMAP + GMM"])
+    assert cluster_N is not None
+    assert adjusted_rand_score(label_N, cluster_N) == 1.0
 
 
 def figures_of(cohesion: float, own: float, n_clusters: int = 3) -> Baselines:
