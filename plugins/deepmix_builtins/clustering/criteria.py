@@ -32,10 +32,19 @@ SMALLEST_TREE = 3
 
 FOLDS = 5
 
-WEIGHTS = {"agreement": 2.0, "gaussian": 20.0}
+WEIGHTS = {"agreement": 2.0, "gaussian": 20.0, "simplest": 20.0}
 """How often a criterion counts in the total, where it does not count once. The agreement depends least on which rows
-are held out; with a weight of 1.5 to 3 the totals choose about equally well (`benchmarks/results/auto.md`). That the
-clusters are Gaussians, where they are, decides."""
+are held out; with a weight of 1.5 to 3 the totals choose about equally well (`benchmarks/results/auto.md`). The last
+two are only there where they decide: `deciding_partition`."""
+
+FEW_COLUMNS = 3
+"""Up to this many columns any shape can be told from noise, and a layout in two dimensions shows nothing more."""
+
+UNCLEAR = 0.5
+"""Agreement of the best partition below which the methods see no common clusters. Where they found shapes in over three
+columns, such as rings, it was 0.55 and more (`benchmarks/results/auto.md`)."""
+
+SIMPLEST = "kmeans"
 
 
 def cut_criterion(graph_NN: sparse.csr_matrix, labels_N: Array) -> float:
@@ -147,6 +156,30 @@ def score_alone(
             )
     cut_P, gap_P, likelihood_P = np.array([values[labels.tobytes()] for labels in partitions]).T
     return {"cut": cut_P, "gap": gap_P, "likelihood": likelihood_P}
+
+
+def deciding_partition(
+    names: Sequence[str], criteria: Mapping[str, Array], covariance: str | None, n_columns: int
+) -> tuple[str, int] | None:
+    """Return a criterion that outweighs all others and the number of its partition; None where there is none.
+
+    Gaussian clusters are those of the mixture. Where the partition with the largest total hardly agrees with the
+    others, each method finds what it looks for, and the simplest one, k-means, errs least.
+
+    Args:
+        names: the methods of the P partitions.
+        criteria: the values of the partitions by criterion, each (P,), the agreement among them.
+        covariance: the kind of covariance if the clusters are Gaussians, else None; see `gaussian_clusters`.
+        n_columns: D.
+
+    """
+    if covariance is not None:
+        name = f"gmm-{covariance}"
+        return ("gaussian", names.index(name)) if name in names else None
+    leader = int(total_score(criteria).argmax())
+    if n_columns > FEW_COLUMNS and criteria["agreement"][leader] < UNCLEAR and SIMPLEST in names:
+        return "simplest", names.index(SIMPLEST)
+    return None
 
 
 def total_score(criteria: Mapping[str, Array], among: Mapping[str, Array] | None = None) -> Array:

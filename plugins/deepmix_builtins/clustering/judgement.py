@@ -8,7 +8,7 @@ import numpy as np
 
 from deepmix.maths import Array
 
-from .criteria import agreement_matrix, score_alone, score_partitions, total_score
+from .criteria import agreement_matrix, deciding_partition, score_alone, score_partitions, total_score
 from .gaussian_check import gaussian_clusters
 from .portfolio import FEW_STARTS, cheap_methods, run_methods
 
@@ -39,7 +39,7 @@ def totals_beside_methods(
     agreement_PQ = agreement_matrix([*own, *others])[: len(own), len(own) :]
     criteria["agreement"] = agreement_PQ.mean(axis=1)
     covariance = gaussian_clusters(rows_ND, n_clusters, seed, weight_N)
-    if covariance is not None and (name := f"gmm-{covariance}") in methods:
-        number = list(methods).index(name)
-        criteria["gaussian"], among["gaussian"] = agreement_PQ[:, number], np.eye(len(others))[number]
+    if (decides := deciding_partition(list(methods), among, covariance, rows_ND.shape[1])) is not None:
+        name, number = decides
+        criteria[name], among[name] = agreement_PQ[:, number], np.eye(len(others))[number]
     return dict(zip(partitions, total_score(criteria, among).tolist(), strict=True))

@@ -8,6 +8,7 @@ from deepmix_builtins.clustering.auto import AutoInitializer, AutoOptions
 from deepmix_builtins.clustering.criteria import (
     agreement_matrix,
     cut_criterion,
+    deciding_partition,
     likelihood_criterion,
     score_partitions,
     total_score,
@@ -263,6 +264,41 @@ def test_total_sums_values_on_a_common_scale():
 def test_agreement_decides_between_criteria_that_contradict_each_other():
     criteria = {"cut": np.array([2.0, 1.0, 0.0]), "agreement": np.array([0.0, 1.0, 2.0])}
     assert total_score(criteria).argmax() == 2
+
+
+def test_what_decides_beside_the_total():
+    names = ["ward", "kmeans", "gmm-full"]
+    criteria = {"cut": np.array([1.0, 0.0, 0.5]), "agreement": np.array([0.49, 0.3, 0.4])}
+    assert deciding_partition(names, criteria, None, 4) == ("simplest", 1)
+    assert deciding_partition(names, criteria, "full", 4) == ("gaussian", 2)
+    assert deciding_partition(names, criteria, "tied", 4) is None  # no such mixture among the partitions
+    assert deciding_partition(names, criteria, None, 3) is None
+    assert deciding_partition(["ward", "genie-1-0.3", "gmm-full"], criteria, None, 4) is None
+    clear = {**criteria, "agreement": np.array([0.51, 0.3, 0.4])}
+    assert deciding_partition(names, clear, None, 4) is None
+
+
+def test_rows_on_which_methods_disagree_get_the_clusters_of_kmeans():
+    random = np.random.default_rng(0)
+    skewed = random.exponential(size=(300, 6)).astype(np.float32)
+    labels, choice = initial(skewed, 2)
+    assert choice.method == "kmeans"
+    np.testing.assert_array_equal(labels, choice.label_M["kmeans"])
+    assert {name: values["simplest"] for name, values in choice.criteria.items() if values["simplest"]} == {"kmeans": 1}
+    x, ring_N = rings()
+    turned = x @ np.linalg.qr(random.normal(size=(6, 6)))[0][:2] + 0.05 * random.normal(size=(300, 6))
+    labels, choice = initial(turned.astype(np.float32), 2)
+    assert adjusted_rand_score(ring_N, labels) == 1.0
+    assert "simplest" not in choice.criteria[choice.method]
+
+
+def test_further_clusters_are_judged_by_what_decides():
+    x = np.random.default_rng(0).exponential(size=(300, 6)).astype(np.float32)
+    choice = initial(x, 2)[1]
+    leader = max((n for n in choice.criteria if n != "kmeans"), key=lambda n: choice.criteria[n]["total"])
+    partitions = {"simplest": choice.label_M["kmeans"], "other": choice.label_M[leader]}
+    totals = AutoInitializer(AutoOptions()).judge(TrainingRows(x, np.zeros((300, 0))), partitions, 2, 0)
+    assert totals["simplest"] > totals["other"] + 10.0
 
 
 def test_wide_rows_get_the_clusters_of_graph():
