@@ -3,6 +3,7 @@
 An encoder gives each row a style z and probabilities q(y|x) of clusters; a decoder reconstructs the row from both. Two
 discriminators tell the styles from draws of N(0, I), and the probabilities from one-hot draws of uniform clusters, and
 the encoder is trained so that they fail. The probabilities thus become nearly one-hot, and the clusters equally large.
+The second one sees probabilities and draws with noise, as those of two smooth densities.
 
 The logit of the best discriminator is the log density ratio of what the encoder gives and the prior. The logits
 therefore stand in the bound for log q(z) - log p(z) and log q(y) - log p(y), whose means are the two KL divergences:
@@ -34,6 +35,10 @@ class AaeOptions(AdversarialOptions):
 
     adversary_width: int = field(default=256, metadata={"help": "hidden width of the discriminators"})
     adversary: float = field(default=1.0, metadata={"help": "weight of the discriminators' costs to the encoder"})
+    cluster_noise: float = field(
+        default=0.5,
+        metadata={"help": "standard deviation of the noise that hides from a discriminator that q(y|x) is not one-hot"},
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -41,6 +46,8 @@ class AaeOptions(AdversarialOptions):
             raise UsageError(f"adversary_width must be at least 1, got {self.adversary_width}")
         if self.adversary < 0.0:
             raise UsageError(f"adversary must be at least 0, got {self.adversary}")
+        if self.cluster_noise < 0.0:
+            raise UsageError(f"cluster_noise must be at least 0, got {self.cluster_noise}")
 
 
 class Discriminator(nn.Module):
@@ -103,6 +110,15 @@ class Aae(Model):
     def _decode(self, z_NM: Tensor, q_NK: Tensor) -> Tensor:
         return torch.as_tensor(self.outputs(self.decoder(torch.cat([z_NM, q_NK], dim=-1)))).float()
 
+    def _hidden(self, y_NK: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return probabilities or one-hot draws with noise, (N, K).
+
+        Probabilities are never exactly one-hot. Without the noise a discriminator sees that alone, the encoder learns
+        nothing of how large its clusters should be, and most of them get no rows.
+        """
+        noise_NK = torch.randn(y_NK.shape, generator=generator, device=y_NK.device)
+        return y_NK + self.options.cluster_noise * noise_NK
+
     def _uniform(self, z_NM: Tensor) -> Tensor:
         """Return equal probabilities of all clusters, (N, K): in pretraining, the code is the style alone."""
         return z_NM.new_full((len(z_NM), self.n_components), 1.0 / self.n_components)
@@ -142,10 +158,12 @@ class Aae(Model):
         prior_NM = torch.randn(z_NM.shape, generator=batch.generator, device=z_NM.device)
         cluster_N = torch.randint(self.n_components, (len(z_NM),), generator=batch.generator, device=z_NM.device)
         prior_NK = functional.one_hot(cluster_N, self.n_components).to(z_NM.dtype)
-        style_logit_N, cluster_logit_N = self.style_adversary.frozen(z_NM), self.cluster_adversary.frozen(q_NK)
+        noisy_NK, noisy_prior_NK = (self._hidden(one_NK, batch.generator) for one_NK in (q_NK, prior_NK))
+        style_logit_N, cluster_logit_N = self.style_adversary.frozen(z_NM), self.cluster_adversary.frozen(noisy_NK)
         weight = batch.phase.beta * self.options.adversary
         fooled_N = weight * (functional.softplus(style_logit_N) + functional.softplus(cluster_logit_N))
-        discrimination_N = self.style_adversary.cost(z_NM, prior_NM) + self.cluster_adversary.cost(q_NK, prior_NK)
+        discrimination_N = self.style_adversary.cost(z_NM, prior_NM)
+        discrimination_N = discrimination_N + self.cluster_adversary.cost(noisy_NK, noisy_prior_NK)
         costs = {"adversary": discrimination_N}
         if batch.phase.anchor > 0.0:
             costs["anchor"] = batch.anchor_cost(log_q_NK)

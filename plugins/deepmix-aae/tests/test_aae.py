@@ -54,7 +54,10 @@ def test_each_side_of_the_game_has_its_own_gradient(model):
         assert fooling[0].abs().sum() > 0
         assert all(value is None for value in fooling[1:]), "the encoder's cost must not move a discriminator"
     assert torch.equal(loss.terms["kl_latent"], model.style_adversary(z_NM))
-    torch.testing.assert_close(loss.terms["kl_assignment"], model.cluster_adversary(log_q_NK.exp()))
+    generator = batch().generator
+    torch.randn(N, M, generator=generator), torch.randint(K, (N,), generator=generator)  # draws of the prior
+    noisy_NK = log_q_NK.exp() + 0.5 * torch.randn(N, K, generator=generator)
+    torch.testing.assert_close(loss.terms["kl_assignment"], model.cluster_adversary(noisy_NK))
 
 
 def test_a_trained_discriminator_estimates_the_log_density_ratio():
@@ -76,6 +79,7 @@ def test_a_trained_discriminator_estimates_the_log_density_ratio():
         ({"hidden": "16,8"}, "hidden must be 'auto' or widths such as 500-500-2000, got '16,8'"),
         ({"adversary_width": 0}, "adversary_width must be at least 1"),
         ({"adversary": -1.0}, "adversary must be at least 0"),
+        ({"cluster_noise": -0.1}, "cluster_noise must be at least 0, got -0.1"),
     ],
 )
 def test_an_option_out_of_range_is_named(options, words):
