@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 import numpy as np
+from sklearn.metrics import pairwise_distances_argmin
 from sklearn.neighbors import KNeighborsClassifier
 
 from deepmix.contracts import Initializer, TrainingRows
@@ -19,8 +20,9 @@ from deepmix.data import narrow
 from deepmix.errors import UsageError
 from deepmix.maths import Array
 
-from .criteria import FEW_COLUMNS, agreement_matrix, deciding_partition, score_partitions, total_score
-from .gaussian_check import gaussian_clusters, likelier_mixture
+from .criteria import FEW_COLUMNS, SIMPLEST, agreement_matrix, deciding_partition, score_partitions, total_score
+from .gaussian_check import COVARIANCES, gaussian_clusters, likelier_mixture
+from .gaussians import fit_mixture
 from .graph import CARRYING_NEIGHBOURS, GraphInitializer, GraphOptions
 from .judgement import totals_beside_methods
 from .portfolio import cheap_methods, kmeans, layout_methods, quick_methods, run_methods
@@ -46,7 +48,11 @@ class AutoOptions:
     """Options of the initial clustering that compares methods."""
 
     max_rows: int = field(
-        default=3000, metadata={"help": "rows that are clustered; the others take their neighbours' label"}
+        default=3000,
+        metadata={
+            "help": "rows that are clustered; centres or Gaussians, where those of k-means or a mixture are chosen, "
+            "assign the others, else the nearest rows vote"
+        },
     )
     layouts: bool = field(
         default=True,
@@ -100,7 +106,7 @@ class AutoInitializer(Initializer):
         self.options = options
 
     def initial_labels(self, rows: TrainingRows, n_components: int, seed: int) -> Array:
-        """Return the labels of the best partition; rows beyond `max_rows` take their neighbours' label."""
+        """Return the labels of the best partition, which also assigns the rows beyond `max_rows`."""
         self.choice = None
         wide = rows.x_ND.shape[1] > WIDE
         features = narrow(rows.x_ND, seed).astype(np.float64)
@@ -115,8 +121,7 @@ class AutoInitializer(Initializer):
             return GraphInitializer(GraphOptions()).initial_labels(rows, n_components, seed)
         if len(subset) == n_rows:
             return labels
-        neighbours = KNeighborsClassifier(CARRYING_NEIGHBOURS).fit(features[subset], labels)
-        label_N = neighbours.predict(features).astype(np.int64)
+        label_N = self._extended(features, features[subset], labels, weight_M)
         label_N[subset] = labels
         return label_N
 
@@ -140,6 +145,21 @@ class AutoInitializer(Initializer):
         label_M = {name: np.unique(label_N[subset], return_inverse=True)[1] for name, label_N in partitions.items()}
         judged = {name: labels for name, labels in label_M.items() if labels.max() + 1 == n_components}
         return totals_beside_methods(features[subset], judged, n_components, seed, weight_M) if judged else {}
+
+    def _extended(self, features: Array, clustered: Array, label_M: Array, weight_M: Array | None) -> Array:
+        """Return the clusters of all rows, (N,) int64: k-means and mixtures assign them, else the nearest rows vote."""
+        method, n_clusters = "" if self.choice is None else self.choice.method, int(label_M.max()) + 1
+        if method == SIMPLEST:
+            masses = np.ones(len(label_M)) if weight_M is None else weight_M
+            one_hot_MK = np.eye(n_clusters)[label_M] * masses[:, None]
+            centre_KD = one_hot_MK.T @ clustered / one_hot_MK.sum(axis=0)[:, None]
+            return pairwise_distances_argmin(features, centre_KD).astype(np.int64)
+        for covariance in COVARIANCES:
+            if method == f"gmm-{covariance}":
+                mixture = fit_mixture(clustered, label_M, n_clusters, covariance, weight_M)
+                return np.asarray(mixture.predict(features), dtype=np.int64)
+        neighbours = KNeighborsClassifier(CARRYING_NEIGHBOURS).fit(clustered, label_M)
+        return np.asarray(neighbours.predict(features), dtype=np.int64)
 
     def _agreed_labels(
         self, features: Array, weight_N: Array | None, n_components: int, seed: int, chosen: Array

@@ -112,7 +112,7 @@ def fit_mixture(
     z_NM: Array,
     labels_N: Array,
     n_clusters: int,
-    covariance: Literal["full", "diag"],
+    covariance: Literal["full", "tied", "diag"],
     weight_N: Array | None = None,
     log_prior_NK: Array | None = None,
 ) -> GaussianMixture:
@@ -121,7 +121,7 @@ def fit_mixture(
     With `log_prior_NK`, each row has its own, fixed weights of the Gaussians.
     """
     added = regularization(z_NM, weight_N)
-    means, precisions, counts = [], [], []
+    means, covariances, counts = [], [], []
     for k in range(n_clusters):
         in_cluster_N = labels_N == k
         own = None if weight_N is None else weight_N[in_cluster_N]
@@ -129,20 +129,24 @@ def fit_mixture(
         rows, weights = z_NM[in_cluster_N], own
         if len(rows) < 2 and count <= 1.0:
             rows, weights = z_NM, weight_N
-        if covariance == "full":
-            widened = np.atleast_2d(np.cov(rows.T, bias=True, aweights=weights)) + added * np.eye(z_NM.shape[1])
-            precisions.append(np.linalg.inv(widened))
+        if covariance == "diag":
+            covariances.append(_variance(rows, weights) + added)
         else:
-            precisions.append(1.0 / (_variance(rows, weights) + added))
+            own_DD = np.atleast_2d(np.cov(rows.T, bias=True, aweights=weights))
+            covariances.append(own_DD + added * np.eye(z_NM.shape[1]))
         means.append(np.average(rows, axis=0, weights=weights))
         counts.append(count + 1.0)
+    if covariance == "tied":
+        precisions = np.linalg.inv(np.average(covariances, axis=0, weights=counts))
+    else:
+        precisions = 1.0 / np.stack(covariances) if covariance == "diag" else np.linalg.inv(np.stack(covariances))
     mixture = WeightedGaussianMixture(
         n_clusters,
         covariance_type=covariance,
         max_iter=MAX_ITERATIONS,
         reg_covar=added,
         means_init=np.stack(means),
-        precisions_init=np.stack(precisions),
+        precisions_init=precisions,
         weights_init=np.array(counts) / sum(counts),
         random_state=0,  # scikit-learn draws a start even when all of it is passed in
     )

@@ -108,6 +108,30 @@ def test_rows_beyond_the_limit_take_their_neighbours_label():
     assert np.array_equal(labels[choice.row_M], choice.label_M[choice.method])
 
 
+@pytest.mark.parametrize("spread", [(1.0, 2.5), (1.0, 1.0)])
+def test_rows_beyond_the_limit_are_assigned_by_the_gaussians_that_were_chosen(spread):
+    """One Gaussian lies inside the other where they differ in width; the nearest rows can't tell them apart."""
+    random = np.random.default_rng(0)
+    label_N = np.arange(2000) % 2
+    x = random.normal(size=(2000, 10)) * np.array(spread)[label_N][:, None]
+    x[:, 0] += 4.0 * label_N * (spread[0] == spread[1])
+    labels, choice = initial(x.astype(np.float32), 2, max_rows=600)
+    assert choice.method in ("gmm-diag", "gmm-tied", "gmm-full")
+    groups = [x[label_N == k] for k in (0, 1)]
+    log_prob_KN = [multivariate_normal(rows.mean(axis=0), np.cov(rows.T)).logpdf(x) for rows in groups]
+    assert adjusted_rand_score(np.argmax(log_prob_KN, axis=0), labels) > 0.93
+
+
+def test_rows_beyond_the_limit_are_assigned_to_the_nearest_centre_of_kmeans():
+    x = np.random.default_rng(0).exponential(size=(500, 6)).astype(np.float32)
+    labels, choice = initial(x, 3, max_rows=200)
+    assert choice.method == "kmeans"
+    chosen = choice.label_M["kmeans"]
+    centres = np.stack([x[choice.row_M][chosen == k].mean(0) for k in range(3)])
+    beyond = np.setdiff1d(np.arange(500), choice.row_M)
+    np.testing.assert_array_equal(labels[beyond], np.linalg.norm(x[beyond, None] - centres, axis=2).argmin(1))
+
+
 def test_weights_reach_kmeans_and_the_likelihood():
     """With two centres for three spots, two spots share one unless the third is light."""
     spot_N = np.arange(90) % 3

@@ -26,7 +26,7 @@ def overlapping_rows(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return z_NM, start_N, random.integers(1, 5, 120)
 
 
-@pytest.mark.parametrize("covariance", ["full", "diag"])
+@pytest.mark.parametrize("covariance", ["full", "tied", "diag"])
 def test_weights_give_the_parameters_of_repeated_rows(covariance):
     z_NM, start_N, weight_N = overlapping_rows()
     weighted = fit_mixture(z_NM, start_N, K, covariance, weight_N.astype(np.float64))
