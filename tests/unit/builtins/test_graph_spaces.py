@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from deepmix_builtins.clustering.graph import GraphInitializer, GraphOptions, _informative
+from sklearn.metrics import adjusted_rand_score
 
 from deepmix.contracts import TrainingRows
 from deepmix.metrics import clustering_accuracy
@@ -70,3 +71,19 @@ def test_there_is_one_layout(monkeypatch, x, code, layouts):
     labels = GraphInitializer(GraphOptions(embedding="umap")).initial_labels(TrainingRows(x, code), 3, 0)
     assert CountedMap.layouts == layouts
     assert clustering_accuracy(LABEL_N, labels) == 1.0
+
+
+def test_a_few_far_rows_are_not_a_spectral_cluster():
+    """They are cheap to cut off, but the groups of the other rows are what a user asks for."""
+    random = np.random.default_rng(0)
+    label_N = np.arange(400) % 2
+    rows_ND = random.normal(size=(400, 8)) + 4.0 * label_N[:, None] * np.eye(8)[0]
+    far_ND = random.normal(size=(12, 8)) + 100.0
+    x = np.concatenate([rows_ND, far_ND]).astype(np.float32)
+    found = {
+        embedding: GraphInitializer(GraphOptions(embedding=embedding)).initial_labels(TrainingRows(x, x), 2, 0)[:400]
+        for embedding in ("auto", "tsne", "spectral")
+    }
+    assert len(np.unique(found["spectral"])) == 1
+    np.testing.assert_array_equal(found["auto"], found["tsne"])
+    assert adjusted_rand_score(label_N, found["auto"]) > 0.8
