@@ -2,6 +2,7 @@
 
     python benchmarks/components.py --suite clustering-suite.npz --json OUT.json
     python benchmarks/components.py --none                    # rows without groups: how often K = 1
+    python benchmarks/components.py --few                     # fewer rows than the neighbours' density takes
     python benchmarks/components.py --chance                  # the valleys that chance makes
 
 Tables and their preparation are those of `suite.py`; K is the number of reference labels, which nothing here sees
@@ -121,6 +122,29 @@ def without_groups(repeats: int) -> None:
         print(f"{n_rows} x {n_columns}: {cells}", flush=True)
 
 
+def few_rows(repeats: int) -> None:
+    """Print how often K is right for few rows, of one group and of Gaussians whose centres lie on a circle."""
+    random = np.random.default_rng(1)
+    for n_rows, n_columns in itertools.product((20, 40, 60, 90), (2, 4)):
+        right = dict.fromkeys(("uniform", "Gaussian", "exponential", "2 groups", "3 groups", "4 groups"), 0)
+        for _ in range(repeats):
+            size = (n_rows, n_columns)
+            samples = [
+                (1, "uniform", random.uniform(size=size)),
+                (1, "Gaussian", random.normal(size=size) @ random.normal(size=(n_columns, n_columns))),
+                (1, "exponential", random.exponential(size=size)),
+            ]
+            for k in (2, 3, 4):
+                angle_N = 2.0 * np.pi * (np.arange(n_rows) % k) / k
+                centre_ND = 6.0 * np.column_stack([np.cos(angle_N), np.sin(angle_N), np.zeros((n_rows, n_columns - 2))])
+                samples.append((k, f"{k} groups", random.normal(size=size) + centre_ND))
+            for k, name, rows_ND in samples:
+                choice = choose_for_rows(continuous_rows(rows_ND, 0), ComponentRange(), 0)
+                right[name] += choice.n_components == k
+        cells = ", ".join(f"{name} {number} of {repeats}" for name, number in right.items())
+        print(f"{n_rows} x {n_columns}: {cells}", flush=True)
+
+
 def valleys_by_chance(repeats: int) -> None:
     """Print quantiles of the deepest valley of one group times the root of k, which `chance_depth` is fitted to."""
     random = np.random.default_rng(0)
@@ -151,11 +175,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-rivals", action="store_true", help="leave out what is slow")
     parser.add_argument("--none", action="store_true", help="rows without groups instead")
+    parser.add_argument("--few", action="store_true", help="few rows instead, with and without groups")
     parser.add_argument("--chance", action="store_true", help="the valleys that chance makes instead")
-    parser.add_argument("--repeats", type=int, default=20, help="samples of each kind for --none and --chance")
+    parser.add_argument("--repeats", type=int, default=20, help="samples of each kind for --none, --few and --chance")
     options = parser.parse_args()
-    if options.none or options.chance:
-        (without_groups if options.none else valleys_by_chance)(options.repeats)
+    if options.none or options.few or options.chance:
+        (without_groups if options.none else few_rows if options.few else valleys_by_chance)(options.repeats)
         return
     results = []
     for table in itertools.chain(suite_tables(options.suite) if options.suite else (), real_tables()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 
 from deepmix import runs
 from deepmix.data import ColumnOptions, TableOptions, check_sparse, has_gaps, numbered_frame
-from deepmix.errors import DeepmixError, UsageError, spell_stored
+from deepmix.errors import DeepmixError, UsageError, option, spell_stored
 from deepmix.experiment import MAX_SEED, ExperimentConfig, Parts, prepare_experiment, run_experiment
 from deepmix.inference import LoadedRun, open_run
 from deepmix.maths import Array, Inference
@@ -286,6 +287,8 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         if self.settings is not None and not isinstance(self.settings, Mapping):
             raise UsageError(f"settings must be a mapping of options, got {self.settings!r}")
         settings = {str(key): str(value) for key, value in (self.settings or {}).items()}
+        if "components" in settings:
+            raise UsageError(f"the number of clusters is not one of the settings; give {option('components', 'K')}")
         settings["components"] = _components_text(self.n_components)
         settings |= {name: str(getattr(self, name)) for name in OPTION_OWNERS if getattr(self, name) is not None}
         return ExperimentConfig(
@@ -335,15 +338,21 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
                 self.feature_names_in_ = np.array(frame.columns, dtype=object)
             return frame
         _refuse_bad_indices(X)
-        X = validate_data(
-            self,
-            X,
-            accept_sparse="csr",
-            dtype="numeric",
-            reset=fitting,
-            ensure_min_samples=2 if fitting else 1,
-            ensure_all_finite="allow-nan",
-        )
+        try:
+            X = validate_data(
+                self,
+                X,
+                accept_sparse="csr",
+                dtype="numeric",
+                reset=fitting,
+                ensure_min_samples=2 if fitting else 1,
+                ensure_all_finite="allow-nan",
+            )
+        except ValueError as error:
+            if "string" not in str(error):
+                raise
+            text = str(error).rstrip(".")
+            raise ValueError(f"{text}; pass rows with text in a pandas or polars data frame") from error
         if of_table or (fitting and has_gaps(X)):
             return numbered_frame(X)
         return X
@@ -429,10 +438,23 @@ def _is_frame(X: Any) -> bool:
 
 
 def _as_pandas(X: Any) -> Any:
-    """Return a data frame of another library as a pandas DataFrame, with names as text; anything else as it is."""
+    """Return a data frame of another library as a pandas DataFrame, with names as text; anything else as it is.
+
+    Raises:
+        ValueError: two columns have the same name, or X is the path of a file.
+
+    """
+    if isinstance(X, str | Path):
+        raise ValueError(f"'{X}' is a path, not rows; read the file first, for example with pandas.read_csv")
     if not _is_frame(X) and hasattr(X, "to_pandas") and hasattr(X, "columns"):
         X = X.to_pandas()
-    return X.rename(columns=str) if _is_frame(X) else X
+    if not _is_frame(X):
+        return X
+    frame = X.rename(columns=str)
+    for name, number in Counter(frame.columns).items():
+        if number > 1:
+            raise ValueError(f"{number} columns are called '{name}'; give every column a name of its own")
+    return frame
 
 
 def _table_options(columns: Any) -> TableOptions | None:

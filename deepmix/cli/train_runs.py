@@ -220,7 +220,7 @@ def _resume_seeds(
 
 
 def _show(out: Path, results: Mapping[int, runs.Metrics]) -> None:
-    """Print the table of results and the folder's path."""
+    """Print the table of results, the number of clusters if it was chosen, and the folder's path."""
     from rich.console import Console
 
     from deepmix.cli.results_table import results_table
@@ -229,6 +229,11 @@ def _show(out: Path, results: Mapping[int, runs.Metrics]) -> None:
     Console(width=None if sys.stdout.isatty() else UNWRAPPED).print(results_table(list(results.values())))
     elbo = metrics.spread([one.elbo["test"] for one in results.values()]).mean
     seconds = sum(one.seconds for one in results.values())
+    run = out if (out / runs.CONFIG).is_file() else out / f"seed-{next(iter(results))}"
+    choice = runs.RunFolder(run).read(runs.RunConfig).component_choice
+    if choice is not None:
+        number = choice.n_components
+        echo(f"{number} cluster{'' if number == 1 else 's'}, chosen from {choice.lowest} to {choice.highest}")
     echo(f"ELBO {elbo:.2f} nats per row, {first.n_parameters:,} parameters, {seconds:.1f} s")
     for text in dict.fromkeys(text for one in results.values() for text in one.warnings):
         echo(f"Warning: {spell_stored(text, flag)}")

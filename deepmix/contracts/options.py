@@ -60,7 +60,22 @@ def build_options(defaults: Mapping[str, Any], settings: Mapping[str, str]) -> d
             raise UsageError(f"option '{key}' belongs to several parts; write {choices}")
         hint = typing.get_type_hints(type(defaults[candidates[0]]))[name]
         changes[candidates[0]][name] = convert(key, value, hint)
-    return {part: dataclasses.replace(options, **changes[part]) for part, options in defaults.items()}
+    shared = {name for name, parts in owners.items() if len(parts) > 1}
+    return {part: _changed(part, options, changes[part], shared) for part, options in defaults.items()}
+
+
+def _changed(part: str, options: Any, changes: Mapping[str, Any], shared: set[str]) -> Any:
+    """Return a part's options with changes; the name that begins an error is marked, for each face to spell.
+
+    Names that several parts share are written with the part.
+    """
+    try:
+        return dataclasses.replace(options, **changes)
+    except UsageError as error:
+        name, space, rest = error.spelled(option).partition(" ")
+        if name not in {field.name for field in dataclasses.fields(options)}:
+            raise
+        raise UsageError(option(f"{part}.{name}" if name in shared else name) + space + rest) from error
 
 
 def convert(key: str, value: str, hint: Any) -> Any:
@@ -82,14 +97,15 @@ def convert(key: str, value: str, hint: Any) -> Any:
     hint = kinds[0]
     if hint is bool:
         if value.lower() not in ("true", "false"):
-            raise UsageError(f"{key} must be true or false, got '{value}'")
+            raise UsageError(f"{option(key)} must be true or false, got '{value}'")
         return value.lower() == "true"
     try:
         result = hint(value)
     except ValueError as error:
-        raise UsageError(f"{key} must be {_one_of([type_name(kind) for kind in kinds])}, got '{value}'") from error
+        what = _one_of([type_name(kind) for kind in kinds])
+        raise UsageError(f"{option(key)} must be {what}, got '{value}'") from error
     if isinstance(result, int) and abs(result) > MOST:
-        raise UsageError(f"{key} must be a whole number of at most {len(str(MOST))} digits, got '{value}'")
+        raise UsageError(f"{option(key)} must be a whole number of at most {len(str(MOST))} digits, got '{value}'")
     return result
 
 

@@ -29,7 +29,11 @@ LEAST_FRACTION = 0.002
 """Fraction of the training rows below which a level is rare; one that a single row has is always rare."""
 
 
-ID_WORDS = frozenset({"id", "ids", "uuid", "guid", "key", "rowid", "idx", "index"})
+SURE_ID_WORDS = frozenset({"id", "ids", "uuid", "guid", "rowid"})
+"""Last words of the names of identifiers that are not names of measurements: an index may be one, as of body mass."""
+
+
+ID_WORDS = SURE_ID_WORDS | {"key", "idx", "index"}
 """Last words of the names of identifiers."""
 
 
@@ -102,12 +106,12 @@ def _number_decision(name: str, x: Array, *, is_first: bool) -> Decision:
         levels = [level_name(value) for value in values]
         return _two_values(levels) if len(levels) == 2 else Decision("constant", f"every value is {short(levels[0])}")
     word, n_values = last_word(name), len(values)
-    if len(x) >= LEAST_ROWS and whole_numbers(x):
+    if whole_numbers(x) and (len(x) >= LEAST_ROWS or word in SURE_ID_WORDS):
         if n_values == len(x) and (word in NUMBER_WORDS or UNNAMED.fullmatch(name)):
             return Decision("identifier", "all values differ, and its name is one of an identifier")
         if counts_up(x, is_first=is_first):
             return Decision("identifier", "whole numbers that count the rows")
-        if word in ID_WORDS and n_values > len(x) / 2:
+        if len(x) >= LEAST_ROWS and word in ID_WORDS and n_values > len(x) / 2:
             return Decision("identifier", "most values differ, and its name is one of an identifier")
     decision = number_kind(x, is_code=word in CODE_WORDS)
     if decision.kind == "categorical" and _common_fraction(Counter(map(level_name, x.tolist()))) < 0.5:

@@ -69,7 +69,7 @@ NINES = (99.0, 999.0, 9999.0, 99999.0, 999999.0)
 
 
 LEAST_ROWS = 20
-"""Least number of rows in which a column of different values can be an identifier."""
+"""Least number of rows in which a column of different values can be an identifier, unless its name leaves no doubt."""
 
 
 def quantile_skewness(x: Array) -> float:

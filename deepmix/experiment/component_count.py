@@ -3,6 +3,7 @@
 Two criteria look at the same rows. The peaks of the neighbours' density (`valleys`) need no shape, but many rows, and
 few dimensions; the modes of a Gaussian mixture (`gaussian_modes`) need few rows, but groups that are roughly Gaussian.
 A peak counts by itself if chance hardly explains it. Further modes count where the neighbours do not contradict them.
+Of few rows the neighbours say nothing; modes then count where the valleys between them are very deep.
 `benchmarks/results/components.md` compares this rule with others.
 """
 
@@ -18,8 +19,8 @@ from scipy import sparse
 from deepmix.data import Split, narrow
 from deepmix.experiment.clustering_features import clustering_features
 from deepmix.experiment.component_range import MOST_COMPONENTS, ComponentRange
-from deepmix.experiment.gaussian_modes import PATIENCE, Modes, find_modes
-from deepmix.experiment.valleys import Valleys, find_valleys
+from deepmix.experiment.gaussian_modes import DEEP, PATIENCE, VERY_DEEP, Modes, find_modes
+from deepmix.experiment.valleys import FEWEST_ROWS_OF_VALLEYS, Valleys, find_valleys
 from deepmix.maths import Array
 from deepmix.runs import ComponentChoice, RunnerUp
 
@@ -110,7 +111,7 @@ def choose_for_rows(rows_ND: Array, requested: ComponentRange, seed: int) -> Com
     modes = _modes(rows_ND, valleys, highest, seed)
     n_groups = n_peaks
     if modes is not None and modes.is_settled:
-        n_groups = max(n_peaks, _supported(modes.n_modes, valleys))
+        n_groups = max(n_peaks, _supported(modes.n_modes, valleys, len(rows_ND)))
     n_components = 1 if n_groups == 1 else min(max(n_groups, lowest), highest)
     criterion = "range" if n_components != n_groups else "peaks" if n_groups == n_peaks else "modes"
     others: dict[str, int | None] = {"peaks": n_peaks, "step": _next_step(valleys, n_components)}
@@ -142,16 +143,22 @@ def _modes(rows_ND: Array, valleys: Valleys, highest: int, seed: int) -> Modes |
     """Return what mixtures show; None where the neighbours' density leaves nothing open."""
     lowest = max(1, valleys.n_peaks() - 1)
     sure, most = lowest, highest
-    if valleys.dimensions < FEW_DIMENSIONS:
+    if _may_contradict(valleys, len(rows_ND)):
         sure = most = valleys.n_peaks(NOT_CONTRADICTED)
         if most == valleys.n_peaks():
             return None
-    return find_modes(principal_rows(rows_ND, seed), lowest, sure, most + PATIENCE, seed)
+    deep = VERY_DEEP if len(rows_ND) < FEWEST_ROWS_OF_VALLEYS else DEEP
+    return find_modes(principal_rows(rows_ND, seed), lowest, sure, most + PATIENCE, seed, deep)
 
 
-def _supported(n_modes: int, valleys: Valleys) -> int:
+def _may_contradict(valleys: Valleys, n_rows: int) -> bool:
+    """Return whether the neighbours' density is reliable enough to contradict a mixture."""
+    return valleys.dimensions < FEW_DIMENSIONS and n_rows >= FEWEST_ROWS_OF_VALLEYS
+
+
+def _supported(n_modes: int, valleys: Valleys, n_rows: int) -> int:
     """Return the largest number of a mixture's modes that the neighbours do not contradict; 1 where they do."""
-    if valleys.dimensions >= FEW_DIMENSIONS:
+    if not _may_contradict(valleys, n_rows):
         return n_modes
     least_depth = FIRST_DIVISION if valleys.n_peaks() == 1 else NOT_CONTRADICTED
     fewest = max(2, math.ceil((1.0 - SLACK) * n_modes))

@@ -66,7 +66,7 @@ class ExperimentConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= MAX_SEED:
-            raise UsageError(f"seed must be at least 0 and at most {MAX_SEED}, got {self.seed}")
+            raise UsageError(f"{option('seed')} must be at least 0 and at most {MAX_SEED}, got {self.seed}")
         if not self.heads:
             raise UsageError(f"at least one head is needed; give one with {option('head')}")
 

@@ -42,6 +42,9 @@ STEPS = 12
 DEEP = 0.5
 """Two peaks are separate where the density between them falls below this fraction of the lower peak."""
 
+VERY_DEEP = 0.05
+"""The same where rows are few, as chance makes valleys there; `benchmarks/components.py --few` measures it."""
+
 SMALLEST_WEIGHT = 0.1
 """Weight of one of K groups at least, as a fraction of 1 / K."""
 
@@ -64,10 +67,11 @@ class Modes:
     """The same plus twice the entropy of the rows' assignment, in nats."""
 
 
-def find_modes(rows_ND: Array, lowest: int, sure: int, highest: int, seed: int) -> Modes | None:
+def find_modes(rows_ND: Array, lowest: int, sure: int, highest: int, seed: int, deep: float = DEEP) -> Modes | None:
     """Fit mixtures of `lowest` to `highest` Gaussians to rows of mean variance 1, and return what the best one shows.
 
-    Numbers above `sure` are tried until PATIENCE of them are worse than the best. None where there are too few rows.
+    Numbers above `sure` are tried until PATIENCE of them are worse than the best. Peaks are separate where the density
+    between them falls below the fraction `deep`. None where there are too few rows.
     """
     rows_per_mode = max(ROWS_PER_GAUSSIAN, ROWS_PER_COLUMN * rows_ND.shape[1])
     highest = min(highest, len(rows_ND) // rows_per_mode)
@@ -93,7 +97,7 @@ def find_modes(rows_ND: Array, lowest: int, sure: int, highest: int, seed: int) 
     return Modes(
         n_gaussians=mixture.n_components,
         covariance=family,
-        n_modes=count_modes(merges_M2),
+        n_modes=count_modes(merges_M2, deep),
         is_settled=mixture.n_components < last,
         bic=dict(sorted(bic.items())),
         icl=dict(sorted(icl.items())),
@@ -171,9 +175,9 @@ def mode_merges(mixture: GaussianMixture) -> list[tuple[float, float]]:
     return merges
 
 
-def count_modes(merges_M2: Array) -> int:
+def count_modes(merges_M2: Array, deep: float = DEEP) -> int:
     """Return the largest number of groups that deep valleys separate, each of them with enough weight."""
-    weight_M = merges_M2[merges_M2[:, 0] > -np.log(DEEP), 1]
+    weight_M = merges_M2[merges_M2[:, 0] > -np.log(deep), 1]
     for n_modes in range(len(weight_M) + 1, 1, -1):
         if np.count_nonzero(weight_M >= SMALLEST_WEIGHT / n_modes) >= n_modes - 1:
             return n_modes

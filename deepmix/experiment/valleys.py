@@ -24,6 +24,9 @@ SCALES = (12, 18, 27, 40, 60)
 ROWS_PER_NEIGHBOUR = 8
 """A scale is used where there are at least this many rows per neighbour."""
 
+FEWEST_ROWS_OF_VALLEYS = SCALES[0] * ROWS_PER_NEIGHBOUR
+"""With fewer rows no scale is used, and the neighbours say nothing."""
+
 GRAPH_NEIGHBOURS = 15
 """Neighbours that each row is connected to at least; with fewer, the graph of a thin curve falls apart."""
 

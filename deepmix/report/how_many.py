@@ -48,7 +48,7 @@ def _reason(choice: ComponentChoice) -> str:
     """Return the choice in a sentence."""
     number = choice.n_components
     if number == 1:
-        return "These rows show no groups: their density has one peak, so there is one cluster."
+        return "These rows show no groups, so there is one cluster."
     if choice.criterion == "peaks":
         return f"{number} clusters: the rows' density has {number} peaks, with valleys deeper than chance makes."
     if choice.criterion == "modes":

@@ -64,6 +64,7 @@ def test_rows_without_groups_make_one_cluster_and_the_run_ends(deepmix, square, 
     result = deepmix("train", "--dataset", square, "--components", "2:20", *WITH_REPORT, "--out", "run")
     assert result.returncode == 0, result.stderr
     assert "Warning: no groups: these rows show no groups" in result.stdout
+    assert "\n1 cluster, chosen from 2 to 20\n" in result.stdout
     assert "--components K divides them nevertheless" in result.stdout
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["heads"]["posterior"]["test"]["sizes"] == [45]
@@ -92,6 +93,7 @@ def test_resuming_does_not_choose_again(deepmix, blobs, tmp_path, monkeypatch):
         before = choice_of(tmp_path / run)
         result = deepmix("train", "--resume", "--out", folder, "--quiet")
         assert result.returncode == 0, result.stderr
+        assert result.stdout.count("\n3 clusters, chosen from 1 to 20\n") == 1
         assert choice_of(tmp_path / run) == before
         assert before["n_components"] == 3
 

@@ -43,7 +43,7 @@ def test_every_kind_is_in_the_table_of_kinds(kind):
     "sentence",
     [
         f"at least {kinds.CLEAN:.0%} of the cells are dates".replace("%", " %"),
-        f"Only whole numbers in at least {number_kinds.LEAST_ROWS} rows can be identifiers",
+        f"with fewer than {number_kinds.LEAST_ROWS} rows only if all values differ",
         f"At most {number_kinds.FEW_VALUES} values in even steps",
         f"`ordinal` if there are at least {number_kinds.ROWS_PER_STEP} rows per value",
         f"At most {number_kinds.FEW_CODES} values above 0 with at least {number_kinds.ROWS_PER_CODE} rows per value, "
@@ -67,6 +67,8 @@ def test_thresholds_are_those_of_the_code(sentence):
 
 def test_words_of_identifiers_and_marks_of_missing_values_are_those_of_the_code():
     words = re.findall(r"`([a-z]+)`", page_section("How a column gets its kind").split("the last word of")[1])
+    assert set(words[: len(kinds.SURE_ID_WORDS)]) == kinds.SURE_ID_WORDS
+    words = re.findall(r"`([a-z]+)`", page_section("How a column gets its kind").split("the last word of")[2])
     assert set(words[: len(kinds.NUMBER_WORDS)]) == kinds.NUMBER_WORDS
     marks = UNWRAPPED.split("or one of")[1].split("in any capitalisation")[0]
     assert {mark.lower() for mark in re.findall(r"`([^`]+)`", marks)} == missing_marks.USUAL_MARKS - {""}

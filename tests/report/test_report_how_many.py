@@ -60,7 +60,7 @@ def test_the_curve_has_its_figures():
     [
         ({"criterion": "peaks"}, "4 clusters: the rows' density has 4 peaks, with valleys deeper than chance makes."),
         ({"criterion": "range", "n_groups": 9}, "4 clusters: the rows show 9 groups, which is outside the range."),
-        ({"n_components": 1, "n_groups": 1, "lowest": 1}, "These rows show no groups: their density has one peak"),
+        ({"n_components": 1, "n_groups": 1, "lowest": 1}, "These rows show no groups, so there is one cluster."),
     ],
 )
 def test_each_criterion_has_its_sentence(change, sentence):

@@ -105,5 +105,5 @@ def test_a_saved_run_predicts_the_same(tmp_path):
 
 
 def test_stored_rows_must_be_two_at_least():
-    with pytest.raises(ValueError, match="stored_rows must be at least 2, got 1"):
+    with pytest.raises(ValueError, match=r"settings=\{'stored_rows': ...\} must be at least 2, got 1"):
         DeepMixture(2, model="consensus", settings={"model.stored_rows": 1}).fit(np.zeros((9, 2)))

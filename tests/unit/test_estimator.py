@@ -6,8 +6,10 @@ import importlib.util
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 from sklearn.base import clone
@@ -85,6 +87,11 @@ def test_parameters_of_the_wrong_type(parameters, message):
     ("parameters", "message"),
     [
         ({"n_components": 0}, "n_components must be at least 1, got 0"),
+        ({"n_components": "four"}, "n_components must be a whole number, auto or a range such as 2:20, got 'four'"),
+        ({"n_components": True}, "n_components must be a whole number, auto or a range such as 2:20, got 'True'"),
+        ({"random_state": -1}, "random_state must be at least 0 and at most 4294967295, got -1"),
+        ({"settings": {"components": 5}}, "the number of clusters is not one of the settings; give n_components=K"),
+        ({"settings": {"samples": 0}}, r"settings=\{'samples': ...\} must be at least 1, got 0"),
         ({"n_components": 200}, "200 clusters can't be made of 102 training rows; give a smaller n_components"),
         ({"n_components": None}, "the number of clusters is unknown, as there are no labels; give n_components=K"),
         ({"head": ()}, "at least one head is needed; give one with head"),
@@ -231,6 +238,23 @@ def test_data_frames(library):
     with pytest.warns(UserWarning, match="columns that") as caught:
         estimator.predict(other)  # 'a' is missing in every row
     assert sorted("'a'" in str(warning.message) for warning in caught) == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("rows.csv", "'rows.csv' is a path, not rows; read the file first, for example with pandas.read_csv"),
+        (Path("rows.csv"), "'rows.csv' is a path, not rows"),
+        (pd.DataFrame(np.eye(3), columns=["a", "b", "a"]), "2 columns are called 'a'; give every column a name of"),
+        (pd.DataFrame(np.eye(3), columns=[1, "1", "a"]), "2 columns are called '1'"),
+        ([["a", 1.0], ["b", 2.0]], "instead; pass rows with text in a pandas or polars data frame"),
+        (np.array([["a", 1.0], ["b", 2.0]], dtype=object), "'a'; pass rows with text in a pandas or polars data frame"),
+    ],
+    ids=["text", "path", "names", "numbers", "list", "objects"],
+)
+def test_rows_of_the_wrong_kind(rows, message):
+    with pytest.raises(ValueError, match=message):
+        small().fit(rows)
 
 
 def test_pipelines_clones_and_grids():

@@ -20,7 +20,7 @@ from deepmix.cli.table_flags import table_flags
 from deepmix.cli.train_runs import SEEDS_OR_TORCHRUN, resume_run, run_seeds, train_one
 from deepmix.contracts import parse_assignments, registry
 from deepmix.data import TableOptions
-from deepmix.errors import DeepmixError, UsageError
+from deepmix.errors import DeepmixError, UsageError, option
 from deepmix.experiment import SHORTHANDS, ExperimentConfig, config_from_mapping, model_help
 
 if TYPE_CHECKING:  # importing it would import torch, and --help must not wait for that
@@ -40,7 +40,12 @@ class TrainCommand(click.Command):
             flag, equals, value = word.removeprefix("--").partition("=")
             if word.startswith("--") and flag in NAMING_FLAGS:
                 named[flag] = value if equals else after
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if not error.message.startswith("Got unexpected extra argument"):
+                raise
+            raise click.UsageError(f"{error.message}; name the data with --dataset", ctx) from error
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the installed parts and, with --model, every option that --set can change."""
@@ -179,7 +184,7 @@ def train(
         if prepared.split.schema is not None and not quiet:
             _show_schema(prepared.split.schema)
         if prepared.n_components < 2 and prepared.choice is None and ranks.is_first:
-            raise UsageError("components must be at least 2, got 1: one cluster would hold every row")
+            raise UsageError(f"{option('components')} must be at least 2, got 1: one cluster would hold every row")
         fresh = f"{Path(config.dataset).name.split('.')[0]}-{config.model}"
         if seeds is None:
             train_one(prepared, out, fresh, quiet, overwrite=overwrite, report=not no_report)

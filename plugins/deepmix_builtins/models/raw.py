@@ -18,7 +18,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from deepmix.contracts import Batch, Loss, Model, NoOptions
-from deepmix.errors import UsageError
+from deepmix.errors import UsageError, option
 from deepmix.kernels import ops
 from deepmix.maths import (
     Dims,
@@ -79,7 +79,8 @@ class RowsThemselves:
         """
         if self._of_table:
             raise UsageError(
-                "a mixture on the rows themselves can't generate or impute rows of a table; train a mixture of VAEs"
+                "a mixture on the rows themselves can't generate or impute rows of a table; "
+                f"train a mixture of VAEs with {option('model', 'mvae-emv2')}"
             )
         return outputs_ND
 

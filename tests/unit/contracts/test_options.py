@@ -150,8 +150,18 @@ def test_a_value_that_does_not_fit_is_named_as_it_was_written() -> None:
 
 
 def test_an_options_class_may_refuse_a_value_itself() -> None:
-    with pytest.raises(UsageError, match=r"^width must be at least 0, got -1$"):
+    with pytest.raises(UsageError, match=r"^beta\.width must be at least 0, got -1$") as caught:
         build_options(DEFAULTS, {"beta.width": "-1"})
+    assert caught.value.spelled(lambda name, value: f"<{name}>") == "<beta.width> must be at least 0, got -1"
+    with pytest.raises(UsageError, match=r"^width must be at least 0, got -1$"):
+        build_options({"beta": Beta()}, {"width": "-1"})
+
+
+@pytest.mark.parametrize(("value", "kind"), [("x", int), ("x", bool), ("9" * 19, int)])
+def test_each_face_spells_the_option_whose_value_does_not_fit(value, kind) -> None:
+    with pytest.raises(UsageError) as caught:
+        convert("width", value, kind)
+    assert caught.value.spelled(lambda name, _: f"<{name}>").startswith("<width> must be ")
 
 
 def test_describe_gives_name_type_default_and_help() -> None:

@@ -84,6 +84,22 @@ def test_kinds_by_name_and_what_is_left_out(name, values, kind):
     assert schema.reason
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "kind"),
+    [
+        ("customer_id", [1001, 1007, 1003], "identifier"),
+        ("customer_id", [1001, 1007, 1001, 1009], "continuous"),
+        ("customer_id", [1001.5, 1007.0, 1003.0], "continuous"),
+        ("glycemic_index", [31, 55, 70], "continuous"),
+        ("number", [31, 55, 70], "continuous"),
+        ("age", [31, 55, 70], "continuous"),
+    ],
+)
+def test_in_few_rows_only_a_name_without_doubt_makes_an_identifier(name, values, kind):
+    frame = pd.DataFrame({name: values, "other": np.linspace(0.0, 1.5, len(values))})
+    assert infer_schema(frame, np.arange(len(values)), TableOptions(), None).columns[0].kind == kind
+
+
 def test_the_first_column_counts_rows_if_it_only_rises():
     rising = np.cumsum(RANDOM.integers(1, 50, N))
     frame = pd.DataFrame({"first": rising, "second": rising**2, "beside": NORMAL})

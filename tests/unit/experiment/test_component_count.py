@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -154,6 +156,48 @@ def test_copies_and_few_rows_give_an_answer():
     assert choose_for_rows(continuous_rows(blobs(2, 2, 30.0, 12), 0), AUTO, 0).n_components in (1, 2)
     doubled = continuous_rows(np.repeat(blobs(3, 2, 9.0, 300), 2, axis=0), 0)
     assert choose_for_rows(doubled, AUTO, 0).n_components == 3
+
+
+@pytest.mark.parametrize("n_rows", [40, 60, 95])
+def test_few_rows_that_lie_far_apart_are_counted(n_rows):
+    for n_clusters, seed in itertools.product((2, 3, 4), range(2)):
+        rows_ND = continuous_rows(blobs(n_clusters, 2, 9.0, n_rows), seed)
+        choice = choose_for_rows(rows_ND, AUTO, seed)
+        assert (choice.n_components, choice.criterion) == (n_clusters, "modes")
+
+
+def test_few_rows_without_groups_are_one_cluster():
+    random = np.random.default_rng(0)
+    for n_rows, n_columns in itertools.product((40, 60, 95), (1, 2, 4)):
+        for rows_ND in (random.uniform(size=(n_rows, n_columns)), random.normal(size=(n_rows, n_columns))):
+            choice = choose_for_rows(continuous_rows(rows_ND, 0), AUTO, 0)
+            assert choice.n_components == 1
+    assert "these 95 rows show no groups that lie far apart, and are too few to show others" in choice_note(choice)
+
+
+def test_the_warning_of_one_cluster_names_a_column_of_many_levels():
+    columns = [SimpleNamespace(name=name, levels=levels) for name, levels in (("age", None), ("state", "ABCDEFGHIJK"))]
+    square = split_of(np.zeros((200, 2)), schema=SimpleNamespace(modelled=columns))
+    choice = choose_for_rows(np.random.default_rng(0).normal(size=(200, 2)), AUTO, 0)
+    (warning,) = warnings_on_groups(square, 1, choice, 0)
+    assert warning.endswith(
+        "; `components=K` divides them nevertheless, and groups may show without a column of many "
+        "levels such as 'state'"
+    )
+    columns.pop()
+    assert warnings_on_groups(square, 1, choice, 0)[0].endswith("`components=K` divides them nevertheless")
+
+
+@pytest.mark.parametrize(("n_rows", "ending"), [(88, "may divide one group"), (220, "divide what is one group")])
+def test_the_warning_of_few_rows_leaves_it_open_whether_they_are_one_group(n_rows, ending):
+    square = split_of(np.random.default_rng(0).uniform(size=(n_rows, 4)))
+    (warning,) = warnings_on_groups(square, 3, None, 0)
+    assert warning.endswith(f"; the 3 clusters {ending}")
+
+
+def test_the_valley_that_modes_need_may_be_deeper():
+    merges_M2 = np.array([[np.log(10.0), 0.5]])
+    assert (count_modes(merges_M2), count_modes(merges_M2, 0.05), count_modes(merges_M2, 0.11)) == (2, 1, 2)
 
 
 def test_many_rows_are_sampled_by_weight(monkeypatch):
