@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,18 @@ class Likelihood(nn.Module, abc.ABC):
     @torch.no_grad()
     def start(self, x_NC: Tensor) -> None:
         """Set what is known of the cells before pretraining, from all training rows, (N, C); NaN: missing."""
+
+    def clustering_view(self, x_NC: Any) -> Any:
+        """Return an array's training rows as initial clusterings should see them; by default, as they are.
+
+        Rows that the density calls alike, such as counts that differ in their total alone where that is known, should
+        be close to each other. An encoder that has a view of its own takes precedence.
+
+        Args:
+            x_NC: dense or CSR, float32; the result is of the same kind and has as many rows.
+
+        """
+        return x_NC
 
     def location(self, outputs_RP: Tensor) -> Tensor | None:
         """Return the centre of p(x|z), (R, C), on the scale whose variance `place` sets; None if it sets none."""

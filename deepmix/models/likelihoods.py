@@ -74,6 +74,11 @@ class Composite(nn.Module):
         for block, x in zip(self._blocks(), _split(x_NC, self._cell_counts()), strict=True):
             block.start(x)
 
+    def clustering_view(self, x_ND: Any) -> Any:
+        """Return an array's rows as initial clusterings should see them, dense or CSR."""
+        (block,) = self._blocks()
+        return block.clustering_view(x_ND)
+
     def squared_error(self, x_RC: Tensor, outputs_RP: Tensor) -> Tensor:
         """Return the squared error of the decoded rows, (R,), averaged over cells.
 

@@ -111,8 +111,10 @@ class MixtureVAE(Model):
         return at_least_float32(self.decoder(z_RM, counts_H))
 
     def clustering_view(self, x_ND: Any) -> Any:
-        """Return the rows as the encoder would have them clustered."""
-        return self.encoder.clustering_view(x_ND)
+        """Return the rows as the encoder would have them clustered, or the likelihood, if the encoder has no view."""
+        if type(self.encoder).clustering_view is not Encoder.clustering_view:
+            return self.encoder.clustering_view(x_ND)
+        return self.likelihood.clustering_view(x_ND)
 
     @torch.no_grad()
     def place(self, code_NM: Tensor, squared_error_N: Tensor, label_N: Tensor, weight_N: Tensor | None = None) -> None:

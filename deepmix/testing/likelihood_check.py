@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from deepmix.contracts import Likelihood
 from deepmix.data import CellBlock
+from deepmix.maths import Array
 from deepmix.testing.assertions import assert_close, assert_empty_rows, assert_same_shape
 
 N_ROWS = 7
@@ -28,7 +31,8 @@ def check_likelihood(likelihood_class: type[Likelihood]) -> None:
     """Check shapes, gradients, that the density sums to 1, and that samples and means are those of the density.
 
     Until `start` and `place`, and after them, on cells of the class's `support`. Samples are compared with the density
-    by the largest difference of the two distribution functions, at most SAMPLE_MARGIN.
+    by the largest difference of the two distribution functions, at most SAMPLE_MARGIN. The view for initial clusterings
+    must be the same for dense and for sparse rows.
     """
     if not (isinstance(likelihood_class, type) and issubclass(likelihood_class, Likelihood)):
         raise AssertionError(f"{likelihood_class!r} must be a subclass of deepmix.contracts.Likelihood")
@@ -44,6 +48,7 @@ def check_likelihood(likelihood_class: type[Likelihood]) -> None:
         likelihood.start(x_NC)
         likelihood.place(0.3)
         x_NC = likelihood.sample(outputs_RP, _seeded(2)).detach()
+    _check_clustering_view(likelihood, np.asarray(x_NC, dtype=np.float32))
     clone = likelihood_class(block).double()
     clone.load_state_dict(likelihood.state_dict())
     assert_close(
@@ -77,6 +82,16 @@ def _check_cells(likelihood: Likelihood, x_RC: Tensor, outputs_RP: Tensor) -> No
         assert_same_shape("location(outputs)", centre, shape)
         assert_same_shape("residual(x, outputs)", residual, shape)
     assert_empty_rows(lambda: likelihood.log_prob(x_RC[:0], outputs_RP[:0]))
+
+
+def _check_clustering_view(likelihood: Likelihood, x_NC: Array) -> None:
+    """Check that initial clusterings see as many rows as there are, and the same of dense and of sparse ones."""
+    view, sparse_view = (likelihood.clustering_view(rows) for rows in (x_NC, sparse.csr_matrix(x_NC)))
+    if not sparse.issparse(sparse_view) or sparse.issparse(view):
+        raise AssertionError("clustering_view must return a dense array for dense rows, and CSR for CSR")
+    if len(view) != len(x_NC):
+        raise AssertionError(f"clustering_view must return as many rows as it gets, {len(x_NC)}; got {len(view)}")
+    assert_close("clustering_view of CSR rows", torch.from_numpy(sparse_view.toarray()), torch.from_numpy(view))
 
 
 def _replaced(likelihood: Likelihood, x_RC: Tensor, cell: int, value_R: Tensor, total_R: Tensor) -> Tensor:

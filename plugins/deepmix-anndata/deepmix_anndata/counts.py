@@ -21,7 +21,7 @@ from deepmix.errors import UsageError
 from deepmix.maths import Dims
 from deepmix.models import TrunkEncoder
 
-from .reading import LIBRARY, log_shares
+from .reading import library, log_shares
 
 SMALLEST_SHARE, SMALLEST_VARIANCE = 1e-8, 1e-3
 """Floors of a gene's share of all counts, and of its variance beyond the mean."""
@@ -73,6 +73,10 @@ class LibraryNegativeBinomial(Likelihood):
         dispersion_C = square_C / excess_C.clamp_min(SMALLEST_VARIANCE)
         self.log_dispersion_C.copy_(dispersion_C.log().clamp(*LOG_DISPERSION_BOUNDS))
 
+    def clustering_view(self, x_NC: Any) -> Any:
+        """Return the logarithms of the counts at the same total, which the density takes as known."""
+        return log_shares(x_NC)
+
     def _log_mean(self, outputs_RP: Tensor, log_library: Tensor) -> Tensor:
         return ((self.log_share_C + outputs_RP).log_softmax(dim=1) + log_library).clamp(*LOG_MEAN_BOUNDS)
 
@@ -111,17 +115,18 @@ class LibraryMlpOptions:
 
 
 class _Shares(nn.Module):
-    """Rows of counts as log(1 + counts per 10,000 of the cell)."""
+    """Rows of counts as `log_shares` gives them."""
 
     def forward(self, x_ND: Tensor) -> Tensor:
         """Return the scaled counts, (N, D)."""
         counts_ND = x_ND.clamp_min(0.0)
-        return torch.log1p(counts_ND * (LIBRARY / counts_ND.sum(dim=1, keepdim=True).clamp_min(1.0)))
+        total_N1 = counts_ND.sum(dim=1, keepdim=True).clamp_min(1.0)
+        return torch.log1p(counts_ND * (library(x_ND.shape[1]) / total_N1))
 
 
 @final
 class LibraryMlp(TrunkEncoder):
-    """A fully connected network on log(1 + counts per 10,000 of the cell), in which its total does not show."""
+    """A fully connected network on log(1 + counts) of cells scaled to the same total, so that depth does not show."""
 
     Options = LibraryMlpOptions
 

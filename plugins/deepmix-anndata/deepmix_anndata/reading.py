@@ -22,8 +22,8 @@ from deepmix.maths import Array
 RAW = "raw"
 """The layer of this name is .raw.X, unscaled and with more genes in many files."""
 
-LIBRARY = 10_000.0
-"""Counts per cell to which `log` scales each cell, as in scanpy's tutorials."""
+LARGEST_LIBRARY = 10_000
+"""The largest total to which cells are scaled; scanpy's tutorials scale cells with all genes of a genome to it."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class H5adOptions:
     values: Literal["auto", "stored", "log"] = field(
         default="auto",
         metadata={
-            "help": "what the model takes: the values as stored, or log(1 + counts per 10,000 of the cell); "
-            "auto: the logarithm where they are whole numbers"
+            "help": "what the model takes: the values as stored, or the log of 1 + counts, with each cell's total "
+            "scaled to the number of genes or 10,000; auto: the log where they are whole numbers"
         },
     )
 
@@ -116,7 +116,7 @@ def read_column(stored: Any) -> Array:
 
 
 def scaled(x: StoredRows, values: str, path: Path) -> StoredRows:
-    """Return rows whose values are as stored, or log(1 + counts per LIBRARY of the cell), whenever they are read.
+    """Return rows whose values are as stored, or those of `log_shares`, whenever they are read.
 
     'auto' looks whether the values are counts, which reads the file once.
 
@@ -132,14 +132,23 @@ def scaled(x: StoredRows, values: str, path: Path) -> StoredRows:
     return x.transformed(_as_float32)
 
 
+def library(n_genes: int) -> float:
+    """Return the total to which each cell's counts are scaled before log(1 + x): one per gene, at most LARGEST_LIBRARY.
+
+    If cells with a few hundred counts were scaled to 10,000, each count would become a large number. The logarithms
+    would then tell mostly which counts are 0, and there are the more of these the fewer counts a cell has.
+    """
+    return float(min(n_genes, LARGEST_LIBRARY))
+
+
 def log_shares(x: Any) -> Any:
-    """Return counts, (n, D), an array or CSR, as log(1 + counts per LIBRARY of the cell), float32."""
+    """Return counts, (n, D), an array or CSR, as log(1 + x), float32, with each cell's total scaled to `library(D)`."""
     x = _as_float32(x)
-    total_N = np.maximum(np.asarray(x.sum(axis=1), dtype=np.float64).ravel(), 1.0)
+    factor_N = library(x.shape[1]) / np.maximum(np.asarray(x.sum(axis=1), dtype=np.float64).ravel(), 1.0)
     if not sparse.issparse(x):
-        return np.log1p(x * (LIBRARY / total_N)[:, None]).astype(np.float32)
+        return np.log1p(x * factor_N[:, None]).astype(np.float32)
     shares = x.copy()
-    shares.data = np.log1p(x.data * np.repeat(LIBRARY / total_N, np.diff(x.indptr))).astype(np.float32)
+    shares.data = np.log1p(x.data * np.repeat(factor_N, np.diff(x.indptr))).astype(np.float32)
     return shares
 
 

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 from deepmix_anndata import H5ad, LibraryMlp, LibraryNegativeBinomial, write_results
+from deepmix_anndata.reading import log_shares
 from deepmix_anndata.writing import _encode, _write_array, _write_column
 from scipy import sparse
 from scipy.stats import nbinom
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score
 
 from deepmix.data import CellBlock
 from deepmix.errors import DeepmixError, UsageError
@@ -73,7 +76,7 @@ def test_a_matrix_labels_and_names_are_read(tmp_path, stored):
 
 
 def test_counts_become_logarithms_of_shares(tmp_path):
-    expected = np.log1p(COUNTS / np.maximum(COUNTS.sum(axis=1, keepdims=True), 1) * 10_000)
+    expected = np.log1p(COUNTS / np.maximum(COUNTS.sum(axis=1, keepdims=True), 1) * 3)
     for number, stored in enumerate((COUNTS, sparse.csr_matrix(COUNTS))):
         path = write_h5ad(tmp_path / f"{number}.h5ad", stored, np.zeros(4, dtype=int))
         x = H5ad(H5ad.Options()).read(path, None).x[:]
@@ -82,6 +85,24 @@ def test_counts_become_logarithms_of_shares(tmp_path):
     assert np.array_equal(H5ad(H5ad.Options()).read(path, None).x[:], COUNTS + 0.5), "no counts: as stored"
     with pytest.raises(UsageError, match=r"values of 'logs.h5ad' are not counts; use values=stored"):
         H5ad(H5ad.Options(values="log")).read(path, None)
+
+
+def test_cells_of_a_whole_genome_are_scaled_to_ten_thousand():
+    for n_genes, total in ((10_000, 10_000), (10_001, 10_000), (9_999, 9_999)):
+        shares = log_shares(np.ones((1, n_genes), dtype=np.float32))
+        np.testing.assert_allclose(shares, np.log1p(total / n_genes), rtol=1e-6)
+
+
+def test_clusters_of_the_logarithms_are_kinds_and_not_depths():
+    random = np.random.default_rng(0)
+    kind_N = np.repeat([0, 1, 2], [200, 75, 25])
+    share_KG = np.exp(random.normal(0.0, 1.0, 200) + random.normal(0.0, 0.6, (3, 200)))
+    share_KG /= share_KG.sum(axis=1, keepdims=True)
+    total_N = random.permutation(np.geomspace(100.0, 5000.0, 300))
+    mean_NG = total_N[:, None] * share_KG[kind_N]
+    counts_NG = random.poisson(random.gamma(5.0, mean_NG / 5.0))
+    cluster_N = KMeans(3, n_init=10, random_state=0).fit_predict(log_shares(counts_NG))
+    assert adjusted_rand_score(kind_N, cluster_N) > 0.95
 
 
 def test_what_can_not_be_read_is_named(tmp_path):
@@ -171,6 +192,9 @@ def test_the_encoder_does_not_see_the_total():
     torch.testing.assert_close(encoder(7.0 * x_ND).mean, encoder(x_ND).mean)
     view = encoder.clustering_view(sparse.csr_matrix(7.0 * COUNTS[[0, 2]])).toarray()
     np.testing.assert_allclose(view, encoder.clustering_view(COUNTS[[0, 2]]), rtol=1e-6)
-    np.testing.assert_allclose(np.expm1(view).sum(axis=1), 10_000, rtol=1e-5)
+    np.testing.assert_allclose(np.expm1(view).sum(axis=1), 3, rtol=1e-5)
+    np.testing.assert_allclose(encoder.trunk[0](x_ND), view, rtol=1e-6)
+    likelihood = LibraryNegativeBinomial(CellBlock("cells", 3))
+    np.testing.assert_allclose(likelihood.clustering_view(7.0 * COUNTS[[0, 2]]), view, rtol=1e-6)
     with pytest.raises(UsageError, match="hidden must be widths such as 256-128, got '256,128'"):
         LibraryMlp.Options(hidden="256,128")

@@ -6,17 +6,21 @@ import math
 from dataclasses import replace
 from typing import final
 
+import numpy as np
 import pytest
 import torch
+from deepmix_builtins.likelihoods.gaussian import GaussianLikelihood
 from deepmix_builtins.mixture.priors import MixturePrior
 from deepmix_builtins.networks.decoders import GroupedMlpDecoder
+from deepmix_builtins.networks.encoders import MlpEncoder
 from torch import Tensor
 from torch.distributions import Bernoulli
 from torch.nn import functional
 
 from deepmix.contracts import Batch, Decoder, NoOptions, Phase
+from deepmix.data import CellBlock
 from deepmix.maths import Dims, cluster_moments
-from deepmix.models import INITIAL_LOG_VAR
+from deepmix.models import INITIAL_LOG_VAR, Composite
 from tests.losses import loss_of
 from tests.unit.models.mixture import CLOSE, Case, D, K, M, N, build, grey_rows, randn, seeded
 
@@ -184,3 +188,22 @@ def test_samples_are_means_of_the_observation_model() -> None:
     torch.testing.assert_close(rows, Bernoulli(logits=model.decoder(z, [0, 50, 0, 0])).mean, **CLOSE)
     assert rows.shape == (50, D)
     assert not rows.requires_grad
+
+
+class DoublingEncoder(MlpEncoder):
+    def clustering_view(self, x_ND):
+        return 2.0 * x_ND
+
+
+class TriplingLikelihood(GaussianLikelihood):
+    def clustering_view(self, x_NC):
+        return 3.0 * x_NC
+
+
+def test_initial_clusterings_see_the_view_of_the_encoder_or_else_of_the_likelihood() -> None:
+    model, rows = build(Case(likelihood="gaussian")), grey_rows().numpy()
+    assert np.array_equal(model.clustering_view(rows), rows)
+    model.likelihood = Composite([TriplingLikelihood(CellBlock("gaussian", D))])
+    assert np.array_equal(model.clustering_view(rows), 3.0 * rows)
+    model.encoder.__class__ = DoublingEncoder
+    assert np.array_equal(model.clustering_view(rows), 2.0 * rows)
