@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,16 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from deepmix import runs
-from deepmix.data import ColumnOptions, TableOptions, check_sparse, has_gaps, numbered_frame
+from deepmix.data import (
+    ColumnOptions,
+    TableOptions,
+    as_pandas,
+    check_sparse,
+    has_gaps,
+    is_frame,
+    numbered_frame,
+    refuse_infinite,
+)
 from deepmix.errors import DeepmixError, UsageError, option, spell_stored
 from deepmix.experiment import MAX_SEED, ExperimentConfig, Parts, prepare_experiment, run_experiment
 from deepmix.inference import LoadedRun, open_run
@@ -163,7 +171,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         X = self._validated(X, fitting=True)
         labels = None if y is None else np.asarray(y)
         check_consistent_length(X, labels)
-        names = None if _is_frame(X) else getattr(self, "feature_names_in_", None)
+        names = None if is_frame(X) else getattr(self, "feature_names_in_", None)
         store = runs.MemoryRun()
         with _usage_errors_as_value_errors():
             prepared = prepare_experiment(
@@ -227,7 +235,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         """
         check_is_fitted(self)
         with _usage_errors_as_value_errors():
-            imputation = self.run_.impute(_as_pandas(X), interval=interval, seed=self.run_.config.seed)
+            imputation = self.run_.impute(as_pandas(X), interval=interval, seed=self.run_.config.seed)
         return imputation.frame if interval is None else imputation
 
     def sample(self, n_samples: int = 1, component: int | None = None, minimum_posterior: float = 0.0) -> Any:
@@ -330,10 +338,11 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
 
         A run on a table takes data frames, and arrays if its own columns had no names.
         """
-        frame = _as_pandas(X)
-        of_table = _is_frame(frame) if fitting else self.run_.schema is not None
-        if _is_frame(frame) and (of_table or (fitting and self.scale is None)):
+        frame = as_pandas(X)
+        of_table = is_frame(frame) if fitting else self.run_.schema is not None
+        if is_frame(frame) and (of_table or (fitting and self.scale is None)):
             if fitting:
+                refuse_infinite(frame)
                 self.n_features_in_ = frame.shape[1]
                 self.feature_names_in_ = np.array(frame.columns, dtype=object)
             return frame
@@ -430,31 +439,6 @@ def _seed(random_state: Any) -> int:
     if isinstance(random_state, int | np.integer):
         return int(random_state)
     return int(check_random_state(random_state).randint(MAX_SEED, dtype=np.int64))
-
-
-def _is_frame(X: Any) -> bool:
-    """Whether rows are a pandas DataFrame."""
-    return hasattr(X, "iloc") and hasattr(X, "columns")
-
-
-def _as_pandas(X: Any) -> Any:
-    """Return a data frame of another library as a pandas DataFrame, with names as text; anything else as it is.
-
-    Raises:
-        ValueError: two columns have the same name, or X is the path of a file.
-
-    """
-    if isinstance(X, str | Path):
-        raise ValueError(f"'{X}' is a path, not rows; read the file first, for example with pandas.read_csv")
-    if not _is_frame(X) and hasattr(X, "to_pandas") and hasattr(X, "columns"):
-        X = X.to_pandas()
-    if not _is_frame(X):
-        return X
-    frame = X.rename(columns=str)
-    for name, number in Counter(frame.columns).items():
-        if number > 1:
-            raise ValueError(f"{number} columns are called '{name}'; give every column a name of its own")
-    return frame
 
 
 def _table_options(columns: Any) -> TableOptions | None:

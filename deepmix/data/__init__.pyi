@@ -29,6 +29,11 @@ from .columns_file import read_table_options as read_table_options, schema_toml 
 from .dates import texts_of_dates as texts_of_dates
 from .downloads import Collection as Collection, RemoteFile as RemoteFile, obtain as obtain
 from .files import SUFFIXES as SUFFIXES, load_file as load_file, open_blocks as open_blocks
+from .foreign_frames import (
+    as_pandas as as_pandas,
+    is_frame as is_frame,
+    refuse_infinite as refuse_infinite,
+)
 from .frame_arrays import (
     frame_labels as frame_labels,
     frame_to_array as frame_to_array,

@@ -152,6 +152,17 @@ def test_arrays_with_gaps():
         estimator.predict(x[:, :4])
 
 
+@pytest.mark.parametrize("kind", ["float64", "Float32"])
+def test_an_infinite_cell_of_a_frame_is_refused_as_in_a_file(kind):
+    frame = unlabelled()
+    name = frame.columns[frame.dtypes == "float64"][0]
+    values = frame[name].to_numpy(copy=True)
+    values[[2, 5]] = np.inf, np.nan
+    frame[name] = pd.array(values, dtype=kind)
+    with pytest.raises(ValueError, match=f"^row 3, column '{name}' is infinite; give it a finite number, or leave"):
+        quick().fit(frame)
+
+
 def test_a_weight_column_and_sample_weight_are_one_thing():
     frame = unlabelled()
     by_column = quick(columns=TableOptions(weight_column="weight"), epochs=2).fit(frame)
