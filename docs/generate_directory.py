@@ -30,8 +30,6 @@ from tests.plugins.conftest import DISTRIBUTIONS, install_distributions  # noqa:
 
 TARGET = ROOT / "docs" / "plugins" / "directory.md"
 FIGURES = ROOT / "benchmarks" / "results" / "plugins.json"
-RECORDED = sorted((ROOT / "benchmarks" / "results" / "reproduce").glob("*-digits.json"))
-"""Results of `deepmix reproduce` on Digits, which stand in for what was not measured here."""
 SEEDS, EPOCHS = 5, 20
 FIELDS = {
     "models": "model",
@@ -49,10 +47,10 @@ OPENING = """# The plugins
 clauses of the contract a plugin keeps, all but the run from the command line, and which of them can't be tested; "in
 CI" means that the tests of deepmix run them all and none fails. *Digits*: the accuracy on the 270 test rows of Digits
 in per cent, mean and standard deviation over five seeds, after {epochs} + {epochs} epochs, which is less than half of
-the default: of a model as it is, of a head on the latents of the default model, of an initial clustering before any
-training, and of any other part in place of the default model's own. A star: with the default epochs, as
-`deepmix reproduce` recorded it in `benchmarks/results/reproduce`; some defaults have changed since. A dash: it was not
-measured, or the part does not fit the default model or the data.
+the default: of a model as it is (one without clusters has a Gaussian mixture on its latents), of a head on the latents
+of the default model, of an initial clustering before any training, and of any other part in place of the default
+model's own. A dash: the part does not fit the default model or the data. Figures with the default epochs are in
+`benchmarks/results/reproduce`.
 """
 
 
@@ -171,26 +169,13 @@ def kit_text(result: dict[str, Any] | None) -> str:
     return "; ".join([f"{result['ok']} ok", *lists])
 
 
-def recorded() -> dict[str, str]:
-    """Return the cells of models that `deepmix reproduce` ran with the defaults."""
-    by_model: dict[str, str] = {}
-    for file in RECORDED:
-        for cell in json.loads(file.read_text("utf-8"))["cells"]:
-            ours = cell.get("defaults") or {}
-            if cell.get("measure") == "acc" and len(ours.get("values", ())) == SEEDS:
-                side = "" if cell.get("side", "test") == "test" else f" of {cell['side']} rows"
-                by_model.setdefault(cell["model"], f"{ours['mean']:.1f} ± {ours['std']:.1f}{side} *")
-    return by_model
-
-
 def page() -> str:
     """Return the page."""
-    figures, earlier, lines = read_figures(), recorded(), []
+    figures, lines = read_figures(), []
     for plugin in listed():
         description, measured = plugin.description(), figures.get(key_of(plugin))
         summary = "" if description is None else description.summary.replace("|", "\\|")
-        digits = earlier.get(plugin.name, "-") if plugin.kind == "models" else "-"
-        clauses = "in CI"
+        digits, clauses = "-", "in CI"
         if measured is not None:
             clauses = kit_text(measured["kit"])
             if values := measured["accuracy"]:
