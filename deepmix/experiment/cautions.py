@@ -11,7 +11,7 @@ import numpy as np
 
 from deepmix.maths import Inference
 from deepmix.metrics import ACCURACY
-from deepmix.runs import Baseline, Baselines, HeadFigures, InitialLabels, Stability
+from deepmix.runs import Baseline, Baselines, HeadFigures, InitialChoice, InitialLabels, Stability
 
 BETTER_BASELINE = "better baseline"
 
@@ -60,6 +60,18 @@ def worse_than_start(figures: Mapping[str, HeadFigures], initial: InitialLabels 
         return []
     return [
         f"worse than the start: {n_lost:,} fewer of {n_test:,} held-out rows are right than in the initial clustering"
+    ]
+
+
+def unclear_clusters(choice: InitialChoice | None) -> list[str]:
+    """Return the warning that the methods compared by the initial clustering disagree about the rows."""
+    if choice is None or not choice.is_simplest:
+        return []
+    others = [one.agreement for method, one in choice.candidates.items() if method != choice.method]
+    return [
+        f"unclear clusters: {len(others) + 1} methods divide the rows in different ways, so that the simplest one, "
+        f"{choice.method}, was taken; the others agree with it to an adjusted Rand index of {np.mean(others):.2f}, of "
+        "at most 1"
     ]
 
 

@@ -18,7 +18,7 @@ from deepmix.errors import UsageError, option
 from deepmix.experiment.assembly import build_model, model_likelihood
 from deepmix.experiment.assigner import Assigner
 from deepmix.experiment.baselines import compare_baselines, keeps_choice, standard_judge
-from deepmix.experiment.cautions import overconfident, warnings_on_baselines, worse_than_start
+from deepmix.experiment.cautions import overconfident, unclear_clusters, warnings_on_baselines, worse_than_start
 from deepmix.experiment.cluster_generators import fit_cluster_latents
 from deepmix.experiment.clustered_rows import clustered_rows, labels_at
 from deepmix.experiment.clustering_features import clustering_features, without_conditions
@@ -250,6 +250,7 @@ def _run(
             *([] if supervision else warnings_on_groups(split, n_components, choice, config.seed)),
             *warnings_on_far_rows(split, inferences),
             *diagnose(inferences["train"], learned_latents=learned_latents),
+            *unclear_clusters(initial_choice),
             *worse_than_start(heads_figures[first], baseline, int(split.scored(split.test).sum())),
             *warnings_on_baselines(baselines, first, n_components),
             *overconfident(inferences, record, heads_figures[first], split.n_classes),

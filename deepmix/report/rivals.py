@@ -8,7 +8,7 @@ from deepmix.metrics import METRICS
 from deepmix.report.html.markup import Child, details, element, fixed, join, number, paragraph, table
 from deepmix.report.html.page import Section
 from deepmix.report.material import Material
-from deepmix.runs import INITIAL, TOTAL, InitialChoice
+from deepmix.runs import INITIAL, SIMPLEST, TOTAL, InitialChoice
 
 CRITERIA = {
     "cut": "how few links between nearest neighbours join two clusters (minus the mean conductance)",
@@ -17,7 +17,7 @@ CRITERIA = {
     "agreement": "how far the partition agrees with all others (mean adjusted Rand index)",
     "gaussian": "1 for the mixture of K Gaussians that describes held-out rows as well as more of them do, and better "
     "than one; it outweighs the other criteria",
-    "simplest": "1 for k-means, where the partition that leads by the other criteria hardly agrees with the rest; it "
+    SIMPLEST: "1 for k-means, where the partition that leads by the other criteria hardly agrees with the rest; it "
     "outweighs them",
     TOTAL: "the sum of the criteria, each scaled so that the median candidate has 0 and the best 1, the agreement "
     "counted twice; it decides",
@@ -56,13 +56,12 @@ def _reasons(choice: InitialChoice) -> str:
         for name, value in chosen.criteria.items()
         if name != TOTAL and value >= max(one.criteria.get(name, -np.inf) for one in choice.candidates.values())
     ]
-    is_simplest = chosen.criteria.get("simplest") == 1.0
     others = [one.agreement for method, one in choice.candidates.items() if method != choice.method]
-    if is_simplest:
+    if choice.is_simplest:
         text += ": the methods disagree, so that none of them shows clear clusters, and this is the simplest one. "
     elif TOTAL in chosen.criteria:
         text += " because the sum of all criteria is largest"
-    if not is_simplest:
+    if not choice.is_simplest:
         text += f"; no candidate is better by {' or '.join(leads)}. " if leads else ". "
     if others:
         text += f"The other candidates agree with them to an adjusted Rand index of {np.mean(others):.2f} on average"

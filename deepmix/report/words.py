@@ -26,6 +26,11 @@ ADVICE = {
         "Clusters of such rows are like regions drawn on a map: rows on both sides of a border are much alike, and "
         "another seed may draw the borders elsewhere. Groups that overlap, or have few rows, may have been missed.",
     ),
+    "unclear clusters": (
+        "The methods see no common clusters",
+        "Different methods divide these rows differently, as they do where groups overlap or there are none. The "
+        "clusters are one way to divide the rows; look at what tells them apart before you name them.",
+    ),
     "posterior collapse": (
         "Part of the latent space is unused",
         "Those dimensions carry nothing about the data within a cluster; what the model generates will vary little.",

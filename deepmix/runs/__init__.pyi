@@ -2,6 +2,7 @@ from .assignments import read_assignments as read_assignments
 from .checksums import TableChecksum as TableChecksum
 from .comparisons import (
     INITIAL as INITIAL,
+    SIMPLEST as SIMPLEST,
     TOTAL as TOTAL,
     Baseline as Baseline,
     Baselines as Baselines,

@@ -18,6 +18,10 @@ TOTAL = "total"
 """The criterion that decides between candidates, where there is one: the sum of the others."""
 
 
+SIMPLEST = "simplest"
+"""The criterion of which the simplest candidate has 1 where the others disagree, so that it was chosen."""
+
+
 @dataclass(frozen=True)
 class Candidate:
     """One of the partitions that an initial clustering compared."""
@@ -40,6 +44,11 @@ class InitialChoice:
     """Training rows that the methods clustered."""
     candidates: Mapping[str, Candidate]
     """By method, best first."""
+
+    @property
+    def is_simplest(self) -> bool:
+        """Whether the method was chosen because the candidates disagree, and it is the simplest."""
+        return self.candidates[self.method].criteria.get(SIMPLEST) == 1.0
 
 
 @dataclass(frozen=True)

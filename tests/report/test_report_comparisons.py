@@ -74,6 +74,18 @@ def test_a_better_method_is_said_in_the_first_lines_and_as_a_warning():
     assert rival(make_material()) == ""
 
 
+def test_the_simplest_method_is_chosen_where_all_disagree():
+    kmeans = Candidate({"cut": -0.3, "simplest": 1.0, "total": 20.0}, 1.0)
+    ward = Candidate({"cut": -0.2, "simplest": 0.0, "total": 1.0}, 0.1)
+    choice = InitialChoice("kmeans", 40, {"kmeans": kmeans, "ward": ward})
+    material = make_material()
+    metrics = dataclasses.replace(material.metrics, initial_choice=choice)
+    text = str(rivals.initial_choice(dataclasses.replace(material, metrics=metrics)).body)
+    assert "Those of kmeans were chosen: the methods disagree, so that none of them shows clear clusters" in text
+    assert "no candidate is better by" not in text
+    assert "1 for k-means, where the partition that leads by the other criteria hardly agrees with the rest" in text
+
+
 def test_each_cluster_has_its_stability():
     material = compared()
     text = str(sizes(material).body)

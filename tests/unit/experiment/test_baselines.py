@@ -17,7 +17,7 @@ from deepmix.experiment.baselines import (
     standard_judge,
     takes_umap,
 )
-from deepmix.experiment.cautions import overconfident, warnings_on_baselines, worse_than_start
+from deepmix.experiment.cautions import overconfident, unclear_clusters, warnings_on_baselines, worse_than_start
 from deepmix.maths import Inference
 from deepmix.runs import Baseline, Baselines, Candidate, HeadFigures, InitialChoice, InitialLabels, Stability
 
@@ -75,6 +75,19 @@ def test_umap_is_a_method_only_where_it_is_asked_for():
     x_ND, _ = blobs()
     assert "UMAP + GMM" in plain_methods(x_ND, 3, 0, None, with_umap=True)
     assert "UMAP + GMM" not in plain_methods(x_ND, 3, 0, None)
+
+
+def test_a_choice_among_methods_that_disagree_is_a_warning():
+    candidates = {
+        "kmeans": Candidate({"cut": -0.2, "simplest": 1.0, "total": 21.0}, 1.0),
+        "ward": Candidate({"cut": -0.1, "simplest": 0.0, "total": 2.0}, 0.5),
+        "gmm-full": Candidate({"cut": -0.3, "simplest": 0.0, "total": 1.0}, 0.2),
+    }
+    (text,) = unclear_clusters(InitialChoice("kmeans", 100, candidates))
+    assert text.startswith("unclear clusters: 3 methods divide the rows in different ways, so that the simplest one, ")
+    assert "kmeans, was taken; the others agree with it to an adjusted Rand index of 0.35" in text
+    clear = {"kmeans": Candidate({"cut": -0.2, "total": 2.0}, 1.0)}
+    assert unclear_clusters(InitialChoice("kmeans", 100, clear)) == unclear_clusters(None) == []
 
 
 @pytest.mark.parametrize(
