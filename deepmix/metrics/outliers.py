@@ -9,6 +9,9 @@ from deepmix.maths import Array
 N_QUANTILES = 1001
 """Quantiles of the training rows' bounds that a run stores; scores are exact to a thousandth."""
 
+ROUNDING = 1e-5
+"""Relative difference of two bounds that may be rounding, as that of one row in two batches; such bounds are equal."""
+
 
 def bound_quantiles(bound_N: Array) -> Array:
     """Return evenly spaced quantiles of the training rows' bounds, ascending."""
@@ -23,4 +26,5 @@ def outlier_scores(bound_N: Array, quantiles: Array) -> Array:
         quantiles: those of the training rows, as `bound_quantiles` returns them.
 
     """
-    return 1.0 - np.searchsorted(quantiles, bound_N, side="left") / len(quantiles)
+    lowest_N = bound_N - ROUNDING * np.abs(bound_N)
+    return 1.0 - np.searchsorted(quantiles, lowest_N, side="left") / len(quantiles)
