@@ -15,7 +15,9 @@ from deepmix.contracts.batch import Batch, Loss, Stage
 from deepmix.contracts.interfaces import NoOptions
 from deepmix.contracts.plan import ModelPlan, source_of
 from deepmix.contracts.starts import EpochStart, Placement
-from deepmix.maths import Dims
+from deepmix.maths import Dims, compute_alone_after_fork
+
+compute_alone_after_fork()
 
 
 def first_line(documented: Any) -> str:

@@ -1,5 +1,6 @@
 from . import em as em, em_gaps as em_gaps, formulas as formulas
 from .em import MixtureStatistics as MixtureStatistics
+from .forks import compute_alone_after_fork as compute_alone_after_fork
 from .formulas import (
     component_kl as component_kl,
     gaussian_entropy as gaussian_entropy,

@@ -60,7 +60,7 @@ def test_graph_initializer_takes_data_of_any_shape(shape, embedding, space):
 def test_graph_initializer_keeps_curves_whole_that_tsne_tears(curves):
     graph = registry.load_plugin("initializers", "graph")
     rows, truth = curves[0].astype(np.float32), curves[1]
-    for embedding, least, most in (("auto", 1.0, 1.0), ("tsne", 0.5, 0.7)):
+    for embedding, least, most in (("auto", 1.0, 1.0), ("tsne", 0.5, 0.8)):
         labels = graph(graph.Options(embedding=embedding)).initial_labels(TrainingRows(rows, rows), 2, seed=0)
         assert least <= clustering_accuracy(truth, labels) <= most
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import random
+import select
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -92,9 +94,19 @@ def test_worker_processes_give_the_serial_bits(rows, serial):
     assert Parallel(n_jobs=2, backend="loky")(delayed(fitted_bits)(rows) for _ in range(2)) == [serial] * 2
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Let torch compute with two threads, and start them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    torch.ones(1000, 1000) @ torch.ones(1000, 1000)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_process_gives_the_serial_bits(rows, serial):
-    """The parent has fitted and predicted before it forks."""
+def test_a_forked_process_gives_the_serial_bits(rows, serial, two_threads):
+    """The parent has fitted and predicted before it forks, and OpenMP's threads do not come along."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -104,6 +116,10 @@ def test_a_forked_process_gives_the_serial_bits(rows, serial):
             os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
+        answered = bool(select.select([pipe], [], [], 120.0)[0])
+        if not answered:
+            os.kill(child, signal.SIGKILL)
+        assert answered, "the forked process waits for threads that it does not have"
         assert pipe.read() == serial
     assert os.waitpid(child, 0)[1] == 0
 

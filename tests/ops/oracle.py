@@ -36,7 +36,9 @@ class Sizes:
 
     @property
     def draws(self) -> int:
-        return draws_for((self.N, self.K, self.M))
+        """How often to draw: more often where latents that all components share make some gradients small."""
+        few = 3_000 // max(1, self.N * self.M) if self.shared else 0
+        return max(draws_for((self.N, self.K, self.M)), min(few, 20))
 
     def __str__(self) -> str:
         return f"N{self.N}-K{self.K}-M{self.M}-L{self.L}-{'shared' if self.shared else 'heads'}"
