@@ -156,10 +156,10 @@ def leiden(features_NM: Any, seed: int, n_clusters: int | None = None) -> Any:
     low, high = RESOLUTIONS
     for _ in range(HALVINGS):
         cluster_N = clusters((low + high) / 2)
-        found = len(np.unique(cluster_N))
-        if found == n_clusters:
+        n_communities = len(np.unique(cluster_N))
+        if n_communities == n_clusters:
             break
-        low, high = (low, (low + high) / 2) if found > n_clusters else ((low + high) / 2, high)
+        low, high = (low, (low + high) / 2) if n_communities > n_clusters else ((low + high) / 2, high)
     return cluster_N
 
 

@@ -50,7 +50,7 @@ class Likelihood(nn.Module, abc.ABC):
         """Set what is known of the cells before pretraining, from all training rows, (N, C); NaN: missing."""
 
     def clustering_view(self, x_NC: Any) -> Any:
-        """Return an array's training rows as initial clusterings should see them; by default, as they are.
+        """Return an array's training rows in the form that initial clusterings should see; by default, unchanged.
 
         Rows that the density calls alike, such as counts that differ in their total alone where that is known, should
         be close to each other. An encoder that has a view of its own takes precedence.

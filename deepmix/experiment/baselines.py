@@ -43,7 +43,7 @@ LEAST_SIZE = 5
 
 UMAP_LEAST_ROWS, UMAP_LEAST_VALUES = 5000, 400_000
 """UMAP compiles for twenty seconds and more, so it is used only where there are more training rows, and more values in
-them, than this: there a run takes at least as long itself."""
+them, than this; smaller runs end within seconds."""
 
 UMAP_NEIGHBOURS = 15
 """UMAP's own default."""
@@ -165,7 +165,7 @@ def plain_methods(
 
 
 def takes_umap(n_rows: int, n_columns: int) -> bool:
-    """Return whether a run on so many training rows takes long enough for UMAP to stand beside it."""
+    """Return whether a run on so many training rows is large enough for UMAP to be one of its baselines."""
     return n_rows > UMAP_LEAST_ROWS and n_rows * n_columns > UMAP_LEAST_VALUES
 
 

@@ -20,7 +20,7 @@ from deepmix.data import narrow
 from deepmix.errors import UsageError
 from deepmix.maths import Array
 
-from .criteria import FEW_COLUMNS, SIMPLEST, agreement_matrix, deciding_partition, score_partitions, total_score
+from .criteria import FEW_COLUMNS, SIMPLEST_METHOD, agreement_matrix, deciding_partition, score_partitions, total_score
 from .gaussian_check import COVARIANCES, gaussian_clusters, likelier_mixture
 from .gaussians import fit_mixture
 from .graph import CARRYING_NEIGHBOURS, GraphInitializer, GraphOptions
@@ -149,7 +149,7 @@ class AutoInitializer(Initializer):
     def _extended(self, features: Array, clustered: Array, label_M: Array, weight_M: Array | None) -> Array:
         """Return the clusters of all rows, (N,) int64: k-means and mixtures assign them, else the nearest rows vote."""
         method, n_clusters = "" if self.choice is None else self.choice.method, int(label_M.max()) + 1
-        if method == SIMPLEST:
+        if method == SIMPLEST_METHOD:
             masses = np.ones(len(label_M)) if weight_M is None else weight_M
             one_hot_MK = np.eye(n_clusters)[label_M] * masses[:, None]
             centre_KD = one_hot_MK.T @ clustered / one_hot_MK.sum(axis=0)[:, None]

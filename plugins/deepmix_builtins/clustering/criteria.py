@@ -44,7 +44,7 @@ UNCLEAR = 0.5
 """Agreement of the best partition below which the methods see no common clusters. Where they found shapes in over three
 columns, such as rings, it was 0.55 and more (`benchmarks/results/auto.md`)."""
 
-SIMPLEST = "kmeans"
+SIMPLEST_METHOD = "kmeans"
 
 
 def cut_criterion(graph_NN: sparse.csr_matrix, labels_N: Array) -> float:
@@ -177,8 +177,8 @@ def deciding_partition(
         name = f"gmm-{covariance}"
         return ("gaussian", names.index(name)) if name in names else None
     leader = int(total_score(criteria).argmax())
-    if n_columns > FEW_COLUMNS and criteria["agreement"][leader] < UNCLEAR and SIMPLEST in names:
-        return "simplest", names.index(SIMPLEST)
+    if n_columns > FEW_COLUMNS and criteria["agreement"][leader] < UNCLEAR and SIMPLEST_METHOD in names:
+        return "simplest", names.index(SIMPLEST_METHOD)
     return None
 
 

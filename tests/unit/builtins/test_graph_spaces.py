@@ -80,10 +80,10 @@ def test_a_few_far_rows_are_not_a_spectral_cluster():
     rows_ND = random.normal(size=(400, 8)) + 4.0 * label_N[:, None] * np.eye(8)[0]
     far_ND = random.normal(size=(12, 8)) + 100.0
     x = np.concatenate([rows_ND, far_ND]).astype(np.float32)
-    found = {
+    labels = {
         embedding: GraphInitializer(GraphOptions(embedding=embedding)).initial_labels(TrainingRows(x, x), 2, 0)[:400]
         for embedding in ("auto", "tsne", "spectral")
     }
-    assert len(np.unique(found["spectral"])) == 1
-    np.testing.assert_array_equal(found["auto"], found["tsne"])
-    assert adjusted_rand_score(label_N, found["auto"]) > 0.8
+    assert len(np.unique(labels["spectral"])) == 1
+    np.testing.assert_array_equal(labels["auto"], labels["tsne"])
+    assert adjusted_rand_score(label_N, labels["auto"]) > 0.8
