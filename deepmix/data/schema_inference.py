@@ -186,6 +186,8 @@ def _described(name: str, column: _Column) -> ColumnSchema:
     schema = with_facts(schema, values, missing)
     if kind == "condition":
         return _condition(schema, values, missing)
+    if schema.names_rows:
+        return _row_names(schema, values, missing)
     if kind not in LIKELIHOODS:
         return schema
     likelihood = decision.likelihood or LIKELIHOODS[kind][0]
@@ -210,3 +212,13 @@ def _condition(schema: ColumnSchema, values: pd.Series, missing: Array) -> Colum
         if len(x) and (schema.distinct > FEW_VALUES or not whole_numbers(x)):
             return dataclasses.replace(schema, mean=float(x.mean()), spread=float(x.std()) or 1.0)
     return with_levels(schema, values, missing)
+
+
+def _row_names(schema: ColumnSchema, values: pd.Series, missing: Array) -> ColumnSchema:
+    """Return the column that names the rows; its reason says how many rows share a name."""
+    n_shared = int(values[~missing].duplicated(keep=False).sum())
+    if n_shared == 0:
+        return schema
+    return dataclasses.replace(
+        schema, reason=f"{schema.reason}; {n_shared} training rows share a name with another row"
+    )

@@ -105,6 +105,14 @@ def test_uses_of_columns():
     assert schema_of(str(len(FRAME.columns))).columns[-1].kind == "label"
 
 
+def test_names_of_rows_that_are_not_unique_are_counted():
+    frame = pd.DataFrame({"city": ["Ulm", "Bonn", "Ulm", "Trier", "Bonn", "Ulm", None, None], "x": np.arange(8.0) ** 2})
+    schemas = [infer_schema(frame, rows, TableOptions(id_column="city")) for rows in (range(8), [0, 1, 3])]
+    assert [schema.columns[0].reason for schema in schemas] == [
+        "names the rows, as requested; 5 training rows share a name with another row", "names the rows, as requested",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
