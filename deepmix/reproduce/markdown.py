@@ -136,15 +136,27 @@ def _ours(figures: Mapping[str, Any], measure: str, n_seeds: int) -> list[str]:
 
 
 def _collect(cells: Sequence[Mapping[str, Any]], protocols: Sequence[str]) -> dict[str, list[str]]:
-    """Return the cells concerned by each reason for a gap or a failure, or 'every cell' if it concerns them all."""
-    reasons: dict[str, list[str]] = {}
+    """Return the cells concerned by each reason for a gap or a failure, or 'every cell' if it concerns them all.
+
+    A cell is followed by the name of its protocol, unless the reason concerns it under all protocols.
+    """
+    concerned: dict[str, dict[str, set[str]]] = {}
     for cell in cells:
         place = f"{cell['row']}, {cell['column']}"
         for name in protocols:
             figures = cell[name]
             texts = [f"failed, seed {seed}: {text}" for seed, text in figures.get("failures", {}).items()]
             for text in (figures.get("gap"), *texts):
-                if text and place not in reasons.setdefault(text, []):
-                    reasons[text].append(place)
+                if text:
+                    concerned.setdefault(text, {}).setdefault(place, set()).add(name)
     everywhere = len({(cell["row"], cell["column"]) for cell in cells})
-    return {reason: ["every cell"] if len(places) == everywhere else places for reason, places in reasons.items()}
+    reasons: dict[str, list[str]] = {}
+    for reason, names_of_place in concerned.items():
+        first = next(iter(names_of_place.values()))
+        if len(names_of_place) == everywhere and all(names == first for names in names_of_place.values()):
+            names_of_place = {"every cell": first}
+        reasons[reason] = [
+            place if len(names) == len(protocols) else f"{place} ({', '.join(NAMES[name] for name in sorted(names))})"
+            for place, names in names_of_place.items()
+        ]
+    return reasons

@@ -27,8 +27,9 @@ from deepmix.metrics import cohesion, neighbour_links
 from .gaussians import WeightedGaussianMixture
 
 TSNE_ITERATIONS, TSNE_ANGLE = 500, 0.8
-"""Half of scikit-learn's iterations and the coarsest approximation it advises: on three splits of Digits they gave
-the same clusters as the defaults in a quarter of the time."""
+"""Half of scikit-learn's iterations and the coarsest approximation it advises, in two fifths of the time of the
+defaults. On samples of four sets of images Ward's clusters are 0.01 less accurate on average
+(`benchmarks/layouts.py`)."""
 
 
 TSNE_DIMENSIONS = 2
@@ -201,9 +202,14 @@ def _tree_clusters(embedding: str, features: Array, n_components: int, seed: int
     """Cut the t-SNE or spectral layout by Ward's method."""
     if embedding == "spectral":
         return spectral_clusters(neighbour_links(features), n_components, seed)
-    perplexity = min(30.0, (len(features) - 1) / 3)
+    return np.asarray(AgglomerativeClustering(n_components).fit_predict(tsne_layout(features, seed)))
+
+
+def tsne_layout(rows_ND: Array, seed: int) -> Array:
+    """Lay the rows out by t-SNE, (N, 2)."""
+    perplexity = min(30.0, (len(rows_ND) - 1) / 3)
     tsne = TSNE(TSNE_DIMENSIONS, perplexity=perplexity, max_iter=TSNE_ITERATIONS, angle=TSNE_ANGLE, random_state=seed)
-    return np.asarray(AgglomerativeClustering(n_components).fit_predict(tsne.fit_transform(features)))
+    return np.asarray(tsne.fit_transform(rows_ND), dtype=np.float64)
 
 
 def spectral_clusters(link_NN: sparse.csr_matrix, n_clusters: int, seed: int) -> Array:

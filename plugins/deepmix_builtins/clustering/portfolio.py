@@ -12,13 +12,12 @@ from functools import cache, partial
 import numpy as np
 from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.manifold import TSNE
 from sklearn.neighbors import kneighbors_graph
 
 from deepmix.maths import Array
 
 from .gaussians import WeightedGaussianMixture, regularization
-from .graph import TSNE_ANGLE, TSNE_DIMENSIONS, TSNE_ITERATIONS, spectral_clusters
+from .graph import spectral_clusters, tsne_layout
 from .merged_gaussians import merged_gaussians
 from .spanning_trees import SpanningTree, genie, robust_single_linkage, spanning_tree
 
@@ -76,15 +75,10 @@ def quick_methods(rows_ND: Array, n_clusters: int, seed: int, weight_N: Array | 
 
 def layout_methods(rows_ND: Array, n_clusters: int, seed: int) -> dict[str, Method]:
     """Return the cuts of a t-SNE layout, by name; the layout takes 10 s or more on 5,000 rows and is computed once."""
-    n_rows = len(rows_ND)
 
     @cache
     def layout() -> Array:
-        perplexity = min(30.0, (n_rows - 1) / 3)
-        tsne = TSNE(
-            TSNE_DIMENSIONS, perplexity=perplexity, max_iter=TSNE_ITERATIONS, angle=TSNE_ANGLE, random_state=seed
-        )
-        return np.asarray(tsne.fit_transform(rows_ND), dtype=np.float64)
+        return tsne_layout(rows_ND, seed)
 
     return {
         "tsne-ward": lambda: ward(layout(), n_clusters),

@@ -236,6 +236,8 @@ def test_an_interrupted_table_goes_on_and_a_failed_cell_does_not_stop_it(tmp_pat
     partial = json.loads((tmp_path / "report-clusters.json").read_text())
     assert partial["cells"][0]["protocol"]["best"] > 0
     assert partial["cells"][0]["defaults"] == {"gap": "not run yet"}
+    gaps = next(line for line in (tmp_path / "report-clusters.md").read_text().splitlines() if "not run yet" in line)
+    assert gaps == "- not run yet: k-means, gaussians (our defaults); Gaussian mixture, gaussians"
 
     def fail(prepared, *args, **kwargs):
         calls.append(prepared.config.model)
