@@ -66,7 +66,7 @@ def main() -> None:
     x_ND, label_N = load_digits(return_X_y=True)
     compare("digits", x_ND / 16.0, label_N, DIGITS_ROWS, DIGITS_SAMPLES)
     for name in ("usps", "mnist", "fashion_mnist") if folder else ():
-        with np.load(folder / f"{name}.npz") as images:
+        with np.load(folder / f"{name}.npz", allow_pickle=False) as images:
             x_ND = images["x"].astype(np.float32)
             compare(name, x_ND / x_ND.max(), images["y"], IMAGE_ROWS, IMAGE_SAMPLES)
 
