@@ -36,9 +36,9 @@ class Arguments:
     numbers: list[Tensor]
     last: tuple[Any, ...]
 
-    def to(self, rows: torch.dtype, numbers: torch.dtype) -> list[Any]:
-        """Return the arguments in these dtypes, with gradients."""
-        tensors = [one.to(rows) for one in self.rows] + [one.to(numbers) for one in self.numbers]
+    def to(self, rows: torch.dtype, numbers: torch.dtype, device: torch.device | str = "cpu") -> list[Any]:
+        """Return the arguments in these dtypes on a device, with gradients."""
+        tensors = [one.to(device, rows) for one in self.rows] + [one.to(device, numbers) for one in self.numbers]
         return [*(one.detach().requires_grad_() for one in tensors), *self.last]
 
 
@@ -84,15 +84,20 @@ def milliseconds(calls: Sequence[Callable[[], object]]) -> list[float]:
     return [statistics.median(own) for own in times]
 
 
-def row_of(name: str) -> None:
-    """Print an operator's rows."""
-    arguments = arguments_of(name)
-    n_rows = len(arguments.rows)
+def calls_of(name: str, n_rows: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return an operator, and the same operator on rows converted to float32."""
     kernel = functools.partial(autograd.call, name)
 
     def converted(*inputs: Any) -> Any:
         return kernel(*(one.float() for one in inputs[:n_rows]), *inputs[n_rows:])
 
+    return kernel, converted
+
+
+def row_of(name: str) -> None:
+    """Print an operator's rows."""
+    arguments = arguments_of(name)
+    kernel, converted = calls_of(name, len(arguments.rows))
     half = arguments.to(torch.bfloat16, torch.float32)
     exact = both(getattr(formulas, name), arguments.to(torch.float64, torch.float64))
     errors = {torch.float32: 0.0, torch.bfloat16: 0.0}

@@ -1,4 +1,4 @@
-"""Times on a GPU: of operators, whole calls, training steps and the EM statistics, beside plain PyTorch.
+"""Times on a GPU: of operators, whole calls, training steps, EM statistics and rows in bfloat16, beside other forms.
 
     python benchmarks/gpu_kernels.py OUT.json
 
@@ -9,6 +9,7 @@ runs still shows gaps. The figures are written after every part, so that a run t
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import statistics
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import bfloat16
 import torch
 from torch import Tensor
 
@@ -52,8 +54,12 @@ CALL_SHAPES = {
 """Those of which whole calls are timed."""
 
 
-STEPS = [ExperimentConfig(), ExperimentConfig(prior="mixture")]
-"""Models of which training steps are timed: that of DeepMixture, and the same with a prior per component."""
+STEPS = [
+    ExperimentConfig(),
+    ExperimentConfig(prior="mixture"),
+    ExperimentConfig(settings={"decode_all": "true"}),
+]
+"""Models of which training steps are timed: DeepMixture's, with a prior per component, and decoding all pairs."""
 
 
 STEP_COMPONENTS = (10, 100)
@@ -211,8 +217,25 @@ def step_rows(device: torch.device) -> list[dict[str, Any]]:
         for n_components in STEP_COMPONENTS:
             row = training_row(config, n_components, device, 2 * SECONDS)
             assert row is not None
-            rows.append({**row, "prior": config.prior or "the model's own", "n_components": n_components})
+            setting = {"prior": config.prior or "the model's own", "settings": config.settings}
+            rows.append({**row, **setting, "n_components": n_components})
             print(rows[-1], flush=True)
+    return rows
+
+
+def bfloat16_rows(device: torch.device) -> list[dict[str, Any]]:
+    """Time operators on rows in bfloat16 beside the same rows converted to float32 first, on the GPU itself."""
+    rows = []
+    for op in bfloat16.OPERATORS:
+        arguments = bfloat16.arguments_of(op)
+        inputs = arguments.to(torch.bfloat16, torch.float32, device)
+        for compute in (bfloat16.forward, bfloat16.both):
+            row: dict[str, Any] = {"op": op, "shape": bfloat16.SHAPE, "rows": "bfloat16", "pass": compute.__name__}
+            for name, function in zip(("kernel", "converted"), bfloat16.calls_of(op, len(arguments.rows)), strict=True):
+                with torch.set_grad_enabled(compute is bfloat16.both):
+                    row[f"{name}_us"] = gpu_microseconds(functools.partial(compute, function, inputs))
+            rows.append(row)
+            print(row, flush=True)
     return rows
 
 
@@ -227,6 +250,7 @@ def main(out: Path) -> None:
         lambda: step_rows(device),
         lambda: statistics_rows(device),
         lambda: [mixture_row(device)],
+        lambda: bfloat16_rows(device),
         lambda: operator_rows(device, copy_gbs),
     ]
     for part in parts:

@@ -13,6 +13,7 @@ from torch import Tensor
 from deepmix import kernels
 from deepmix.kernels import autograd, ops
 from deepmix.maths import Gaussian, Latents, MixtureParameters, formulas
+from tests.ops import oracle
 from tests.ops.oracle import (
     EQ_5,
     EQ_15,
@@ -56,7 +57,11 @@ def results_of(compute: Callable[..., Any], name: str, arguments: Sequence[Any],
 
 def assert_equal_but_for_rounding(actual: list[Tensor], in_float: list[Tensor], name: str) -> None:
     for one, wide in zip(actual, in_float, strict=True):
-        assert torch.equal(one, wide.to(one.dtype))
+        if oracle.device == "cpu":
+            assert torch.equal(one, wide.to(one.dtype))
+        else:  # the compiler may fuse other products and sums in the kernels for other rows
+            limit = 1e-5 * wide.square().mean().sqrt() + (ROUNDING * wide.abs() if one.dtype == torch.bfloat16 else 0.0)
+            assert ((one.float() - wide).abs() <= limit).all()
     n_rounded = sum(one.dtype == torch.bfloat16 for one in actual)
     assert n_rounded == N_ROWS[name] + (name == "sampled_mixture_posterior")  # the rows' gradients, and z
 

@@ -75,7 +75,11 @@ FULL_SIZES = [(N, K, M) for N, K, M in SIZES if N * K * M * M < 20_000_000]
 def test_float32_is_as_exact_as_float32_responsibilities_allow(
     full: bool, N: int, K: int, M: int, extras: tuple[str, ...]
 ) -> None:
-    """Its error, root mean square and largest, may be 2 and 4 times that of exact sums of float32 responsibilities."""
+    """Its error, root mean square and largest, may be 2 and 4 times that of exact sums of float32 responsibilities.
+
+    The latter counts as 8 units of float32's precision at least: a responsibility is the exponential of a difference of
+    logarithms, and those of small responsibilities are rounded in tens of nats.
+    """
     tables = []
     for seed in range(draws_for((N, K, M))):
         inputs = arguments(full, N, K, M, *extras, seed=seed)
@@ -84,7 +88,7 @@ def test_float32_is_as_exact_as_float32_responsibilities_allow(
         errors = [[one - true for one, true in zip(form, exact, strict=True)] for form in (actual, plain)]
         tables.append(torch.stack([magnitudes(values) for values in (*errors, exact)]))
     error, reference_error, scale = torch.stack(tables).square().mean(0).sqrt()
-    limit = torch.tensor([2.0, 4.0]) * torch.maximum(reference_error, 4.0 * EPSILON * scale)
+    limit = torch.tensor([2.0, 4.0]) * torch.maximum(reference_error, 8.0 * EPSILON * scale)
     for number in range(len(error)):
         message = f"output {number}: error {error[number].tolist()}, limit {limit[number].tolist()}"
         assert (error[number] <= limit[number]).all(), message
