@@ -54,7 +54,7 @@ class Counts:
 
 def count(table: Table, seed: int, *, with_rivals: bool) -> Counts:
     """Return the numbers of clusters that all criteria give for a table."""
-    features = _some(table.x_ND, MOST_ROWS, seed)
+    features = some_rows(table.x_ND, MOST_ROWS, seed)
     started = time.process_time()
     rows_ND = continuous_rows(features, seed)
     chosen = choose_for_rows(rows_ND, ComponentRange(1, MOST_COMPONENTS), seed).n_components
@@ -64,7 +64,7 @@ def count(table: Table, seed: int, *, with_rivals: bool) -> Counts:
     if modes is not None:
         counts |= {MODES: modes.n_modes, BIC: modes.n_gaussians, ICL: min(modes.icl, key=lambda g: modes.icl[g])}
     if with_rivals:
-        counts |= rival_counts(_some(features.astype(np.float64), RIVAL_ROWS, seed), MOST_COMPONENTS)
+        counts |= rival_counts(some_rows(features.astype(np.float64), RIVAL_ROWS, seed), MOST_COMPONENTS)
     return Counts(table.battery, table.name, table.n_clusters, seconds, counts)
 
 
@@ -161,7 +161,8 @@ def valleys_by_chance(repeats: int) -> None:
         print(f"{n_rows} x {n_columns}, mean/98 %: {cells}", flush=True)
 
 
-def _some(rows_ND: Array, most: int, seed: int) -> Array:
+def some_rows(rows_ND: Array, most: int, seed: int) -> Array:
+    """Return a random sample of the rows, in order, if there are more than `most`."""
     if len(rows_ND) <= most:
         return rows_ND
     return rows_ND[np.sort(np.random.default_rng(seed).choice(len(rows_ND), most, replace=False))]

@@ -70,7 +70,7 @@ def main() -> None:
         np.savez(file, x=table.x_ND, y=table.label_N)
         for number in range(arguments.repeats + 1):
             for name, checkout in checkouts.items():
-                timing = time_run(checkout, file, arguments.options, Path(folder) / "run")
+                timing = time_run(checkout, file, arguments.options, Path(folder) / name)
                 if number > 0:  # the first run writes the bytecode of modules
                     timings[name].append(timing)
     for measure in ("wall", "cpu"):
