@@ -99,7 +99,7 @@ class DeepMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
         beta: weight of the KL terms.
         epochs: epochs of training; None chooses them by the size of the data.
         pretrain_epochs: epochs of autoencoder pretraining; None chooses them by the size of the data.
-        batch_size: rows per update.
+        batch_size: rows per update; None chooses them by the size of the data.
         lr: learning rate.
         columns: what the columns of a data frame are: a mapping from names to kinds ('continuous', 'categorical', ...)
             or to `deepmix.data.ColumnOptions`, or a `deepmix.data.TableOptions`; None leaves all to the rules.

@@ -294,7 +294,7 @@ def _training_step(config: ExperimentConfig, n_components: int, device: torch.de
     model = build_model(resolve(config), split, n_components, seed=0).to(device)
     if not learns_by_gradient(model):
         return None
-    optimizer = torch.optim.Adam(model.parameters(), lr=start_lr(model, TrainingOptions()), fused=True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=start_lr(model, TrainingOptions(), STEP_BATCH), fused=True)
     generator = torch.Generator(device).manual_seed(0)
     x_ND = torch.from_numpy(split.x).to(device)
     label_N = (torch.arange(len(split.x)) % model.n_components).to(device)

@@ -59,10 +59,12 @@ def resolved_options(experiment: Experiment, model: Model) -> dict[str, dict[str
     resolved: dict[str, dict[str, Any]] = {part: dataclasses.asdict(values) for part, values in parts.options.items()}
     resolved["size"] |= {"components": experiment.n_components, "latent_dim": latent_dim(parts, split.x.shape[1])}
     training: TrainingOptions = parts.options["training"]
-    epochs = planned_epochs(model, training, "train", len(split.train))
+    n_rows = len(split.train)
+    epochs = planned_epochs(model, training, "train", n_rows)
     resolved["training"]["epochs"] = epochs or None  # a model that `place` fits has no epochs
-    resolved["training"]["pretrain_epochs"] = planned_epochs(model, training, "pretrain", len(split.train))
-    resolved["training"]["lr"] = start_lr(model, training)
+    resolved["training"]["pretrain_epochs"] = planned_epochs(model, training, "pretrain", n_rows)
+    resolved["training"]["batch_size"] = training.rows_per_update(n_rows)
+    resolved["training"]["lr"] = start_lr(model, training, n_rows)
     if "likelihood" in resolved["model"] and split.schema is None:  # the columns of a table have their own
         resolved["model"]["likelihood"] = model_likelihood(parts, split)
     return resolved

@@ -127,8 +127,9 @@ def prepare_experiment(
 def _check_batches(parts: Parts, ranks: Ranks) -> None:
     """Raise a UsageError if a batch has fewer rows than there are processes to share them."""
     training: TrainingOptions = parts.options["training"]
-    if training.batch_size < ranks.size:
+    batch_rows = training.rows_per_update(0)  # data are not read yet; an automatic batch has no fewer rows than this
+    if batch_rows < ranks.size:
         raise UsageError(
-            f"{ranks.size} processes can't share updates of {training.batch_size} rows; use "
+            f"{ranks.size} processes can't share updates of {batch_rows} rows; use "
             f"{option('batch_size', ranks.size)} or more, or start fewer processes"
         )

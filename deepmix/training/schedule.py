@@ -19,12 +19,17 @@ MIN_EPOCHS, MIN_UPDATES = 30, 500
 updates, which matters for small data."""
 
 
+BATCH, LARGEST_BATCH, MOST_UPDATES = 128, 1024, 512
+"""An automatic batch has BATCH rows (VaDE: 100; 128 is a power of 2 near it), doubled while an epoch has more than
+MOST_UPDATES updates and the batch fewer than LARGEST_BATCH rows."""
+
+
 LEAST_GAIN = 0.01
 """Nats per row; of an autoencoder with unit noise, a gain of a fiftieth of one column's variance."""
 
 
 LR = 2e-3
-"""The learning rate of VaDE, whose networks are 500 wide."""
+"""The learning rate of VaDE, whose networks are 500 wide and whose batches have about BATCH rows."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,18 @@ class TrainingOptions:
     pretrain_epochs: int | None = field(
         default=None, metadata={"help": "epochs of autoencoder pretraining; auto: as for epochs"}
     )
-    batch_size: int = field(default=128, metadata={"help": "rows per update (VaDE: 100; 128 is a power of 2 near it)"})
+    batch_size: int | None = field(
+        default=None,
+        metadata={
+            "help": f"rows per update; auto: {BATCH}, doubled up to {LARGEST_BATCH} while an epoch has more than "
+            f"{MOST_UPDATES} updates"
+        },
+    )
     lr: float | None = field(
         default=None,
         metadata={
-            "help": "learning rate at the start of each stage; auto: VaDE's 0.002, more where networks are narrow"
+            "help": "learning rate at the start of each stage; auto: VaDE's 0.002, more where networks are narrow or "
+            "automatic batches are large"
         },
     )
     lr_decay: float = field(
@@ -89,10 +101,19 @@ class TrainingOptions:
         if not 0.0 < self.lr_decay <= 1.0:
             raise UsageError(f"lr_decay must be above 0 and at most 1, got {self.lr_decay}")
 
+    def rows_per_update(self, n_rows: int) -> int:
+        """Return how many rows a batch has if there are `n_rows` training rows."""
+        if self.batch_size is not None:
+            return self.batch_size
+        rows = BATCH
+        while rows < LARGEST_BATCH and math.ceil(n_rows / rows) > MOST_UPDATES:
+            rows *= 2
+        return rows
+
     def n_epochs(self, stage: Stage, n_rows: int) -> int:
         """Return how many epochs a stage has with this many rows."""
         requested = self.pretrain_epochs if stage == "pretrain" else self.epochs
-        updates_per_epoch = math.ceil(n_rows / self.batch_size)
+        updates_per_epoch = math.ceil(n_rows / self.rows_per_update(n_rows))
         return max(MIN_EPOCHS, math.ceil(MIN_UPDATES / updates_per_epoch)) if requested is None else requested
 
     def most_stale_epochs(self, stage: Stage, n_epochs: int) -> int | None:
@@ -109,9 +130,15 @@ def planned_epochs(model: Model, options: TrainingOptions, stage: Stage, n_rows:
     return options.n_epochs(stage, n_rows) if learns_by_gradient(model) else 0
 
 
-def start_lr(model: Model, options: TrainingOptions) -> float:
-    """Return the learning rate of this model at the start of each stage."""
-    return LR * model.lr_factor if options.lr is None else options.lr
+def start_lr(model: Model, options: TrainingOptions, n_rows: int) -> float:
+    """Return the learning rate of this model at the start of each stage with this many training rows.
+
+    An automatic rate rises with the square root of an automatic batch, as Adam's steps should (Malladi et al. 2022).
+    """
+    if options.lr is not None:
+        return options.lr
+    growth = 1.0 if options.batch_size is not None else math.sqrt(options.rows_per_update(n_rows) / BATCH)
+    return LR * model.lr_factor * growth
 
 
 def learns_by_gradient(model: Model) -> bool:

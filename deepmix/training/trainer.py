@@ -96,9 +96,14 @@ class Trainer:
         """Seconds spent on this run, including those before it was resumed."""
         return self.earlier_seconds + time.perf_counter() - self.started
 
+    @property
+    def batch_rows(self) -> int:
+        """Number of rows per update."""
+        return self.options.rows_per_update(self.rows.n_rows)
+
     def _new_optimizer(self) -> torch.optim.Optimizer:
         """Return the optimiser of the current stage: the model's choice, or fused Adam."""
-        lr = start_lr(self.model, self.options)
+        lr = start_lr(self.model, self.options, self.rows.n_rows)
         own = self.model.optimizer(self.stage, lr)
         optimizer = Adam(self.model.parameters(), lr, fused=True) if own is None else own
         for group in optimizer.param_groups:
@@ -164,7 +169,7 @@ class Trainer:
             self.epoch_start.take(self.model, self.optimizer)
             self.state_at_start = {name: value.clone() for name, value in self.model.training_state().items()}
             row = self._run_epoch(network, n_epochs)
-            if has_failed(row, math.ceil(self.rows.n_rows / self.options.batch_size)):
+            if has_failed(row, math.ceil(self.rows.n_rows / self.batch_rows)):
                 self._go_back()
                 continue
             self.epoch += 1
@@ -233,13 +238,13 @@ class Trainer:
         generator = torch.Generator(device).manual_seed(epoch_seed(self.seed, self.stage, self.epoch))
         phase = self._phase(self.epoch, n_epochs)
         self._announce_epoch(phase, n_epochs)
-        full_lr, decay = start_lr(self.model, self.options), self.options.lr_decay
+        full_lr, decay = start_lr(self.model, self.options, self.rows.n_rows), self.options.lr_decay
         lr = self.lr_factor * self.model.learning_rate(self.stage, full_lr, decay, self.epoch / n_epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_ratio"]
         sums: dict[str, Tensor] = {}
         dropped_steps, dropped_rows = torch.zeros(2, dtype=torch.long, device=device)
-        for batch_N in self.rows.epoch_batches(self.options.batch_size, generator, self.ranks.rows_of):
+        for batch_N in self.rows.epoch_batches(self.batch_rows, generator, self.ranks.rows_of):
             share = self.ranks.share(len(batch_N))
             self.optimizer.zero_grad()
             with share.draws(generator):

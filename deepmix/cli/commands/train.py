@@ -111,8 +111,8 @@ class TrainCommand(click.Command):
 @click.option(
     "--pretrain-epochs", type=int, help="Epochs of autoencoder pretraining.  [default: by the size of the data]"
 )
-@click.option("--batch-size", type=int, help="Rows per update.  [default: 128]")
-@click.option("--lr", type=float, help="Learning rate.  [default: 0.002, or more for arrays of few columns]")
+@click.option("--batch-size", type=int, help="Rows per update.  [default: by the size of the data]")
+@click.option("--lr", type=float, help="Learning rate.  [default: 0.002, or more for few columns or many rows]")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other option; may be repeated.")
 @click.option("--track", "trackers", multiple=True, metavar="NAME", help="Tracker that logs the run; may be repeated.")
 @click.option("--seed", type=int, help="Seed of one run.  [default: 0]")

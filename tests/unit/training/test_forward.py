@@ -14,7 +14,7 @@ from deepmix.data import Rows
 from deepmix.experiment import build_model
 from deepmix.models import ObjectiveOptions
 from deepmix.runs import EpochRecord, MemoryRun
-from deepmix.training import SilentReporter, Trainer, TrainingOptions, evaluate_rows, start_lr
+from deepmix.training import SilentReporter, Trainer, TrainingOptions, evaluate_rows, schedule, start_lr
 from tests.unit.training.test_trainer import N_TRAIN, small_experiment
 
 
@@ -141,6 +141,18 @@ def test_rows_with_hidden_values_do_not_count_as_leavers():
     assert (float(sums["left"]), float(sums["whole"])) == (2.0, 2.0)
 
 
+def test_automatic_batches_are_those_of_an_epoch(monkeypatch):
+    monkeypatch.setattr(schedule, "BATCH", 4)
+    monkeypatch.setattr(schedule, "MOST_UPDATES", 3)  # of 48 rows: batches of 16
+    trainer = trainer_of(batch_size="auto", epochs="1", pretrain_epochs="0")
+    trainer.run(thirds)
+    (group,) = trainer.optimizer.param_groups
+    assert {int(trainer.optimizer.state[one]["step"]) for one in group["params"] if one in trainer.optimizer.state} == {
+        3
+    }
+    assert group["lr"] == pytest.approx(2.0 * schedule.LR * trainer.model.lr_factor)
+
+
 def test_patience_starts_again_when_the_anchor_grows():
     trainer = trainer_of(ObjectiveOptions(hold=0.0))
     trainer.best_objective, trainer.stale_epochs = -1.0, 3
@@ -164,7 +176,7 @@ def test_the_optimiser_is_torchs():
     trainer = trainer_of()
     assert isinstance(trainer.optimizer, torch.optim.Optimizer)
     trainer.run(thirds)
-    decayed = start_lr(trainer.model, TrainingOptions()) * TrainingOptions().lr_decay ** (3 / 4)
+    decayed = start_lr(trainer.model, TrainingOptions(), 64) * TrainingOptions().lr_decay ** (3 / 4)
     assert [group["lr"] for group in trainer.optimizer.param_groups] == [pytest.approx(decayed)]
 
 

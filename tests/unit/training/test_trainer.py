@@ -2,18 +2,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from deepmix.contracts import Model
 from deepmix.data import Split
 from deepmix.errors import DeepmixError, UsageError
-from deepmix.experiment import Experiment, ExperimentConfig, prepare_experiment, requested_of, resolve, run_experiment
+from deepmix.experiment import (
+    Experiment,
+    ExperimentConfig,
+    build_model,
+    prepare_experiment,
+    requested_of,
+    resolve,
+    run_experiment,
+)
 from deepmix.maths import Inference
 from deepmix.runs import EpochRecord, RunConfig, RunFolder, summarize
-from deepmix.training import TrainingOptions, diagnose, trainer
+from deepmix.training import TrainingOptions, diagnose, start_lr, trainer
 from deepmix.training.diagnosis import components_in_use
 from deepmix.training.schedule import epoch_seed
 
@@ -53,6 +63,11 @@ def small_experiment(scale: float = 1.0, **settings: str) -> Experiment:
     x = (scale * (np.eye(3, 4)[labels] * 6.0 + random.normal(size=(N_ROWS, 4)))).astype(np.float32)
     split = Split(x, np.arange(N_TRAIN), np.arange(N_TRAIN, N_ROWS), labels, "gaussian", "made up")
     return Experiment(config, resolve(config), split, 3, torch.device("cpu"))
+
+
+def small_model() -> Model:
+    of = small_experiment()
+    return build_model(of.parts, of.split, 3, seed=0)
 
 
 def run(folder: Path, of: Experiment, *, resume: bool = False, stop_after: int | None = None) -> Listener:
@@ -172,6 +187,29 @@ def test_bf16_trains(tmp_path):
 def test_automatic_epochs_give_enough_of_both(n_rows, epochs):
     assert TrainingOptions().n_epochs("train", n_rows) == epochs
     assert TrainingOptions(pretrain_epochs=0).n_epochs("pretrain", n_rows) == 0
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "batch", "growth"),
+    [
+        (1, 128, 1.0),
+        (65536, 128, 1.0),
+        (65537, 256, math.sqrt(2)),
+        (131073, 512, 2.0),
+        (10**7, 1024, math.sqrt(8)),
+    ],
+)
+def test_automatic_batches_grow_with_the_rows_and_the_rate_with_the_batches(n_rows, batch, growth):
+    model = small_model()
+    assert TrainingOptions().rows_per_update(n_rows) == batch
+    assert start_lr(model, TrainingOptions(), n_rows) == pytest.approx(growth * start_lr(model, TrainingOptions(), 1))
+
+
+def test_the_users_batch_and_rate_are_used_as_they_are():
+    model = small_model()
+    assert TrainingOptions(batch_size=7).rows_per_update(10**7) == 7
+    assert start_lr(model, TrainingOptions(batch_size=1024), 10**7) == start_lr(model, TrainingOptions(), 1)
+    assert start_lr(model, TrainingOptions(lr=0.3), 10**7) == 0.3
 
 
 @pytest.mark.parametrize(
