@@ -41,6 +41,8 @@ SMALLEST_FRACTION = 0.1
 LEAST_SIZE = 5
 """HDBSCAN's smallest cluster where that fraction is smaller: scikit-learn's default."""
 
+BY_UMAP = "UMAP + GMM"
+
 UMAP_LEAST_ROWS, UMAP_LEAST_VALUES = 5000, 400_000
 """UMAP compiles for twenty seconds and more, so it is used only where there are more training rows, and more values in
 them, than this; smaller runs end within seconds."""
@@ -160,7 +162,7 @@ def plain_methods(
         "HDBSCAN": partial(_hdbscan, row_ND, n_clusters),
     }
     if with_umap:
-        methods["UMAP + GMM"] = partial(_umap, row_ND, n_clusters, seed)
+        methods[BY_UMAP] = partial(_umap, row_ND, n_clusters, seed)
     return methods
 
 

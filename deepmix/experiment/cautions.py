@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from deepmix.experiment.baselines import BY_UMAP
 from deepmix.maths import Inference
 from deepmix.metrics import ACCURACY
 from deepmix.runs import Baseline, Baselines, HeadFigures, InitialChoice, InitialLabels, Stability
@@ -78,7 +79,8 @@ def unclear_clusters(choice: InitialChoice | None) -> list[str]:
 def better_baseline(baselines: Baselines, head: str, n_clusters: int) -> tuple[str, Baseline] | None:
     """Return the plain method with as many clusters that is better than a head's clusters by the margin.
 
-    The total of the criteria by which `auto` chooses decides where it was computed, else the cohesion.
+    The total of the criteria by which `auto` chooses decides where it was computed, else the cohesion. That of UMAP's
+    clusters does not count: its layout is made to keep neighbours together, whether or not they belong together.
     """
     rivals = [(name, one) for name, one in baselines.methods.items() if one.n_clusters == n_clusters]
     own_total = baselines.totals.get(head)
@@ -86,7 +88,8 @@ def better_baseline(baselines: Baselines, head: str, n_clusters: int) -> tuple[s
         totals = [(one.total, name, one) for name, one in rivals if one.total is not None]
         total, name, best = max(totals, key=lambda rival: rival[0], default=(-np.inf, "", None))
         return None if best is None or total <= own_total + TOTAL_MARGIN else (name, best)
-    best_rival = max(rivals, key=lambda rival: rival[1].cohesion, default=None)
+    others = [(name, one) for name, one in rivals if name != BY_UMAP]
+    best_rival = max(others, key=lambda rival: rival[1].cohesion, default=None)
     if best_rival is None or best_rival[1].cohesion <= baselines.cohesion[head] + COHESION_MARGIN:
         return None
     return best_rival

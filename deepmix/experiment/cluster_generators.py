@@ -13,7 +13,7 @@ from deepmix.training import EVALUATION_ROWS, infer_rows
 
 
 def fit_cluster_latents(
-    model: Model, split: Split, training: Inference, device: torch.device, precision: str
+    model: Model, split: Split, training: Inference, device: torch.device, precision: str | None
 ) -> ClusterLatents:
     """Return Gaussian mixtures of the latents of each component's training rows that the model recognises.
 

@@ -18,7 +18,7 @@ from deepmix.experiment.prepare import Experiment
 from deepmix.experiment.recorded import requested_of, structure_of
 from deepmix.experiment.results import count_parameters
 from deepmix.runs import DataRecord, Environment, PartRecord, RowCounts, RunConfig
-from deepmix.training import TrainingOptions, job_name, planned_epochs, start_lr
+from deepmix.training import TrainingOptions, job_name, planned_epochs, start_lr, update_precision
 
 
 def describe(experiment: Experiment, model: Model, *, report: bool = True) -> RunConfig:
@@ -48,7 +48,7 @@ def describe(experiment: Experiment, model: Model, *, report: bool = True) -> Ru
             labels_fingerprint=labels_fingerprint(split),
         ),
         n_parameters=count_parameters(model),
-        environment=_environment(experiment),
+        environment=_environment(experiment, model),
         component_choice=experiment.choice,
     )
 
@@ -70,7 +70,8 @@ def resolved_options(experiment: Experiment, model: Model) -> dict[str, dict[str
     return resolved
 
 
-def _environment(experiment: Experiment) -> Environment:
+def _environment(experiment: Experiment, model: Model) -> Environment:
+    training: TrainingOptions = experiment.parts.options["training"]
     return Environment(
         deepmix=metadata.version("deepmix"),
         torch=torch.__version__,
@@ -82,6 +83,7 @@ def _environment(experiment: Experiment) -> Environment:
         threads=torch.get_num_threads(),
         git_commit=_git_commit(),
         ranks=experiment.ranks.size,
+        update_precision=update_precision(training.precision, model, experiment.device),
         job=job_name(),
     )
 

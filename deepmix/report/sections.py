@@ -200,7 +200,8 @@ def again(material: Material) -> Section:
         ("seed", requested.seed),
         (
             "time",
-            f"{number(material.metrics.seconds)} s on {environment.device}, threads: {environment.threads}",
+            f"{number(material.metrics.seconds)} s on {environment.device}, threads: {environment.threads}, updates in "
+            f"{environment.update_precision}",
         ),
         ("versions", ", ".join(f"{name} {version}" for name, version in environment.versions.items())),
         ("platform", environment.platform),

@@ -180,6 +180,8 @@ class Environment:
     git_commit: str | None
     ranks: int = 1
     """How many processes trained together."""
+    update_precision: str = "fp32"
+    """Precision of the networks in training's updates, which may depend on the processor."""
     job: str | None = None
     """The torchrun job that began the run, which goes on with it after a restart; None: torchrun did not start it."""
 

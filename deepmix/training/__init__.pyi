@@ -4,10 +4,10 @@ from .memory import freed_memory_kept as freed_memory_kept, keep_freed_memory as
 from .messages import gathered as gathered, pack as pack, unpack as unpack
 from .passes import (
     EVALUATION_ROWS as EVALUATION_ROWS,
-    autocast as autocast,
     evaluate_rows as evaluate_rows,
     infer_rows as infer_rows,
 )
+from .precision import autocast as autocast, has_bfloat16 as has_bfloat16, update_precision as update_precision
 from .ranks import (
     ALONE as ALONE,
     Ranks as Ranks,

@@ -11,7 +11,8 @@ from torch import Tensor
 from deepmix.contracts import Batch, Model
 from deepmix.data import NearestRows, Rows
 from deepmix.maths import Array
-from deepmix.training.passes import EVALUATION_ROWS, autocast
+from deepmix.training.passes import EVALUATION_ROWS
+from deepmix.training.precision import autocast
 from deepmix.training.ranks import ALONE, Ranks
 
 VOTING_NEIGHBOURS = 5
@@ -22,7 +23,7 @@ SEARCHED_ROWS = 16
 
 
 @torch.no_grad()
-def _codes(model: Model, rows: Rows, precision: str, first: int, end: int) -> Iterator[Tensor]:
+def _codes(model: Model, rows: Rows, precision: str | None, first: int, end: int) -> Iterator[Tensor]:
     """Give the pretrained autoencoder's codes, (n, M), of the rows `first` to `end` - 1 in order, in batches."""
     for tensors in rows.in_order(EVALUATION_ROWS, first, end):
         with autocast(rows.device, precision):
@@ -31,7 +32,7 @@ def _codes(model: Model, rows: Rows, precision: str, first: int, end: int) -> It
 
 
 def carried_labels(
-    model: Model, rows: Rows, code_nM: Array, label_n: Array, precision: str, seed: int, ranks: Ranks = ALONE
+    model: Model, rows: Rows, code_nM: Array, label_n: Array, precision: str | None, seed: int, ranks: Ranks = ALONE
 ) -> Tensor:
     """Return every row's label by the vote of its nearest rows of a sample, in the space of the codes.
 

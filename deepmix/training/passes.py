@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,16 +13,12 @@ from deepmix.contracts import Batch, Loss, Model
 from deepmix.data import Rows, RowTensors
 from deepmix.maths import Array, Inference
 from deepmix.training.diagnosis import diverged
+from deepmix.training.precision import autocast
 from deepmix.training.ranks import ALONE, Ranks, Share
 from deepmix.training.schedule import epoch_seed
 
 EVALUATION_ROWS = 1024
 """Rows per batch where no gradients are computed."""
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Return the context in which networks run."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 MOST_LOST = 0.01
@@ -67,7 +61,9 @@ def collect(parts: Sequence[Tensor], n_rows: int, ranks: Ranks) -> Tensor:
 
 
 @torch.no_grad()
-def infer_rows(model: Model, rows: Rows, precision: str, *, bound: bool = True, ranks: Ranks = ALONE) -> Inference:
+def infer_rows(
+    model: Model, rows: Rows, precision: str | None, *, bound: bool = True, ranks: Ranks = ALONE
+) -> Inference:
     """Return q(y|x), the MAP latents and, with `bound`, each row's bound at the mean of q(z|y,x); deterministic.
 
     Each rank takes some of the batches that one process would take, so that the numbers have the same bits. The first
@@ -100,7 +96,7 @@ def infer_rows(model: Model, rows: Rows, precision: str, *, bound: bool = True, 
 
 @torch.no_grad()
 def evaluate_rows(
-    model: Model, rows: Rows, precision: str, seed: int, ranks: Ranks = ALONE
+    model: Model, rows: Rows, precision: str | None, seed: int, ranks: Ranks = ALONE
 ) -> tuple[Inference, dict[str, float]]:
     """Return the inference of the rows, see `infer_rows`, and the weighted mean ELBO and its parts in nats per row.
 

@@ -63,8 +63,12 @@ class TrainingOptions:
             "(geometric, like VaDE's 0.9 every ten epochs)"
         },
     )
-    precision: Literal["fp32", "bf16"] = field(
-        default="fp32", metadata={"help": "precision of the networks; densities are always fp32"}
+    precision: Literal["fp32", "bf16"] | None = field(
+        default=None,
+        metadata={
+            "help": "precision of the networks; densities are always fp32; auto: fp32, but bf16 in the updates of "
+            "large networks on a processor with instructions for it"
+        },
     )
     hide: float = field(
         default=0.3,

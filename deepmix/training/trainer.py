@@ -27,7 +27,8 @@ from deepmix.training.adam import Adam
 from deepmix.training.carried_labels import carried_labels
 from deepmix.training.checkpoint import checkpoint_tensors, last_checkpoint, load_tensors
 from deepmix.training.diagnosis import components_in_use, diverged
-from deepmix.training.passes import EVALUATION_ROWS, autocast, blocks, collect, weighted
+from deepmix.training.passes import EVALUATION_ROWS, blocks, collect, weighted
+from deepmix.training.precision import autocast, update_precision
 from deepmix.training.ranks import ALONE, Ranks
 from deepmix.training.reporter import Reporter
 from deepmix.training.safe_steps import MOST_HALVINGS, SavedState, has_failed, is_finite_step, step_if
@@ -238,6 +239,7 @@ class Trainer:
         generator = torch.Generator(device).manual_seed(epoch_seed(self.seed, self.stage, self.epoch))
         phase = self._phase(self.epoch, n_epochs)
         self._announce_epoch(phase, n_epochs)
+        precision = update_precision(self.options.precision, self.model, device)
         full_lr, decay = start_lr(self.model, self.options, self.rows.n_rows), self.options.lr_decay
         lr = self.lr_factor * self.model.learning_rate(self.stage, full_lr, decay, self.epoch / n_epochs)
         for group in self.optimizer.param_groups:
@@ -249,7 +251,7 @@ class Trainer:
             self.optimizer.zero_grad()
             with share.draws(generator):
                 batch = self._batch(batch_N[share.rows], generator, phase)
-                with autocast(device, self.options.precision):
+                with autocast(device, precision):
                     loss: Loss = network(batch)
             objective = weighted(loss.objective_N, batch.weight_N).mean()
             self.ranks.backward(objective, share)

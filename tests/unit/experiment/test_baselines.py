@@ -126,6 +126,13 @@ def test_a_better_baseline_is_a_warning_if_it_has_as_many_clusters(figures, warn
         assert "cohesion 0.90 against 0.80" in texts[0]
 
 
+def test_umap_is_better_by_the_total_only():
+    methods = {"k-means": Baseline(3, 0.5, 0.1), "UMAP + GMM": Baseline(3, 0.99, 0.1, total=8.0)}
+    assert warnings_on_baselines(Baselines(100, methods, {"posterior": 0.8}), "posterior", 3) == []
+    (text,) = warnings_on_baselines(Baselines(100, methods, {"posterior": 0.8}, {"posterior": 6.0}), "posterior", 3)
+    assert text.startswith("better baseline: the clusters of UMAP + GMM are better than those of the run")
+
+
 def inferences_of(certainty: float, weight_N: np.ndarray | None = None) -> dict[str, Inference]:
     log_q_NK = np.log([[certainty, 1.0 - certainty]] * 4)
     return {side: Inference(log_q_NK, np.zeros((4, 1)), weight_N=weight_N) for side in ("train", "test")}
