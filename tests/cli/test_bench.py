@@ -105,3 +105,11 @@ def test_doctor_says_which_path_and_why() -> None:
     assert result.exit_code == 0, result.output
     for name in ("torch", "DEEPMIX_BUILD", "kernels", "because", "devices", "compiler", "CUDA"):
         assert f"\n{name:<14} " in f"\n{result.output}"
+
+
+@pytest.mark.parametrize(
+    ("has_it", "says"), [(True, "in updates of large networks"), (False, "not used: the processor")]
+)
+def test_doctor_says_whether_bfloat16_is_used(has_it, says, monkeypatch) -> None:
+    monkeypatch.setattr("deepmix.training.has_bfloat16", lambda: has_it)
+    assert f"bfloat16       {says}" in CliRunner().invoke(main, ["doctor"]).output

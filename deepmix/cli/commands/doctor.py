@@ -16,6 +16,7 @@ def doctor() -> None:
     import torch  # imported here, so that --help need not wait for it
 
     from deepmix.kernels import loader
+    from deepmix.training import has_bfloat16
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # their text is printed below
@@ -30,6 +31,9 @@ def doctor() -> None:
         "cache": _cache(),
         "compiler": loader.why_no_compiler() or "found",
         "CUDA": loader.why_no_cuda() or "found",
+        "bfloat16": "in updates of large networks"
+        if has_bfloat16()
+        else "not used: the processor has no instructions for it",
     }
     if loaded.library is not None:
         try:
