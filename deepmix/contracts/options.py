@@ -95,6 +95,8 @@ def convert(key: str, value: str, hint: Any) -> Any:
     if _is_union(hint) and value.lower() in ("none", "auto"):
         return None
     hint = kinds[0]
+    if typing.get_origin(hint) is typing.Literal:
+        return convert(key, value, hint)
     if hint is bool:
         if value.lower() not in ("true", "false"):
             raise UsageError(f"{option(key)} must be true or false, got '{value}'")
