@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
-import torch
 from scipy import sparse
 from scipy.spatial import cKDTree
 from sklearn.decomposition import TruncatedSVD
 
-from deepmix.maths import Array
+from deepmix.maths import Array, own_threads
 
 TREE_COLUMNS = 15
 """Up to so many columns a k-d tree finds neighbours well, and needs no compiler."""
@@ -60,7 +56,7 @@ class NearestRows:
         if self._tree is None:
             from pynndescent import NNDescent  # here, because its compiler takes seconds to load
 
-            with _own_threads():
+            with own_threads():
                 self._index = NNDescent(rows, n_neighbors=n_neighbours + 1, random_state=seed)
 
     def of_own(self) -> Array:
@@ -77,13 +73,5 @@ class NearestRows:
         """Return the numbers of the rows of the index that lie nearest to other rows, (n, number) int64."""
         if self._tree is not None:
             return np.asarray(self._tree.query(rows, k=np.arange(1, number + 1), eps=SLACK)[1], dtype=np.int64)
-        with _own_threads():
+        with own_threads():
             return np.asarray(self._index.query(rows, k=number)[0], dtype=np.int64)
-
-
-@contextmanager
-def _own_threads() -> Iterator[None]:
-    """Give back torch's number of threads, as numba sets it for all of OpenMP."""
-    n_threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(n_threads)

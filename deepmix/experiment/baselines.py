@@ -24,7 +24,7 @@ from deepmix import metrics
 from deepmix.contracts import TrainingRows, registry
 from deepmix.data import MOST_COLUMNS, Split, narrow
 from deepmix.experiment.results import carried_scores
-from deepmix.maths import Array
+from deepmix.maths import Array, own_threads
 from deepmix.runs import INITIAL, TOTAL, Baseline, Baselines, InitialChoice
 
 BASELINE_ROWS, BASELINE_CELLS = 5000, 100_000
@@ -213,4 +213,6 @@ def _umap(row_ND: Array, n_clusters: int, seed: int) -> Array:
         precomputed_knn=(nearest_NN, distance_NN),  # or a search of its own, which compiles for half a minute
         random_state=seed,
     )
-    return mixture_clusters(layout.fit_transform(row_ND).astype(np.float64), n_clusters, seed)
+    with own_threads():
+        layout_ND = layout.fit_transform(row_ND)
+    return mixture_clusters(layout_ND.astype(np.float64), n_clusters, seed)

@@ -1,6 +1,5 @@
 from . import em as em, em_gaps as em_gaps, formulas as formulas
 from .em import MixtureStatistics as MixtureStatistics
-from .forks import compute_alone_after_fork as compute_alone_after_fork
 from .formulas import (
     component_kl as component_kl,
     gaussian_entropy as gaussian_entropy,
@@ -22,6 +21,7 @@ from .mixture import (
     without_noise as without_noise,
 )
 from .seeded import seeded_draws as seeded_draws
+from .threads import compute_alone_after_fork as compute_alone_after_fork, own_threads as own_threads
 from .values import (
     Array as Array,
     Dims as Dims,

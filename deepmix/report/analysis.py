@@ -16,7 +16,7 @@ from sklearn.manifold import TSNE
 from sklearn.metrics.cluster import contingency_matrix
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
-from deepmix.maths import Array
+from deepmix.maths import Array, own_threads
 from deepmix.metrics import clustering_accuracy
 
 MAP_ROWS = 1000
@@ -99,7 +99,9 @@ def projections(latent_NM: Array, seed: int, *, with_umap: bool = False) -> list
         if with_umap:
             import umap  # here, because its compiler takes seconds to load
 
-            maps.append(Projection("UMAP", umap.UMAP(random_state=seed).fit_transform(latent_NM), *NO_AXES))
+            with own_threads():
+                layout = umap.UMAP(random_state=seed).fit_transform(latent_NM)
+            maps.append(Projection("UMAP", layout, *NO_AXES))
     return [one for one in maps if np.isfinite(one.points).all()]
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, final
 
 import numpy as np
-import torch
 from scipy import sparse
 from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.manifold import TSNE, spectral_embedding
@@ -21,7 +20,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from deepmix.contracts import Initializer, TrainingRows
 from deepmix.data import narrow
 from deepmix.errors import UsageError
-from deepmix.maths import Array
+from deepmix.maths import Array, own_threads
 from deepmix.metrics import cohesion, neighbour_links
 
 from .gaussians import WeightedGaussianMixture
@@ -235,22 +234,22 @@ def _umap_clusters(spaces: list[Array], weight_N: Array | None, n_components: in
     with warnings.catch_warnings(action="ignore", category=ImportWarning):
         from umap import UMAP  # imported here: its import compiles for seconds, and small data do not need it
 
-    n_rows, n_threads = len(spaces[0]), torch.get_num_threads()
-    maps = [
-        UMAP(
-            n_components=min(UMAP_DIMENSIONS, n_rows - 2),
-            n_neighbors=min(UMAP_NEIGHBOURS, n_rows - 1),
-            min_dist=UMAP_MIN_DIST,
-            random_state=seed,
-            n_jobs=1,  # a fixed seed allows no more
-            transform_mode="embedding" if len(spaces) == 1 else "graph",
-        ).fit(space)
-        for space in spaces
-    ]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Combined graph is not connected")  # the layout then starts at random
-        layout = (maps[0] if len(maps) == 1 else maps[0] * maps[1]).embedding_
-    torch.set_num_threads(n_threads)  # UMAP starts numba's threads, which set the number for all of OpenMP
+    n_rows = len(spaces[0])
+    with own_threads():
+        maps = [
+            UMAP(
+                n_components=min(UMAP_DIMENSIONS, n_rows - 2),
+                n_neighbors=min(UMAP_NEIGHBOURS, n_rows - 1),
+                min_dist=UMAP_MIN_DIST,
+                random_state=seed,
+                n_jobs=1,  # a fixed seed allows no more
+                transform_mode="embedding" if len(spaces) == 1 else "graph",
+            ).fit(space)
+            for space in spaces
+        ]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Combined graph is not connected")  # the layout then starts at random
+            layout = (maps[0] if len(maps) == 1 else maps[0] * maps[1]).embedding_
     mixture = WeightedGaussianMixture(
         n_components, n_init=UMAP_RESTARTS, random_state=seed, reg_covar=UMAP_REGULARIZATION
     )

@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from typing import final
 
 import numpy as np
-import torch
 from sklearn.neighbors import KNeighborsClassifier
 
 from deepmix.contracts import ClusteringHead
 from deepmix.errors import UsageError
-from deepmix.maths import Array, Inference
+from deepmix.maths import Array, Inference, own_threads
 
 from .gaussians import WeightedGaussianMixture
 
@@ -63,10 +62,9 @@ class UmapGmmHead(ClusteringHead):
     def _layout(self, latent_NM: Array, n_dimensions: int, seed: int) -> Array:
         """Return UMAP's layout, (N, n_dimensions) float64."""
         # UMAP warns that one of its variants needs TensorFlow, and that a seed allows one thread only
-        with warnings.catch_warnings(action="ignore"):
+        with own_threads(), warnings.catch_warnings(action="ignore"):
             from umap import UMAP  # imported here: its import compiles for seconds
 
-            n_threads = torch.get_num_threads()
             umap = UMAP(
                 n_components=n_dimensions,
                 n_neighbors=min(self.options.neighbours, len(latent_NM) - 1),
@@ -75,7 +73,6 @@ class UmapGmmHead(ClusteringHead):
                 n_jobs=1,
             )
             layout = umap.fit_transform(latent_NM)
-        torch.set_num_threads(n_threads)  # UMAP starts numba's threads, which set the number for all of OpenMP
         return np.asarray(layout, dtype=np.float64)
 
     def _remember(self, latent_NM: Array, clusters_N: Array) -> None:

@@ -63,6 +63,8 @@ def test_an_assignment_without_key_or_equals_sign_is_refused(pair: str) -> None:
         ("FALSE", bool, False),
         ("500-500", str, "500-500"),
         ("fast", Literal["slow", "fast"], "fast"),
+        ("fast", Literal["slow", "fast"] | None, "fast"),
+        ("auto", Literal["slow", "fast"] | None, None),
         ("5", int | None, 5),
         ("none", int | None, None),
         ("Auto", int | None, None),
@@ -87,6 +89,7 @@ def test_values_take_the_annotated_type(value: str, hint: Any, expected: object)
         ("1", bool, "key must be true or false, got '1'"),
         ("none", bool, "key must be true or false, got 'none'"),
         ("medium", Literal["slow", "fast"], "unknown key 'medium'; choose one of: fast, slow"),
+        ("medium", Literal["slow", "fast"] | None, "unknown key 'medium'; choose one of: fast, slow"),
         ("Fast", Literal["slow", "fast"], "unknown key 'Fast'; choose one of: fast, slow"),
     ],
 )
