@@ -26,6 +26,7 @@ __all__ = [
     "gaussian_log_prob",
     "jensen_shannon",
     "normalize_log",
+    "own_threads",
     "reparameterise",
     "weighted_mean_and_spread",
     "without_noise",
