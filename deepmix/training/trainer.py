@@ -40,6 +40,7 @@ from deepmix.training.schedule import (
     planned_epochs,
     start_lr,
 )
+from deepmix.training.update_threads import update_threads
 
 CHECKPOINT_SECONDS = 5.0
 """A checkpoint is written at the end of a stage, and after an epoch if the last one is at least this old."""
@@ -169,7 +170,8 @@ class Trainer:
                 break
             self.epoch_start.take(self.model, self.optimizer)
             self.state_at_start = {name: value.clone() for name, value in self.model.training_state().items()}
-            row = self._run_epoch(network, n_epochs)
+            with update_threads(self.model, min(self.batch_rows, self.rows.n_rows), self.rows.device):
+                row = self._run_epoch(network, n_epochs)
             if has_failed(row, math.ceil(self.rows.n_rows / self.batch_rows)):
                 self._go_back()
                 continue

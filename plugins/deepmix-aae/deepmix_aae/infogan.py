@@ -5,7 +5,8 @@
     min_{G,Q} max_D  E[log D(x)] + E[log(1 - D(G(z, y)))] - E[log Q(y|G(z, y))] - weight E[log Q(z|G(z, y))]
 
 The last two terms are the paper's lower bound of the mutual information between codes and rows (its eqs. 5 and 6). Q
-shares its hidden layers with the discriminator D. It recognises the cluster of any row, so that it is q(y|x).
+shares its hidden layers with the discriminator D. It recognises the cluster of any row, so that it is q(y|x). In the
+game both see rows with noise on them: D stays unsure, and Q can't tell clusters apart by traces that nobody would see.
 
 The bound that is reported is a true one, with Q as the approximate posterior, but it is not what training maximises:
 
@@ -53,7 +54,8 @@ class InfoganOptions(AdversarialOptions):
         default=1.0, metadata={"help": "learning rate of discriminator and recognition, relative to the generator's"}
     )
     noise: float = field(
-        default=0.1, metadata={"help": "noise on real and generated rows alike, which keeps the discriminator unsure"}
+        default=0.5,
+        metadata={"help": "spread of the noise on the rows that discriminator and recognition see in the game"},
     )
 
     def __post_init__(self) -> None:
@@ -185,7 +187,10 @@ class Infogan(Model):
         )
 
     def _game(self, target_NC: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the costs of discriminator, generator and recognition, with as many generated rows as real ones."""
+        """Return the costs of discriminator, generator and recognition, with as many generated rows as real ones.
+
+        All three see the rows with noise on them.
+        """
         n_rows, device = len(target_NC), target_NC.device
         z_NM = torch.randn(n_rows, self.latent_dim, generator=generator, device=device)
         component_N = torch.randint(self.n_components, (n_rows,), generator=generator, device=device)
@@ -193,7 +198,7 @@ class Infogan(Model):
         generated_NC = generated_NC.masked_fill(target_NC.isnan(), 0.0)
         noisy_NC, noisy_real_NC = (self._noisy(rows_NC, generator) for rows_NC in (generated_NC, _filled(target_NC)))
         real_logit_N, generated_logit_N = self.critic(torch.cat([noisy_real_NC, noisy_NC.detach()])).chunk(2)
-        log_q_NK, code = self.critic.recognise(generated_NC)
+        log_q_NK, code = self.critic.recognise(noisy_NC)
         code_cost_N = -gaussian_log_prob(z_NM, code.mean, code.log_var)
         return {
             "discriminator": functional.softplus(-real_logit_N) + functional.softplus(generated_logit_N),

@@ -55,6 +55,18 @@ def test_each_player_has_its_own_gradient():
     assert gradients(model, costs["recognition"]) == recognition
 
 
+def test_discriminator_and_recognition_see_rows_with_noise(monkeypatch):
+    model, seen = build(noise=0.5), []
+    recognise, discriminate = model.critic.recognise, model.critic.forward
+    monkeypatch.setattr(model.critic, "recognise", lambda rows_NC: (seen.append(rows_NC), recognise(rows_NC))[1])
+    monkeypatch.setattr(model.critic, "forward", lambda rows_NC: (seen.append(rows_NC), discriminate(rows_NC))[1])
+    model._game(rows(), torch.Generator().manual_seed(1))
+    both_NC, recognised_NC, fooling_NC = seen
+    torch.testing.assert_close(recognised_NC, both_NC[N:])
+    torch.testing.assert_close(fooling_NC, both_NC[N:])
+    assert (both_NC[:N] - rows()).std().item() == pytest.approx(0.5, rel=0.15)
+
+
 def test_the_bound_is_that_of_the_recognition_network_as_a_posterior():
     model = build()
     loss = model(Batch(rows()))
