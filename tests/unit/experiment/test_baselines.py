@@ -228,7 +228,7 @@ def test_labels_decide_whether_a_model_is_too_sure(accuracy, n_labels, warns):
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "n_test", "lost"), [(0.9, 100, 10), (0.99, 1000, 0), (0.9, 10, 0), (0.8, 10, 2), (1.0, 100, 0)]
+    ("accuracy", "n_test", "lost"), [(0.9, 100, 10), (0.99, 1000, 0), (0.95, 80, 0), (0.95, 100, 5), (1.0, 100, 0)]
 )
 def test_training_that_loses_rows_is_a_warning(accuracy, n_test, lost):
     initial = InitialLabels(train={"acc": 0.9}, test={"acc": 1.0})
