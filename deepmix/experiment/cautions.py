@@ -20,8 +20,8 @@ WORTH_A_WARNING = 0.01
 """Fraction of the held-out rows that training may lose against its start before there is a warning."""
 
 FEWEST_ROWS = 5
-"""Rows that it must lose at least. Fewer may be chance: for five losses without a gain a sign test has p = 1/32, for four
-1/16."""
+"""Rows that it must lose at least. Fewer may be chance: a sign test has p = 1/32 for five losses without a gain, and
+1/16 for four."""
 
 COHESION_MARGIN = 0.02
 """By how much the cohesion of a plain method must exceed the run's. On the shared half of Gagolewski's suite and four
