@@ -11,7 +11,8 @@ from torch import nn
 from deepmix.maths import own_threads
 
 SMALL_UPDATE = 2**23
-"""Weights times rows of an update up to which one thread is no slower than two (`benchmarks/update_threads.py`)."""
+"""An update is small if its weights times its rows are at most this. Two threads then save no time, even if they spin
+while they wait (`benchmarks/update_threads.py`)."""
 
 
 CONVOLUTION_DIMENSIONS = 4
