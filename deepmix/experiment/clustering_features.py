@@ -52,7 +52,8 @@ def _predicted(features_NF: Array, missing_NF: Array, seed: int) -> Array:
         max_value=np.where(varies_F, high_F, np.inf),
     )
     fitted = np.random.default_rng(seed).permutation(len(holed))[:FITTED_ROWS]
-    with warnings.catch_warnings():
+    # NumPy warns of invalid values where its linear algebra library sets the flag by mistake; the features are finite
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the last few digits of a first guess do not matter
         return np.asarray(imputer.fit(holed[fitted]).transform(holed))
 

@@ -150,6 +150,7 @@ def compute(ready: Any, in_python: bool) -> None:
             time.sleep(600)
         hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background, it is ignored
     Group("main", commands={"busy": click.Command("busy", callback=busy)}).main(["busy"])
 
 

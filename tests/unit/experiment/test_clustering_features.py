@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+from sklearn.impute import IterativeImputer
 
 from deepmix.data import Split, SplitOptions, TableOptions, arrange_table
 from deepmix.experiment.clustering_features import clustering_features, without_conditions
@@ -36,6 +38,19 @@ def test_missing_values_are_predicted_from_the_other_columns():
     # `b` is twice `a`, so that its features are alike; the scale differs by chance, as 60 rows fewer set it
     np.testing.assert_allclose(filled_NF[:60, 1], complete_NF[:60, 1], atol=0.15)
     np.testing.assert_array_equal(filled_NF[:, 0], complete_NF[:, 0])
+
+
+def test_a_flag_that_linear_algebra_sets_by_mistake_is_no_warning(monkeypatch):
+    fit = IterativeImputer.fit
+
+    def flagged(imputer: IterativeImputer, x_NF: np.ndarray) -> IterativeImputer:
+        assert np.isnan(np.subtract(np.inf, np.inf)), "this sets the flag of invalid values"
+        return fit(imputer, x_NF)
+
+    monkeypatch.setattr(IterativeImputer, "fit", flagged)
+    frame = pd.DataFrame({"a": np.arange(300.0), "b": np.arange(300.0) ** 2})
+    frame.loc[3, "b"] = np.nan
+    assert np.isfinite(clustering_features(arrange(frame), 0)).all()
 
 
 def test_predictions_stay_in_range_where_columns_repeat_each_other():
