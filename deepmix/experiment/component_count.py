@@ -21,7 +21,7 @@ from deepmix.experiment.clustering_features import clustering_features
 from deepmix.experiment.component_range import MOST_COMPONENTS, ComponentRange
 from deepmix.experiment.gaussian_modes import DEEP, PATIENCE, VERY_DEEP, Modes, find_modes
 from deepmix.experiment.valleys import FEWEST_ROWS_OF_VALLEYS, Valleys, find_valleys
-from deepmix.maths import Array
+from deepmix.maths import Array, single_blas_thread
 from deepmix.runs import ComponentChoice, RunnerUp
 
 MOST_ROWS = 5000
@@ -63,7 +63,9 @@ SLACK = 0.1
 
 def choose_components(split: Split, requested: ComponentRange, seed: int) -> ComponentChoice:
     """Return how many clusters the training rows show, and what was compared."""
-    return choose_for_rows(_features(split, MOST_ROWS, seed), requested, seed)
+    rows_ND = _features(split, MOST_ROWS, seed)
+    with single_blas_thread(rows_ND.size):
+        return choose_for_rows(rows_ND, requested, seed)
 
 
 def shows_groups(split: Split, seed: int) -> bool:
@@ -71,9 +73,10 @@ def shows_groups(split: Split, seed: int) -> bool:
     if len(split.train) < FEWEST_ROWS:
         return True
     rows_ND = _features(split, MIXTURE_ROWS, seed)
-    if find_valleys(rows_ND, MOST_COMPONENTS).n_peaks() > 1:
-        return True
-    return choose_for_rows(rows_ND, ComponentRange(1, FEW_COMPONENTS), seed).n_groups > 1
+    with single_blas_thread(rows_ND.size):
+        if find_valleys(rows_ND, MOST_COMPONENTS).n_peaks() > 1:
+            return True
+        return choose_for_rows(rows_ND, ComponentRange(1, FEW_COMPONENTS), seed).n_groups > 1
 
 
 def _features(split: Split, most: int, seed: int) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -43,7 +44,7 @@ from deepmix.experiment.stability import RowStability, measure_stability
 from deepmix.experiment.stored_assignments import with_sizes, write_stored_assignments
 from deepmix.experiment.stored_results import sample_note
 from deepmix.experiment.tracking import Trackers
-from deepmix.maths import Array, Inference
+from deepmix.maths import Array, Inference, single_blas_thread
 from deepmix.models import ObjectiveOptions
 from deepmix.runs import Baselines, EpochRecord, InitialChoice, Metrics, ModelHeader, RowCounts, RunConfig
 from deepmix.training import (
@@ -172,7 +173,7 @@ def _run(
         _refuse_other_data(folder, whole)
         trainer.restore()
     initializer: Initializer = parts.classes["initializer"](parts.options["initializer"])
-    n_model, supervision = model.n_components, n_labelled(parts)
+    n_model, supervision, n_values = model.n_components, n_labelled(parts), math.prod(whole.x.shape)
 
     table_features: Any = None  # of a table, whose missing features take seconds to predict
 
@@ -187,7 +188,7 @@ def _run(
         features = clustering_features(clustered_split, config.seed)
         if split.schema is None:
             features = model.clustering_view(features)
-        with noted(reporter):
+        with noted(reporter), single_blas_thread(n_values):
             if np.isnan(code_NM).any():  # rows with missing values, which are their own codes
                 code_NM = np.where(np.isnan(code_NM), features, code_NM)
             code_NM = without_conditions(code_NM, clustered_split)
@@ -209,7 +210,7 @@ def _run(
     for side, side_rows in rows.items():
         inference, bounds[side] = evaluate_rows(model, side_rows, training.precision, config.seed, ranks)
         inferences[side] = replace(inference, weight_N=split.weights_of(getattr(split, side)))
-    with noted(reporter):
+    with noted(reporter), single_blas_thread(n_values):
         fitted = fit_heads(experiment, inferences)
     heads, clusters = fitted.heads, fitted.clusters
     if fitted.warnings:
@@ -233,7 +234,10 @@ def _run(
     reporter.start("comparisons", 0)
     analysed = replace(experiment, split=split)
     initial_choice = runs.read_choice(folder)
-    baselines, stability = _comparisons(analysed, own, table_features, inferences["train"].latent_NM, initial_choice)
+    with single_blas_thread(n_values):
+        baselines, stability = _comparisons(
+            analysed, own, table_features, inferences["train"].latent_NM, initial_choice
+        )
     record = None if stability is None else stability.record
     learned_latents, first = learns_by_gradient(model), config.heads[0]
     heads_figures = measure_heads(split, clusters, inferences, n_components, config.seed)

@@ -21,7 +21,11 @@ from .mixture import (
     without_noise as without_noise,
 )
 from .seeded import seeded_draws as seeded_draws
-from .threads import compute_alone_after_fork as compute_alone_after_fork, own_threads as own_threads
+from .threads import (
+    compute_alone_after_fork as compute_alone_after_fork,
+    own_threads as own_threads,
+    single_blas_thread as single_blas_thread,
+)
 from .values import (
     Array as Array,
     Dims as Dims,
