@@ -10,8 +10,9 @@ from functools import partial
 import torch
 from threadpoolctl import ThreadpoolController
 
-FEW_VALUES = 2**22
-"""Up to this many values, such as 5,000 rows of 784, clusterings save no time by several threads of linear algebra."""
+FEW_VALUES = 2**24
+"""Up to this many values, such as 20,000 rows of 784, clusterings hardly save time by several threads of linear algebra
+(`benchmarks/results/training.md`)."""
 
 
 def compute_alone_after_fork() -> None:
