@@ -70,24 +70,24 @@ class Candidates:
     all` partitions, the other criteria measured in the codes, `elbo` of held-out rows in nats, and `ari`."""
 
 
-class _CapturedError(Exception):
-    """The training rows are known; there is no need to train."""
+class _StopError(Exception):
+    """Ends a fit once it has shown the training rows, before it trains."""
 
 
 def training_rows(model: DeepMixture, x_ND: Array) -> TrainingRows:
     """Return the training rows and their codes, as an initial clustering sees them."""
-    captured: list[TrainingRows] = []
+    shown: list[TrainingRows] = []
 
     def capture(_: AutoInitializer, rows: TrainingRows, *__: int) -> Array:
-        captured.append(rows)
-        raise _CapturedError
+        shown.append(rows)
+        raise _StopError
 
     try:
         with patch.object(AutoInitializer, "initial_labels", capture):
             model.fit(x_ND)
-    except _CapturedError:
+    except _StopError:
         pass
-    return captured[0]
+    return shown[0]
 
 
 def elbo_after_training(model: DeepMixture, x_ND: Array, label_N: Array) -> float:
@@ -99,10 +99,10 @@ def elbo_after_training(model: DeepMixture, x_ND: Array, label_N: Array) -> floa
 
 def compare(table: Table, seed: int, most_rows: int, epochs: int, pretrain_epochs: int) -> Candidates:
     """Return the criteria and the index of each partition of a table."""
-    chosen = some_rows(np.arange(len(table.x_ND)), most_rows, seed)
-    train, _ = split_rows(len(chosen), None, SplitOptions())
-    x_ND, n_clusters = table.x_ND[chosen], table.n_clusters
-    scored_N, reference_N = table.scored_N[chosen][train], table.label_N[chosen][train]
+    sample = some_rows(np.arange(len(table.x_ND)), most_rows, seed)
+    train, _ = split_rows(len(sample), None, SplitOptions())
+    x_ND, n_clusters = table.x_ND[sample], table.n_clusters
+    scored_N, reference_N = table.scored_N[sample][train], table.label_N[sample][train]
     model = DeepMixture(n_clusters, epochs=epochs, pretrain_epochs=pretrain_epochs, random_state=seed)
     rows = training_rows(model, x_ND)
     initializer = AutoInitializer(AutoInitializer.Options())
@@ -112,7 +112,7 @@ def compare(table: Table, seed: int, most_rows: int, epochs: int, pretrain_epoch
     features, codes = (space.astype(np.float64) for space in (rows.x_ND, rows.code_NM))
     in_codes = run_methods(cheap_methods(codes, n_clusters, seed, None), n_clusters)
     partitions = {**initializer.choice.label_M, **{IN_CODES + name: label_N for name, label_N in in_codes.items()}}
-    labels, known = list(partitions.values()), initializer.choice.criteria
+    labels, own_criteria = list(partitions.values()), initializer.choice.criteria
     criteria = score_alone(features, labels, seed)
     criteria[JOINT_AGREEMENT] = agreement_matrix(labels).mean(axis=1)
     criteria |= dict(zip(CRITERIA_IN_CODES, score_alone(codes, labels, seed).values(), strict=True))
@@ -122,7 +122,7 @@ def compare(table: Table, seed: int, most_rows: int, epochs: int, pretrain_epoch
         if (key := label_N.tobytes()) not in elbos:
             elbos[key] = elbo_after_training(model, x_ND, label_N)
         values = {criterion: float(value_P[i]) for criterion, value_P in criteria.items()}
-        own = {c: value for c, value in known.get(name, {}).items() if c in ("agreement", *DECISIONS)}
+        own = {c: value for c, value in own_criteria.get(name, {}).items() if c in ("agreement", *DECISIONS)}
         ari = float(adjusted_rand_score(reference_N[scored_N], label_N[scored_N]))
         methods[name] = {**values, **own, ELBO: elbos[key], "ari": ari}
     return Candidates(table.battery, table.name, time.process_time() - started, methods)
@@ -131,19 +131,19 @@ def compare(table: Table, seed: int, most_rows: int, epochs: int, pretrain_epoch
 def index_by(result: Candidates, criteria: tuple[str, ...], *, codes: bool) -> float:
     """Return the index of the partition with the largest sum of these criteria, with those of the codes or without."""
     methods = [values for name, values in result.methods.items() if codes or not name.startswith(IN_CODES)]
-    scored = {}
+    value_P = {}
     for name in criteria:
         used = JOINT_AGREEMENT if codes and name == "agreement" else name
-        scored[name] = np.array([method.get(used, 0.0) for method in methods])
-    return methods[int(total_score(scored).argmax())]["ari"]
+        value_P[name] = np.array([method.get(used, 0.0) for method in methods])
+    return methods[int(total_score(value_P).argmax())]["ari"]
 
 
 def indices(result: Candidates) -> dict[str, float]:
     """Return the index of the best partition by its labels, and of the one that each rule chooses."""
     values = {}
     for codes, of in ((False, "rows"), (True, "rows and codes")):
-        kept = [m["ari"] for name, m in result.methods.items() if codes or not name.startswith(IN_CODES)]
-        values[f"{of}: best by the labels"] = max(kept)
+        indices_P = [m["ari"] for name, m in result.methods.items() if codes or not name.startswith(IN_CODES)]
+        values[f"{of}: best by the labels"] = max(indices_P)
         values |= {f"{of}: {name}": index_by(result, rule, codes=codes) for name, rule in RULES.items()}
     return values
 
