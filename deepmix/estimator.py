@@ -69,6 +69,10 @@ class LogReporter:
         """Log that a stage begins."""
         log.info("%s%s", stage, f", {n_epochs} epochs" if n_epochs else "")
 
+    def step(self, name: str, fraction: float) -> None:
+        """Log that a step of a stage begins."""
+        log.info("  %s, %.0f %% of the stage done", name, 100.0 * fraction)
+
     def epoch(self, stage: str, row: runs.EpochRecord) -> None:
         """Log an epoch's ELBO."""
         log.info("%s, epoch %d: ELBO %.3f", stage, row.epoch, row.elbo)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from deepmix.cli.terminal import echo
@@ -32,10 +34,40 @@ LIVE_COLUMNS = 72
 """Columns of the live line that the figures can't use: the stage, the bar, the epoch and the times."""
 
 
+STEP_SECONDS = 10.0
+"""Seconds between the lines of a stage's steps if there is no terminal."""
+
+
+class StepTimes:
+    """When the first and the last step of a stage began, from which the time left follows."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, float] | None = None
+        self._last = (0.0, 0.0)
+
+    def step(self, now: float, fraction: float) -> None:
+        """Take the beginning of a step, at a time in seconds; `fraction` of the stage is done, in [0, 1]."""
+        self._last = (now, fraction)
+        self._first = self._first or self._last
+
+    def seconds_left(self, now: float) -> float | None:
+        """Return the seconds that the stage will take, if the rest is as fast; None where that is unknown."""
+        if self._first is None:
+            return None
+        seconds, done = (last - first for first, last in zip(self._first, self._last, strict=True))
+        if seconds <= 0.0 or done <= 0.0:
+            return None
+        left = self._last[0] + seconds * (1.0 - self._last[1]) / done - now
+        return left if left >= 0.0 else None
+
+
 class QuietReporter:
     """A reporter that prints nothing."""
 
     def start(self, stage: str, n_epochs: int) -> None:
+        """Print nothing."""
+
+    def step(self, name: str, fraction: float) -> None:
         """Print nothing."""
 
     def epoch(self, stage: str, row: EpochRecord) -> None:
@@ -52,12 +84,24 @@ class PlainReporter(QuietReporter):
     """A reporter that prints each stage's start and a few of its epochs on standard error."""
 
     def __init__(self) -> None:
-        self._n_epochs, self._started = 0, 0.0
+        self._n_epochs, self._started, self._printed = 0, 0.0, 0.0
+        self._steps = StepTimes()
 
     def start(self, stage: str, n_epochs: int) -> None:
         """Print the stage's name."""
-        self._n_epochs, self._started = n_epochs, time.monotonic()
+        self._n_epochs, self._started, self._steps = n_epochs, time.monotonic(), StepTimes()
+        self._printed = self._started
         echo(f"{stage}{f', {n_epochs} epochs' if n_epochs else ''}", err=True)
+
+    def step(self, name: str, fraction: float) -> None:
+        """Print the step with the time left, unless the last line is of a few seconds ago."""
+        now = time.monotonic()
+        self._steps.step(now, fraction)
+        if now - self._printed >= STEP_SECONDS:
+            self._printed = now
+            left = self._steps.seconds_left(now)
+            about = "" if left is None else f", about {left:.0f} s left"
+            echo(f"  {name}  {now - self._started:.0f} s{about}", err=True)
 
     def epoch(self, stage: str, row: EpochRecord) -> None:
         """Print the epoch if it is one of about ten per stage."""
@@ -79,35 +123,64 @@ class LiveReporter(QuietReporter):
             BarColumn,
             Progress,
             SpinnerColumn,
+            Task,
             TextColumn,
             TimeElapsedColumn,
             TimeRemainingColumn,
         )
+        from rich.text import Text
+
+        class TimeLeftColumn(TimeRemainingColumn):
+            """The time left: by the steps of a stage that has them, else by its epochs."""
+
+            def render(self, task: Task) -> Text:
+                """Return the time left."""
+                steps: StepTimes | None = task.fields["steps"]
+                if steps is None:
+                    return super().render(task)
+                left = steps.seconds_left(time.monotonic())
+                text = "-:--:--" if left is None else str(timedelta(seconds=math.ceil(left)))
+                return Text(text, style="progress.remaining")
 
         self._console = console
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description:<18}"),
             BarColumn(bar_width=24),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TextColumn("{task.fields[count]}"),
             TextColumn("{task.fields[status]}"),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TimeLeftColumn(),
             console=console,
         )
         self._progress.start()
         self._task: TaskID | None = None
+        self._n_epochs = 0
+        self._steps: StepTimes | None = None
 
     def start(self, stage: str, n_epochs: int) -> None:
         """Finish the last stage's line and begin another."""
         self._finish()
-        self._task = self._progress.add_task(stage, total=n_epochs or 1, status="")
+        self._n_epochs, self._steps = n_epochs, None
+        count = f"0/{n_epochs}" if n_epochs else ""
+        self._task = self._progress.add_task(stage, total=n_epochs or None, count=count, status="", steps=None)
+
+    def step(self, name: str, fraction: float) -> None:
+        """Move the bar on and show the step's name."""
+        if self._task is not None:
+            self._steps = self._steps or StepTimes()
+            self._steps.step(time.monotonic(), fraction)
+            count = f"{100.0 * fraction:.0f} %"
+            self._progress.update(
+                self._task, total=1.0, completed=fraction, count=count, status=name, steps=self._steps
+            )
 
     def epoch(self, stage: str, row: EpochRecord) -> None:
         """Advance the line."""
         if self._task is not None:
             room = self._console.width - LIVE_COLUMNS
-            self._progress.update(self._task, completed=row.epoch, status=epoch_text(row, room))
+            count = f"{row.epoch}/{self._n_epochs}"
+            self._progress.update(self._task, completed=row.epoch, count=count, status=epoch_text(row, room))
 
     def note(self, text: str) -> None:
         """Print above the line."""
@@ -120,8 +193,10 @@ class LiveReporter(QuietReporter):
 
     def _finish(self) -> None:
         if self._task is not None:
-            total = self._progress.tasks[self._task].total
-            self._progress.update(self._task, completed=total)
+            total = self._progress.tasks[self._task].total or 1.0
+            self._progress.update(self._task, total=total, completed=total)
+            if self._steps is not None:
+                self._progress.update(self._task, count="", status="", steps=None)
             self._progress.stop_task(self._task)
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "PosteriorEstimator",
     "Prior",
     "PriorPlacement",
+    "Progress",
     "Tracker",
     "TrainingRows",
 ]

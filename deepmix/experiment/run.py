@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from deepmix import metrics, runs
-from deepmix.contracts import Initializer, Model, TrainingRows
+from deepmix.contracts import Initializer, Model, Progress, TrainingRows
 from deepmix.data import Rows, Split, revealed_labels, sample_rows
 from deepmix.errors import UsageError, option
 from deepmix.experiment.assembly import build_model, model_likelihood
@@ -193,7 +193,8 @@ def _run(
                 code_NM = np.where(np.isnan(code_NM), features, code_NM)
             code_NM = without_conditions(code_NM, clustered_split)
             own_weights = whole.weights_of(clustered_split.row_numbers(clustered_split.train))
-            labels = initializer.initial_labels(TrainingRows(features, code_NM, own_weights), n_model, config.seed)
+            seen = TrainingRows(features, code_NM, own_weights, Progress(reporter.step))
+            labels = initializer.initial_labels(seen, n_model, config.seed)
         table_features = None if split.schema is None or whole.is_stored else features
         if (choice := choice_record(initializer, clustered_split)) is not None:
             runs.keep_choice(folder, choice)
@@ -322,6 +323,10 @@ class _Watched:
     def start(self, stage: str, n_epochs: int) -> None:
         """Pass the stage on."""
         self._reporter.start(stage, n_epochs)
+
+    def step(self, name: str, fraction: float) -> None:
+        """Pass the step on."""
+        self._reporter.step(name, fraction)
 
     def note(self, text: str) -> None:
         """Pass the note on."""

@@ -121,7 +121,7 @@ class InitializerKit(PluginKit):
 
     @clause("compare with the docstring of deepmix.contracts.Initializer")
     def test_contract(self) -> None:
-        """initial_labels returns (N,) int64 in [0, K), the same for the same seed, with weights and without."""
+        """initial_labels returns (N,) int64 in [0, K), the same for one seed, with weights too; no step goes back."""
         check_initializer(self.part)
 
     @clause("convert rows.x_ND with .toarray(), or use rows.code_NM, which is always dense")

@@ -23,6 +23,7 @@ from deepmix.contracts import (
     Phase,
     PosteriorEstimator,
     Prior,
+    Progress,
     TrainingRows,
 )
 from deepmix.data import RowTensors
@@ -118,14 +119,20 @@ def check_initializer(initializer_class: type[Initializer]) -> None:
     initializer = initializer_class(_options(initializer_class))  # type: ignore[call-arg]
     random = np.random.default_rng(0)
     x_ND = (np.repeat(np.eye(3, 5) * 8.0, 20, axis=0) + random.normal(size=(60, 5))).astype(np.float32)
-    rows = TrainingRows(x_ND, x_ND[:, :4].copy())
-    labels = [np.asarray(initializer.initial_labels(rows, 3, seed=1)) for _ in range(2)]
+    fractions: list[float] = []
+    rows = TrainingRows(x_ND, x_ND[:, :4].copy(), progress=Progress(lambda _, fraction: fractions.append(fraction)))
+    labels = []
+    for _ in range(2):
+        fractions.clear()
+        labels.append(np.asarray(initializer.initial_labels(rows, 3, seed=1)))
     if labels[0].shape != (60,) or labels[0].dtype != np.int64:
         raise AssertionError(f"initial_labels must return (N,) int64, got {labels[0].shape} {labels[0].dtype}")
     if labels[0].min() < -1 or not 0 <= labels[0].max() < 3:
         raise AssertionError("initial_labels must lie in [0, n_components), or be -1 for noise, and not all be noise")
     if not np.array_equal(labels[0], labels[1]):
         raise AssertionError("initial_labels must give the same labels for the same seed")
+    if fractions != sorted(fractions):
+        raise AssertionError("the fraction of the work that is done must not fall from one step to the next")
     weighted = np.asarray(initializer.initial_labels(replace(rows, weight_N=np.linspace(0.5, 2.0, 60)), 3, seed=1))
     if weighted.shape != (60,) or weighted.dtype != np.int64 or weighted.min() < -1 or weighted.max() >= 3:
         raise AssertionError("initial_labels must return (N,) int64 in [0, n_components) for rows with weights too")

@@ -13,6 +13,9 @@ class Reporter(Protocol):
     def start(self, stage: str, n_epochs: int) -> None:
         """Report that a stage begins; `n_epochs` is 0 where it is unknown."""
 
+    def step(self, name: str, fraction: float) -> None:
+        """Report that a step of a stage without epochs begins; `fraction` of the stage is done, in [0, 1]."""
+
     def epoch(self, stage: str, row: EpochRecord) -> None:
         """Report that an epoch ended; `row` is its line of metrics.jsonl."""
 
@@ -25,6 +28,9 @@ class SilentReporter:
 
     def start(self, stage: str, n_epochs: int) -> None:
         """Ignore the start of a stage."""
+
+    def step(self, name: str, fraction: float) -> None:
+        """Ignore the start of a step."""
 
     def epoch(self, stage: str, row: EpochRecord) -> None:
         """Ignore an epoch."""

@@ -10,22 +10,17 @@ import pytest
 from deepmix.contracts import Model
 from deepmix.data import Split
 from deepmix.experiment import ExperimentConfig, build_model, prepare_experiment, resolve, run_experiment
-from deepmix.runs import EpochRecord, RunFolder
+from deepmix.runs import RunFolder
+from deepmix.training import SilentReporter
 
 N_COLUMNS, N_COMPONENTS = 6, 4
 
 
-class Silent:
+class NoteKeeper(SilentReporter):
     """A reporter that keeps the notes of a run."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
-
-    def start(self, stage: str, n_epochs: int) -> None:
-        pass
-
-    def epoch(self, stage: str, row: EpochRecord) -> None:
-        pass
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -38,7 +33,7 @@ def train(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     def call(model: str, *, settings: dict[str, str] | None = None, **config: Any) -> dict[str, Any]:
         prepared = prepare_experiment(ExperimentConfig(model=model, settings=settings or {}, **config))
         folder = RunFolder.create(tmp_path / f"run-{len(list(tmp_path.iterdir()))}", overwrite=False)
-        return run_experiment(prepared, folder, Silent()).metrics.to_json()
+        return run_experiment(prepared, folder, NoteKeeper()).metrics.to_json()
 
     return call
 

@@ -8,7 +8,7 @@ import pytest
 from deepmix import runs
 from deepmix.experiment import ExperimentConfig, prepare_experiment, run_experiment
 from deepmix.inference import LoadedRun
-from tests.systems.conftest import Silent
+from deepmix.training import SilentReporter
 
 RECIPES = ("vade", "k-dvae-shared", "mvae", "mvae-emv1", "mvae-emv2", "beta-mvae-emv2", "k-dvae")
 """Recipes of the grid that differ in their heads, decoders and E-steps."""
@@ -31,7 +31,7 @@ def train(model: str, prior: str) -> LoadedRun:
     settings |= {"epochs": "40", "pretrain_epochs": "20", "batch_size": "32"}
     config = ExperimentConfig(model=model, prior=prior, init="kmeans", settings=settings)
     store = runs.MemoryRun()
-    run_experiment(prepare_experiment(config, groups()), store, Silent(), report=False)
+    run_experiment(prepare_experiment(config, groups()), store, SilentReporter(), report=False)
     return LoadedRun(store)
 
 

@@ -7,7 +7,7 @@ import torch
 from deepmix_builtins.clustering.vade_initializer import VadeInitializer, VadeOptions
 from torch.distributions import Bernoulli
 
-from deepmix.contracts import Batch, TrainingRows
+from deepmix.contracts import Batch, Progress, TrainingRows
 from deepmix.experiment import ExperimentConfig, resolve
 from deepmix.metrics import clustering_accuracy
 
@@ -26,8 +26,12 @@ def test_vade_finds_clear_groups_whatever_the_codes():
     truth = np.arange(150) % 3
     rows = (np.eye(3, 6)[truth] * 6.0 + random.normal(size=(150, 6))).astype(np.float32)
     initializer = VadeInitializer(VadeOptions(vade_epochs=40))
-    labels = initializer.initial_labels(TrainingRows(rows, np.zeros((150, 2), np.float32)), 3, seed=0)
+    steps = []
+    progress = Progress(lambda name, fraction: steps.append((name, fraction)))
+    labels = initializer.initial_labels(TrainingRows(rows, np.zeros((150, 2), np.float32), progress=progress), 3, 0)
     assert clustering_accuracy(truth, labels) >= 0.95
+    assert [name for name, _ in steps] == ["pretrain"] * 40 + ["train"] * 40
+    np.testing.assert_allclose([fraction for _, fraction in steps], np.arange(1, 81) / 80)
 
 
 def test_clusters_are_equation_8s(small_model):

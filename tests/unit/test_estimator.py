@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import subprocess
 import sys
 import warnings
@@ -321,3 +322,10 @@ def test_saved_and_loaded_it_is_the_same(fitted, tmp_path):
 def test_no_pickle_is_written(fitted, tmp_path):
     fitted.save(tmp_path / "run")
     assert {path.suffix for path in (tmp_path / "run").iterdir()} == {".json", ".jsonl", ".safetensors", ".csv"}
+
+
+def test_the_log_has_the_steps_of_the_initial_clustering(caplog):
+    caplog.set_level(logging.INFO, logger="deepmix")
+    small(init="auto").fit(groups())
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages.index("initial clustering") + 1 == messages.index("  kmeans, 0 % of the stage done")

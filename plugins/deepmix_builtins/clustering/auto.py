@@ -8,14 +8,14 @@ figures, and what else was tried, are in `benchmarks/results/auto.md`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import final
 
 import numpy as np
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.neighbors import KNeighborsClassifier
 
-from deepmix.contracts import Initializer, TrainingRows
+from deepmix.contracts import Initializer, Progress, TrainingRows
 from deepmix.data import narrow
 from deepmix.errors import UsageError
 from deepmix.maths import Array
@@ -25,7 +25,7 @@ from .gaussian_check import COVARIANCES, gaussian_clusters, likelier_mixture
 from .gaussians import fit_mixture
 from .graph import CARRYING_NEIGHBOURS, GraphInitializer, GraphOptions
 from .judgement import totals_beside_methods
-from .portfolio import cheap_methods, kmeans, layout_methods, quick_methods, run_methods
+from .portfolio import cheap_methods, costs, kmeans, layout_methods, quick_methods, run_methods
 
 WIDE = 50
 """Above this many columns the clusters are those of `graph`, unless quick methods agree. Among so many columns
@@ -41,6 +41,13 @@ JUDGED_ROWS = 1000
 
 FEWEST_AGREEING = 3
 """Methods that must agree on the clusters of wide rows."""
+
+GAUSSIANS, GAUSSIANS_COST = "whether clusters are Gaussians", 20.0
+CRITERIA, CRITERIA_COST = "criteria", 12.0
+"""The names of two steps and their durations relative to that of k-means."""
+
+QUICK_FRACTION = 0.05
+"""Fraction of the time of `graph` that the quick methods take before it."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +123,10 @@ class AutoInitializer(Initializer):
             subset = np.sort(np.random.default_rng(seed).choice(n_rows, max_rows, replace=False))
         weight_M = None if rows.weight_N is None else rows.weight_N[subset]
         choose = self._agreed_labels if wide else self._labels
-        labels = choose(features[subset], weight_M, n_components, seed, subset)
+        labels = choose(features[subset], weight_M, n_components, seed, subset, rows.progress)
         if labels is None:
-            return GraphInitializer(GraphOptions()).initial_labels(rows, n_components, seed)
+            rest = replace(rows, progress=rows.progress.part(QUICK_FRACTION, 1.0))
+            return GraphInitializer(GraphOptions()).initial_labels(rest, n_components, seed)
         if len(subset) == n_rows:
             return labels
         label_N = self._extended(features, features[subset], labels, weight_M)
@@ -162,10 +170,18 @@ class AutoInitializer(Initializer):
         return np.asarray(neighbours.predict(features), dtype=np.int64)
 
     def _agreed_labels(
-        self, features: Array, weight_N: Array | None, n_components: int, seed: int, chosen: Array
+        self,
+        features: Array,
+        weight_N: Array | None,
+        n_components: int,
+        seed: int,
+        chosen: Array,
+        progress: Progress,
     ) -> Array | None:
         """Return the clusters that quick methods of three kinds agree on, and set `choice`; None where they do not."""
-        partitions = run_methods(quick_methods(features, n_components, seed, weight_N), n_components)
+        methods = quick_methods(features, n_components, seed, weight_N)
+        begin = progress.part(0.0, QUICK_FRACTION).steps(costs(methods))
+        partitions = run_methods(methods, n_components, begin)
         labels = list(partitions.values())
         agreement_PP = agreement_matrix(labels)
         if len(partitions) < FEWEST_AGREEING or agreement_PP.min() < AGREED:
@@ -173,23 +189,37 @@ class AutoInitializer(Initializer):
         agreement_P = agreement_PP.mean(axis=1)
         return self._chosen(partitions, {"agreement": agreement_P, "total": agreement_P}, chosen)
 
-    def _labels(self, features: Array, weight_N: Array | None, n_components: int, seed: int, chosen: Array) -> Array:
+    def _labels(
+        self,
+        features: Array,
+        weight_N: Array | None,
+        n_components: int,
+        seed: int,
+        chosen: Array,
+        progress: Progress,
+    ) -> Array:
         """Return the best partition of these rows and set `choice`."""
         distinct, copy_N = np.unique(features, axis=0, return_inverse=True)
         if len(distinct) <= n_components or n_components == 1:
             return (copy_N.ravel() % n_components).astype(np.int64)
-        partitions = run_methods(cheap_methods(features, n_components, seed, weight_N), n_components)
+        cheap = cheap_methods(features, n_components, seed, weight_N)
+        with_layouts = self.options.layouts and features.shape[1] > FEW_COLUMNS
+        layouts = layout_methods(features, n_components, seed) if with_layouts else {}
+        begin = progress.steps({**costs(cheap), GAUSSIANS: GAUSSIANS_COST, **costs(layouts), CRITERIA: CRITERIA_COST})
+        partitions = run_methods(cheap, n_components, begin)
         agreement_PP = agreement_matrix(list(partitions.values()))
         disagree = not partitions or agreement_PP.mean(axis=1).max() < AGREED
+        begin(GAUSSIANS)
         covariance = gaussian_clusters(features, n_components, seed, weight_N)
         if covariance is not None and (name := f"gmm-{covariance}") in partitions:
             agreed = list(partitions.values())[int(agreement_PP.mean(axis=1).argmax())]
             partitions[name] = likelier_mixture(features, partitions[name], agreed, n_components, covariance, weight_N)
-        if self.options.layouts and features.shape[1] > FEW_COLUMNS and disagree and covariance is None:
-            partitions |= run_methods(layout_methods(features, n_components, seed), n_components)
+        if disagree and covariance is None:
+            partitions |= run_methods(layouts, n_components, begin)
         if not partitions:
             return kmeans(features, n_components, seed, weight_N).astype(np.int64)
         names, labels = list(partitions), list(partitions.values())
+        begin(CRITERIA)
         criteria = score_partitions(features, labels, seed, weight_N)
         if (decides := deciding_partition(names, criteria, covariance, features.shape[1])) is not None:
             criteria[decides[0]] = np.eye(len(names))[decides[1]]

@@ -7,6 +7,7 @@ scikit-learn takes no weights. The cuts by k-means and by a Gaussian mixture tak
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal, final
 
@@ -16,6 +17,7 @@ from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.manifold import TSNE, spectral_embedding
 from sklearn.metrics import adjusted_rand_score
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.utils import check_random_state
 
 from deepmix.contracts import Initializer, TrainingRows
 from deepmix.data import narrow
@@ -52,6 +54,10 @@ UMAP_RESTARTS = 5
 """Starts of the Gaussian mixture that cuts UMAP's layout, where Ward's tree of so many rows would not fit in memory."""
 
 
+EXACT_ROWS = 4096
+"""Up to this many rows UMAP compares all of them with each other, and no neighbours are searched before."""
+
+
 UMAP_REGULARIZATION = 1e-3
 """Added to the mixture's covariances; negligible in a layout whose clusters are about one unit wide."""
 
@@ -76,6 +82,12 @@ SAME_CLUSTERS = 0.3
 ROWS_PER_CLUSTER = 5
 """Rows of each cluster that such a comparison needs at least."""
 
+
+TREE_STEPS = {"neighbours": 1.0, "spectral": 2.0, "t-SNE": 10.0}
+SEARCHES = ("neighbours", "neighbours of the codes")
+UMAP_STEPS = {"preparation": 2.0, SEARCHES[0]: 25.0, SEARCHES[1]: 2.0, "UMAP": 25.0, "mixture": 1.0}
+"""The steps of a layout in the rows or by UMAP, and their relative durations on 4,000 rows of 64 columns and on MNIST;
+only the display of the time left depends on them."""
 
 CARRYING_NEIGHBOURS = 5
 """Number of neighbours that vote on the label of a row outside the subsample."""
@@ -132,9 +144,11 @@ class GraphInitializer(Initializer):
         subset = np.arange(n_rows)
         if n_rows > max_rows:
             subset = np.sort(np.random.default_rng(seed).choice(n_rows, max_rows, replace=False))
-        labels = self._cut(embedding, rows.only(subset), n_components, seed)
+        laid_out = replace(rows.only(subset), progress=rows.progress.part(0.0, len(subset) / n_rows))
+        labels = self._cut(embedding, laid_out, n_components, seed)
         if len(subset) == n_rows:
             return labels.astype(np.int64)
+        rows.progress.step("the other rows", len(subset) / n_rows)
         searched = rows.code_NM if self.options.space == "codes" else rows.x_ND
         neighbours = KNeighborsClassifier(min(CARRYING_NEIGHBOURS, len(subset))).fit(searched[subset], labels)
         label_N = neighbours.predict(searched)
@@ -152,13 +166,15 @@ class GraphInitializer(Initializer):
             kmeans = KMeans(n_components, n_init=10, random_state=seed)
             return np.asarray(kmeans.fit_predict(features, sample_weight=rows.weight_N))
         if embedding == "auto":
-            return _least_cut(features, n_components, seed)
+            return _least_cut(features, n_components, seed, rows.progress.steps(TREE_STEPS))
         if embedding != "umap":
             return _tree_clusters(embedding, features, n_components, seed)
+        begin = rows.progress.steps(UMAP_STEPS)
+        begin("preparation")
         spaces = [features, rows.code_NM] if space in ("auto", "both") else [features]
         if space == "auto":
             spaces = _informative(spaces, n_components, seed)
-        return _umap_clusters(spaces, rows.weight_N, n_components, seed)
+        return _umap_clusters(spaces, rows.weight_N, n_components, seed, begin)
 
 
 def _informative(spaces: list[Array], n_clusters: int, seed: int) -> list[Array]:
@@ -177,13 +193,17 @@ def _informative(spaces: list[Array], n_clusters: int, seed: int) -> list[Array]
     return [max(zip(spaces, links, clusters, strict=True), key=lambda one: cohesion(one[1], one[2]))[0]]
 
 
-def _least_cut(features: Array, n_components: int, seed: int) -> Array:
+def _least_cut(features: Array, n_components: int, seed: int, begin: Callable[[str], None]) -> Array:
     """Return t-SNE's clusters, or the spectral ones where they cut far less of the neighbourhood graph.
 
-    Spectral clusters of which one has hardly any rows are not used.
+    Spectral clusters of which one has hardly any rows are not used. `begin` is called with the name of each step.
     """
+    begin("neighbours")
     graph = neighbour_links(features)
-    by_tsne, by_spectrum = (_tree_clusters(name, features, n_components, seed) for name in ("tsne", "spectral"))
+    begin("spectral")
+    by_spectrum = _tree_clusters("spectral", features, n_components, seed)
+    begin("t-SNE")
+    by_tsne = _tree_clusters("tsne", features, n_components, seed)
     if np.bincount(by_spectrum).min() < SMALLEST_FRACTION * len(features) / n_components:
         return by_tsne
     advantage = SPECTRAL_ADVANTAGE * _normalized_cut(graph, by_tsne)
@@ -220,7 +240,17 @@ def spectral_clusters(link_NN: sparse.csr_matrix, n_clusters: int, seed: int) ->
     return np.asarray(AgglomerativeClustering(n_clusters).fit_predict(unit_NK))
 
 
-def _umap_clusters(spaces: list[Array], weight_N: Array | None, n_components: int, seed: int) -> Array:
+def _searched(space: Array, seed: int) -> tuple[Array, Array, object]:
+    """Return the approximate neighbours of rows as UMAP itself looks for them: numbers, distances and the index."""
+    from umap.umap_ import nearest_neighbors  # see above
+
+    random = check_random_state(seed)
+    return nearest_neighbors(space, UMAP_NEIGHBOURS, "euclidean", {}, False, random, n_jobs=1)
+
+
+def _umap_clusters(
+    spaces: list[Array], weight_N: Array | None, n_components: int, seed: int, begin: Callable[[str], None]
+) -> Array:
     """Cut UMAP's layout by a Gaussian mixture with full covariances.
 
     Args:
@@ -228,6 +258,7 @@ def _umap_clusters(spaces: list[Array], weight_N: Array | None, n_components: in
         weight_N: the rows' weights in the mixture, or None.
         n_components: K.
         seed: makes the result reproducible.
+        begin: called with the name of each step.
 
     """
     # UMAP warns that one of its variants needs TensorFlow
@@ -236,6 +267,11 @@ def _umap_clusters(spaces: list[Array], weight_N: Array | None, n_components: in
 
     n_rows = len(spaces[0])
     with own_threads():
+        searched = []
+        for step, space in zip(SEARCHES, spaces, strict=False):
+            begin(step)
+            searched.append((None, None, None) if n_rows <= EXACT_ROWS else _searched(space, seed))
+        begin("UMAP")
         maps = [
             UMAP(
                 n_components=min(UMAP_DIMENSIONS, n_rows - 2),
@@ -244,12 +280,14 @@ def _umap_clusters(spaces: list[Array], weight_N: Array | None, n_components: in
                 random_state=seed,
                 n_jobs=1,  # a fixed seed allows no more
                 transform_mode="embedding" if len(spaces) == 1 else "graph",
+                precomputed_knn=neighbours,
             ).fit(space)
-            for space in spaces
+            for space, neighbours in zip(spaces, searched, strict=True)
         ]
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Combined graph is not connected")  # the layout then starts at random
             layout = (maps[0] if len(maps) == 1 else maps[0] * maps[1]).embedding_
+    begin("mixture")
     mixture = WeightedGaussianMixture(
         n_components, n_init=UMAP_RESTARTS, random_state=seed, reg_covar=UMAP_REGULARIZATION
     )

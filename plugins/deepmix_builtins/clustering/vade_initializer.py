@@ -51,5 +51,6 @@ class VadeInitializer(Initializer):
             seed=seed,
             settings=settings,
             device=self.options.vade_device,
+            progress=rows.progress,
         )
         return KMeansInitializer(restarts).initial_labels(replace(rows, code_NM=latent_NM), n_components, seed)

@@ -21,7 +21,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.stats import multivariate_normal
 from sklearn.metrics import adjusted_rand_score
 
-from deepmix.contracts import TrainingRows
+from deepmix.contracts import Progress, TrainingRows
 from deepmix.errors import UsageError
 from deepmix.metrics import neighbour_links
 from deepmix.testing import check_initializer
@@ -323,6 +323,35 @@ def test_further_clusters_are_judged_by_what_decides():
     partitions = {"simplest": choice.label_M["kmeans"], "other": choice.label_M[leader]}
     totals = AutoInitializer(AutoOptions()).judge(TrainingRows(x, np.zeros((300, 0))), partitions, 2, 0)
     assert totals["simplest"] > totals["other"] + 10.0
+
+
+def steps_of(initializer, x, n_components: int) -> tuple[list[str], list[float]]:
+    """Return the names of the steps that an initial clustering reports, and the fractions done before them."""
+    steps = []
+    progress = Progress(lambda name, fraction: steps.append((name, fraction)))
+    initializer.initial_labels(TrainingRows(x, x, progress=progress), n_components, 0)
+    names, fractions = zip(*steps, strict=True)
+    return list(names), list(fractions)
+
+
+def test_each_method_is_a_step_and_then_the_criteria():
+    x, _ = rings()
+    initializer = AutoInitializer(AutoOptions())
+    names, fractions = steps_of(initializer, x, 2)
+    assert names == [*initializer.choice.label_M, "whether clusters are Gaussians", "criteria"]
+    assert fractions[0] == 0.0
+    assert np.all(np.diff(fractions) > 0.0)
+    assert fractions[-1] < 1.0
+
+
+def test_the_steps_of_wide_rows_end_with_those_of_graph():
+    random = np.random.default_rng(0)
+    x = (2.0 * np.eye(60)[np.arange(90) % 3] + random.normal(size=(90, 60))).astype(np.float32)
+    names, fractions = steps_of(AutoInitializer(AutoOptions()), x, 3)
+    own, of_graph = steps_of(GraphInitializer(GraphOptions()), x, 3)
+    assert names == ["kmeans", "ward", "spectral-10", *own]
+    np.testing.assert_allclose(fractions[:3], [0.0, 0.05 * 1 / 25, 0.05 * 5 / 25])
+    np.testing.assert_allclose(fractions[3:], 0.05 + 0.95 * np.array(of_graph))
 
 
 def test_wide_rows_get_the_clusters_of_graph():

@@ -7,10 +7,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from deepmix_builtins.clustering.graph import GraphInitializer, GraphOptions, _informative
+from deepmix_builtins.clustering import graph
+from deepmix_builtins.clustering.graph import GraphInitializer, GraphOptions, _informative, _searched
 from sklearn.metrics import adjusted_rand_score
 
-from deepmix.contracts import TrainingRows
+from deepmix.contracts import Progress, TrainingRows
 from deepmix.metrics import clustering_accuracy
 
 LABEL_N = np.arange(240) % 3
@@ -71,6 +72,42 @@ def test_there_is_one_layout(monkeypatch, x, code, layouts):
     labels = GraphInitializer(GraphOptions(embedding="umap")).initial_labels(TrainingRows(x, code), 3, 0)
     assert CountedMap.layouts == layouts
     assert clustering_accuracy(LABEL_N, labels) == 1.0
+
+
+def steps(x, code, **options) -> list[tuple[str, float]]:
+    """Return the steps that `graph` reports, each with the fraction of the work before it, to two digits."""
+    reported: list[tuple[str, float]] = []
+    progress = Progress(lambda name, fraction: reported.append((name, round(fraction, 2))))
+    rows = TrainingRows(x, code, progress=progress)
+    GraphInitializer(GraphOptions(**options)).initial_labels(rows, 3, 0)
+    return reported
+
+
+def test_the_steps_of_a_layout_are_reported(monkeypatch):
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=CountedMap))
+    searches = [("preparation", 0.0), ("neighbours", 0.04), ("neighbours of the codes", 0.49)]
+    layout = [("UMAP", 0.53), ("mixture", 0.98)]
+    assert steps(clustered(0), clustered(1), embedding="umap") == [*searches, *layout]
+    assert steps(clustered(0), noise(), embedding="umap") == [*searches[:2], *layout]
+    assert steps(clustered(0), clustered(0)) == [("neighbours", 0.0), ("spectral", 0.08), ("t-SNE", 0.23)]
+    half = [("neighbours", 0.0), ("spectral", 0.04), ("t-SNE", 0.12), ("the other rows", 0.5)]
+    assert steps(clustered(0), clustered(0), max_rows=120) == half
+
+
+def test_the_neighbours_of_many_rows_are_those_that_umap_finds_itself(monkeypatch):
+    """They are searched before the layout, so that the search is a step of its own."""
+    umap = pytest.importorskip("umap")
+    monkeypatch.setattr(graph, "EXACT_ROWS", 200)
+    searched = []
+    monkeypatch.setattr(graph, "_searched", lambda *args: searched.append(_searched(*args)) or searched[-1])
+    rows = TrainingRows(clustered(0), clustered(0))
+    GraphInitializer(GraphOptions(embedding="umap", space="data")).initial_labels(rows, 3, 0)
+    own = umap.UMAP(
+        n_neighbors=20, random_state=0, n_jobs=1, transform_mode="graph", force_approximation_algorithm=True
+    )
+    own.fit(clustered(0))
+    np.testing.assert_array_equal(searched[0][0], own._knn_indices)
+    np.testing.assert_array_equal(searched[0][1], own._knn_dists)
 
 
 def test_a_few_far_rows_are_not_a_spectral_cluster():

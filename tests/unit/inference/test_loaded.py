@@ -18,21 +18,9 @@ from deepmix.experiment import ExperimentConfig, prepare_experiment, run_experim
 from deepmix.experiment.clusterer import ClustererHead
 from deepmix.inference import LoadedRun, open_run
 from deepmix.maths import Inference
+from deepmix.training import SilentReporter
 
 HEADS = ("posterior", "gmm", "gmm-random", "kmeans")
-
-
-class Silent:
-    """A reporter that does nothing."""
-
-    def start(self, stage: str, n_epochs: int) -> None:
-        pass
-
-    def epoch(self, stage: str, row: runs.EpochRecord) -> None:
-        pass
-
-    def note(self, text: str) -> None:
-        pass
 
 
 def groups(n_rows: int = 90) -> np.ndarray:
@@ -53,7 +41,7 @@ def finished(tmp_path_factory):
         init="kmeans", heads=HEADS, dataset=str(folder / "rows.csv"), label_column="kind", settings=settings
     )
     store = runs.RunFolder.create(folder / "run", overwrite=False)
-    run_experiment(prepare_experiment(config), store, Silent())
+    run_experiment(prepare_experiment(config), store, SilentReporter())
     return folder / "run"
 
 
@@ -104,7 +92,7 @@ def test_rows_scaled_otherwise_than_bytes_are_refused(tmp_path):
     settings = {"epochs": "1", "pretrain_epochs": "1", "latent_dim": "2", "components": "3"}
     config = ExperimentConfig(init="kmeans", dataset=str(tmp_path / "bytes.npy"), settings=settings)
     memory = runs.MemoryRun()
-    run_experiment(prepare_experiment(config), memory, Silent())
+    run_experiment(prepare_experiment(config), memory, SilentReporter())
     run = LoadedRun(memory)
     assert np.array_equal(run.prepare(x.astype(np.float64)), run.prepare(x))
     assert run.prepare(x).max() <= 1.0
@@ -147,7 +135,7 @@ def test_what_is_not_a_finished_run_is_refused(finished, tmp_path):
 def test_a_run_kept_in_memory_is_the_run_in_a_folder(finished, tmp_path):
     run = open_run(finished)
     memory = runs.MemoryRun()
-    run_experiment(prepare_experiment(run.config), memory, Silent())
+    run_experiment(prepare_experiment(run.config), memory, SilentReporter())
     held = LoadedRun(memory)
     x = run.prepare(groups())
     assert np.array_equal(held.infer(x).log_q_NK, run.infer(x).log_q_NK)

@@ -18,12 +18,10 @@ from deepmix.reproduce.jobs import find_gap, job_of, measure
 from deepmix.reproduce.published import Spec, merge, read_table
 from deepmix.reproduce.tables import make_plan
 from deepmix.reproduce.trace import read_trace
+from deepmix.training import SilentReporter
 
 
-class Silent:
-    def start(self, stage, n_epochs): ...
-    def epoch(self, stage, row): ...
-    def note(self, text): ...
+class Silent(SilentReporter):
     def close(self): ...
 
 

@@ -23,7 +23,7 @@ from deepmix.experiment import (
 )
 from deepmix.maths import Inference
 from deepmix.runs import EpochRecord, RunConfig, RunFolder, summarize
-from deepmix.training import TrainingOptions, diagnose, start_lr, trainer
+from deepmix.training import SilentReporter, TrainingOptions, diagnose, start_lr, trainer
 from deepmix.training.diagnosis import components_in_use
 from deepmix.training.schedule import epoch_seed
 
@@ -34,21 +34,25 @@ class PowerCutError(Exception):
     """An exception that stands for a power cut."""
 
 
-class Listener:
+class Listener(SilentReporter):
     """A reporter that keeps what a run reports, and stops it after a number of epochs."""
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.epochs: list[EpochRecord] = []
         self.notes: list[str] = []
+        self.steps: list[tuple[str, str]] = []
         self.stop_after = stop_after
-
-    def start(self, stage: str, n_epochs: int) -> None:
-        pass
 
     def epoch(self, stage: str, row: EpochRecord) -> None:
         self.epochs.append(row)
         if len(self.epochs) == self.stop_after:
             raise PowerCutError
+
+    def start(self, stage: str, n_epochs: int) -> None:
+        self.stage = stage
+
+    def step(self, name: str, fraction: float) -> None:
+        self.steps.append((self.stage, name))
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -75,6 +79,15 @@ def run(folder: Path, of: Experiment, *, resume: bool = False, stop_after: int |
     place = RunFolder(folder) if resume else RunFolder.create(folder, overwrite=False)
     run_experiment(of, place, listener, resume=resume)
     return listener
+
+
+def test_the_steps_of_an_initial_clustering_are_steps_of_its_stage(tmp_path):
+    of = small_experiment()
+    of = dataclasses.replace(of, config=(config := dataclasses.replace(of.config, init="auto")), parts=resolve(config))
+    steps = run(tmp_path / "run", of).steps
+    assert steps[0] == ("initial clustering", "kmeans")
+    assert ("initial clustering", "criteria") in steps
+    assert {stage for stage, _ in steps} == {"initial clustering"}
 
 
 GROWING = {"hold": "0", "anchor": "0.01"}
