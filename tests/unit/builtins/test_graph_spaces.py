@@ -100,12 +100,12 @@ def test_the_neighbours_of_many_rows_are_those_that_umap_finds_itself(monkeypatc
     monkeypatch.setattr(graph, "EXACT_ROWS", 200)
     searched = []
     monkeypatch.setattr(graph, "_searched", lambda *args: searched.append(_searched(*args)) or searched[-1])
-    rows = TrainingRows(clustered(0), clustered(0))
-    GraphInitializer(GraphOptions(embedding="umap", space="data")).initial_labels(rows, 3, 0)
+    x = np.random.default_rng(0).normal(size=(1000, 30)).astype(np.float32)
+    GraphInitializer(GraphOptions(embedding="umap", space="data")).initial_labels(TrainingRows(x, x), 3, 0)
     own = umap.UMAP(
         n_neighbors=20, random_state=0, n_jobs=1, transform_mode="graph", force_approximation_algorithm=True
     )
-    own.fit(clustered(0))
+    own.fit(x)
     np.testing.assert_array_equal(searched[0][0], own._knn_indices)
     np.testing.assert_array_equal(searched[0][1], own._knn_dists)
 
