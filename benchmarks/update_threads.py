@@ -20,7 +20,14 @@ from deepmix import DeepMixture
 from deepmix.maths import Array
 from deepmix.training import update_threads
 
-NETWORKS = ((20, "64-64", 128), (20, "64-64", 256), (20, "64-64", 512), (64, "256-256", 128))
+NETWORKS = (
+    (20, "64-64", 128),
+    (20, "64-64", 256),
+    (20, "64-64", 512),
+    (20, "128-128", 256),
+    (20, "128-128", 384),
+    (64, "256-256", 128),
+)
 """Columns, widths of the hidden layers, and rows per update."""
 
 ROWS, EPOCHS, REPEATS = 12_000, 10, 3

@@ -13,6 +13,7 @@ import click
 
 from deepmix import training
 from deepmix.cli import torchrun
+from deepmix.cli.garbage import collect_seldom
 from deepmix.cli.stopping import SIGNAL_STATUSES, Terminated, end_now, exit_status, stopping_soon
 from deepmix.cli.terminal import echo
 from deepmix.errors import DeepmixError, plain
@@ -46,6 +47,8 @@ class Group(click.Group):
         A program (it has no `args`: they are those of the process) that a signal has stopped ends on the spot. Python
         would first take down every module, which takes many seconds where the machine is busy.
         """
+        if args is None:
+            collect_seldom()
         try:
             with torchrun.printing_once():
                 return super().main(args, *others, **options)

@@ -10,9 +10,9 @@ from torch import nn
 
 from deepmix.maths import own_threads
 
-SMALL_UPDATE = 2**23
-"""An update is small if its weights times its rows are at most this. Two threads then save no time, even if they spin
-while they wait (`benchmarks/update_threads.py`)."""
+SMALL_UPDATE = 25 * 2**20
+"""An update is small if its weights times its rows are at most this. Two threads then hardly save time if they spin
+while they wait, and take half as long again if they sleep (`benchmarks/update_threads.py`)."""
 
 
 CONVOLUTION_DIMENSIONS = 4

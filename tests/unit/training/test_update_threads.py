@@ -21,10 +21,10 @@ def three_threads():
 @pytest.mark.parametrize(
     ("model", "n_rows", "device", "expected"),
     [
-        (nn.Linear(128, 256, bias=False), 256, "cpu", 1),
-        (nn.Linear(128, 256, bias=False), 257, "cpu", 3),
-        (nn.Linear(128, 256, bias=False), 256, "cuda", 3),
-        (nn.Linear(128, 256, bias=False).requires_grad_(False), 257, "cpu", 1),
+        (nn.Linear(128, 256, bias=False), 800, "cpu", 1),
+        (nn.Linear(128, 256, bias=False), 801, "cpu", 3),
+        (nn.Linear(128, 256, bias=False), 800, "cuda", 3),
+        (nn.Linear(128, 256, bias=False).requires_grad_(False), 801, "cpu", 1),
         (nn.Conv2d(1, 1, 3), 1, "cpu", 3),
     ],
 )
