@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from arguments import existing_file, positive
 from sklearn.metrics import adjusted_rand_score
 from suite import Table, real_tables, suite_tables
 
@@ -127,10 +128,10 @@ def line(name: str, scores: Sequence[Score]) -> str:
 def main() -> None:
     """Run the data sets and print their figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--suite", type=Path, help="the suite's .npz file")
+    parser.add_argument("--suite", type=existing_file, help="the suite's .npz file")
     parser.add_argument("--data", type=Path, help="data folder with usps, mnist and fashion-mnist")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="names of data sets or batteries; default: all")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=positive, default=5)
     parser.add_argument("--report", action="store_true", help="write reports too")
     parser.add_argument("--json", type=Path, help="where to write the figures, after each data set")
     parser.add_argument("options", nargs="*", help="further options of `deepmix train`, after --")

@@ -14,9 +14,9 @@ import argparse
 import itertools
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
+from arguments import existing_file
 from deepmix_builtins.clustering.auto import AutoInitializer, AutoOptions
 from sklearn.metrics import adjusted_rand_score
 from suite import Table, real_tables, suite_tables
@@ -65,7 +65,7 @@ def _outcome(baselines: Baselines, name: str, own: float, n_clusters: int) -> st
 def main() -> None:
     """Run the tables and print the counts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--suite", type=Path, help="the suite's .npz file")
+    parser.add_argument("--suite", type=existing_file, help="the suite's .npz file")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--leave-out", nargs="*", default=[], metavar="NAME", help="tables to leave out")
     options = parser.parse_args()

@@ -36,6 +36,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import scanpy
+from arguments import positive
 from scipy import sparse
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
@@ -210,7 +211,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=sorted(DATA), default=list(DATA), help="data sets")
     parser.add_argument("--methods", default="", help="run only methods whose names start with this")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=positive, default=5)
     parser.add_argument("--pretrain-epochs", type=int, default=30)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--scvi-epochs", type=int, default=400, help="scVI's own default for so few cells is 400")

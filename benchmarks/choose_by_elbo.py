@@ -23,6 +23,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+from arguments import existing_file, positive
 from components import some_rows
 from deepmix_builtins.clustering.auto import WIDE, AutoInitializer
 from deepmix_builtins.clustering.criteria import agreement_matrix, score_alone, total_score
@@ -163,13 +164,13 @@ def report(by_table: dict[tuple[str, str], dict[str, float]]) -> list[str]:
 def main() -> None:
     """Run the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--suite", type=Path, help="the suite's .npz file")
+    parser.add_argument("--suite", type=existing_file, help="the suite's .npz file")
     parser.add_argument("--json", type=Path, help="where to write the figures, after each table")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--most-rows", type=int, default=1000, help="rows of a table that are used, drawn at random")
     parser.add_argument("--epochs", type=int, default=100, help="of each short training")
     parser.add_argument("--pretrain-epochs", type=int, default=100)
-    parser.add_argument("--jobs", type=int, default=1, help="tables at a time")
+    parser.add_argument("--jobs", type=positive, default=1, help="tables at a time")
     options = parser.parse_args()
     every = itertools.chain(suite_tables(options.suite) if options.suite else (), real_tables())
     tables = [table for table in every if table.x_ND.shape[1] <= WIDE]

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from arguments import existing_file, positive
 from count_rivals import rival_counts
 from suite import Table, real_tables, suite_tables
 
@@ -171,14 +172,16 @@ def some_rows(rows_ND: Array, most: int, seed: int) -> Array:
 def main() -> None:
     """Run the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--suite", type=Path, help="the suite's .npz file")
+    parser.add_argument("--suite", type=existing_file, help="the suite's .npz file")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-rivals", action="store_true", help="leave out what is slow")
     parser.add_argument("--none", action="store_true", help="rows without groups instead")
     parser.add_argument("--few", action="store_true", help="few rows instead, with and without groups")
     parser.add_argument("--chance", action="store_true", help="the valleys that chance makes instead")
-    parser.add_argument("--repeats", type=int, default=20, help="samples of each kind for --none, --few and --chance")
+    parser.add_argument(
+        "--repeats", type=positive, default=20, help="samples of each kind for --none, --few and --chance"
+    )
     options = parser.parse_args()
     if options.none or options.few or options.chance:
         (without_groups if options.none else few_rows if options.few else valleys_by_chance)(options.repeats)

@@ -17,6 +17,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from arguments import existing_file
 from components import AUTO, MOST_ROWS, Counts, report, some_rows
 from suite import Table, real_tables, suite_tables
 
@@ -51,7 +52,7 @@ def search(table: Table, seed: int) -> Counts:
 def main() -> None:
     """Run the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--suite", type=Path, help="the suite's .npz file")
+    parser.add_argument("--suite", type=existing_file, help="the suite's .npz file")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from arguments import positive
 from scipy.stats import multivariate_normal
 from sklearn.metrics import adjusted_rand_score
 from table_data import SOURCES, read_table as read
@@ -43,7 +44,7 @@ def main() -> None:
     """Print the index of each table before and after cells are hidden, mean over seeds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of CSV files, which go before the packages")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=positive, default=5)
     options = parser.parse_args()
     for source in SOURCES:
         if source.name not in TABLES:

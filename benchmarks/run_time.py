@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from arguments import checkout_folder, positive
 from suite import real_tables
 
 HERE = Path(__file__).resolve().parents[1]
@@ -56,9 +57,9 @@ def _cpu_seconds() -> float:
 def main() -> None:
     """Time both checkouts and print their medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--before", type=Path, required=True, help="the checkout to compare with")
+    parser.add_argument("--before", type=checkout_folder, required=True, help="the checkout to compare with")
     parser.add_argument("--table", default="iris", choices=[table.name for table in real_tables()])
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=positive, default=5)
     parser.add_argument("--json", type=Path, help="where to write the seconds of each run")
     parser.add_argument("options", nargs="*", help="further options of `deepmix train`, after --")
     arguments = parser.parse_args()

