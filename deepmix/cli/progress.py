@@ -8,12 +8,13 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from deepmix.cli.terminal import echo
+from deepmix.cli.terminal import echo, table_text
 from deepmix.errors import printable
 
 if TYPE_CHECKING:  # rich is imported only when something is drawn, so that --help need not wait for it
     from rich.console import Console
     from rich.progress import TaskID
+    from rich.text import Text
 
     from deepmix.runs import EpochRecord
 
@@ -128,7 +129,6 @@ class LiveReporter(QuietReporter):
             TimeElapsedColumn,
             TimeRemainingColumn,
         )
-        from rich.text import Text
 
         class TimeLeftColumn(TimeRemainingColumn):
             """The time left: by the steps of a stage that has them, else by its epochs."""
@@ -139,16 +139,17 @@ class LiveReporter(QuietReporter):
                 if steps is None:
                     return super().render(task)
                 left = steps.seconds_left(time.monotonic())
-                text = "-:--:--" if left is None else str(timedelta(seconds=math.ceil(left)))
-                return Text(text, style="progress.remaining")
+                text = table_text("-:--:--" if left is None else timedelta(seconds=math.ceil(left)))
+                text.stylize("progress.remaining")
+                return text
 
         self._console = console
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description:<18}"),
+            TextColumn("{task.description:<18}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[count]}"),
-            TextColumn("{task.fields[status]}"),
+            TextColumn("{task.fields[status]}", markup=False),
             TimeElapsedColumn(),
             TimeLeftColumn(),
             console=console,
@@ -172,7 +173,7 @@ class LiveReporter(QuietReporter):
             self._steps.step(time.monotonic(), fraction)
             count = f"{100.0 * fraction:.0f} %"
             self._progress.update(
-                self._task, total=1.0, completed=fraction, count=count, status=name, steps=self._steps
+                self._task, total=1.0, completed=fraction, count=count, status=printable(name), steps=self._steps
             )
 
     def epoch(self, stage: str, row: EpochRecord) -> None:
@@ -180,7 +181,7 @@ class LiveReporter(QuietReporter):
         if self._task is not None:
             room = self._console.width - LIVE_COLUMNS
             count = f"{row.epoch}/{self._n_epochs}"
-            self._progress.update(self._task, completed=row.epoch, count=count, status=epoch_text(row, room))
+            self._progress.update(self._task, completed=row.epoch, count=count, status=printable(epoch_text(row, room)))
 
     def note(self, text: str) -> None:
         """Print above the line."""

@@ -37,6 +37,6 @@ from .options import (
 )
 from .permission import API_VERSION as API_VERSION
 from .plan import ModelPlan as ModelPlan, source_of as source_of
-from .progress import Progress as Progress
 from .starts import EpochStart as EpochStart, Placement as Placement, PriorPlacement as PriorPlacement
+from .steps import Progress as Progress
 from .training_rows import TrainingRows as TrainingRows

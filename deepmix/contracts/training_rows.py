@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from deepmix.contracts.progress import Progress
+from deepmix.contracts.steps import Progress
 from deepmix.maths import Array
 
 

@@ -113,3 +113,11 @@ def test_on_a_terminal_an_epoch_has_its_number_and_figures(clock):
         (6.0, lambda reporter: reporter.start("heads", 0)),
     ]
     assert on_terminal(clock, events)[1:] == ["train 3/200 ELBO -21.50 7 clusters 0:00:05 -:--:--", "heads 0:00:00"]
+
+
+def test_the_name_of_a_step_can_not_drive_the_terminal(clock):
+    events = [
+        (0.0, lambda reporter: reporter.start("initial clustering", 0)),
+        (1.0, lambda reporter: reporter.step("[/red]\x1b[2Jgone", 0.5)),
+    ]
+    assert on_terminal(clock, events)[1] == "initial clustering 50 % [/red]\\u001b[2Jgone 0:00:01 -:--:--"
