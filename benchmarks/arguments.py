@@ -10,7 +10,7 @@ def existing_file(text: str) -> Path:
     """Return the path of a file that exists."""
     path = Path(text)
     if not path.is_file():
-        raise ArgumentTypeError(f"there is no file '{text}'; give the path of one")
+        raise ArgumentTypeError(f"'{text}' is not a file; check the path")
     return path
 
 

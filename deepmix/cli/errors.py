@@ -13,7 +13,7 @@ import click
 
 from deepmix import training
 from deepmix.cli import torchrun
-from deepmix.cli.garbage import collect_seldom
+from deepmix.cli.garbage import collect_rarely
 from deepmix.cli.stopping import SIGNAL_STATUSES, Terminated, end_now, exit_status, stopping_soon
 from deepmix.cli.terminal import echo
 from deepmix.errors import DeepmixError, plain
@@ -48,7 +48,7 @@ class Group(click.Group):
         would first take down every module, which takes many seconds where the machine is busy.
         """
         if args is None:
-            collect_seldom()
+            collect_rarely()
         try:
             with torchrun.printing_once():
                 return super().main(args, *others, **options)

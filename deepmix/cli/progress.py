@@ -36,7 +36,7 @@ LIVE_COLUMNS = 72
 
 
 STEP_SECONDS = 10.0
-"""Seconds between the lines of a stage's steps if there is no terminal."""
+"""A step gets a line of its own, if there is no terminal, once the last line is this many seconds old."""
 
 
 class StepTimes:
@@ -47,12 +47,12 @@ class StepTimes:
         self._last = (0.0, 0.0)
 
     def step(self, now: float, fraction: float) -> None:
-        """Take the beginning of a step, at a time in seconds; `fraction` of the stage is done, in [0, 1]."""
+        """Record that a step begins at a time in seconds, when `fraction` of the stage is done, in [0, 1]."""
         self._last = (now, fraction)
         self._first = self._first or self._last
 
     def seconds_left(self, now: float) -> float | None:
-        """Return the seconds that the stage will take, if the rest is as fast; None where that is unknown."""
+        """Return the seconds that the rest of the stage will take at the same speed; None where that is unknown."""
         if self._first is None:
             return None
         seconds, done = (last - first for first, last in zip(self._first, self._last, strict=True))
@@ -95,7 +95,7 @@ class PlainReporter(QuietReporter):
         echo(f"{stage}{f', {n_epochs} epochs' if n_epochs else ''}", err=True)
 
     def step(self, name: str, fraction: float) -> None:
-        """Print the step with the time left, unless the last line is of a few seconds ago."""
+        """Print the step with the time left if the last line is ten seconds old."""
         now = time.monotonic()
         self._steps.step(now, fraction)
         if now - self._printed >= STEP_SECONDS:

@@ -31,7 +31,7 @@ class _EpochsAsSteps(SilentReporter):
         self._n_epochs = n_epochs
 
     def epoch(self, stage: str, row: EpochRecord) -> None:
-        """Report the epoch that begins."""
+        """Report the fraction of the epochs that are done."""
         self._halves[stage].step(stage, row.epoch / self._n_epochs)
 
 

@@ -193,8 +193,8 @@ def _run(
                 code_NM = np.where(np.isnan(code_NM), features, code_NM)
             code_NM = without_conditions(code_NM, clustered_split)
             own_weights = whole.weights_of(clustered_split.row_numbers(clustered_split.train))
-            seen = TrainingRows(features, code_NM, own_weights, Progress(reporter.step))
-            labels = initializer.initial_labels(seen, n_model, config.seed)
+            initial_rows = TrainingRows(features, code_NM, own_weights, Progress(reporter.step))
+            labels = initializer.initial_labels(initial_rows, n_model, config.seed)
         table_features = None if split.schema is None or whole.is_stored else features
         if (choice := choice_record(initializer, clustered_split)) is not None:
             runs.keep_choice(folder, choice)

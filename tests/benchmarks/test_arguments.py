@@ -19,7 +19,7 @@ def test_right_arguments_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("read", "text", "message"),
     [
-        (existing_file, "nothing.npz", "there is no file 'nothing.npz'"),
+        (existing_file, "nothing.npz", "'nothing.npz' is not a file; check the path"),
         (positive, "0", "must be a whole number of at least 1, got '0'"),
         (positive, "-3", "must be a whole number of at least 1, got '-3'"),
         (positive, "two", "must be a whole number of at least 1, got 'two'"),

@@ -1,4 +1,4 @@
-"""The garbage collector looks seldom in the program `deepmix`, and is left alone where Python code calls it."""
+"""The garbage collector runs less often in the program `deepmix`, and is left alone where Python code calls it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ main()
 """
 
 
-def test_a_program_collects_seldom_and_not_at_its_end():
+def test_a_program_collects_rarely_and_not_at_its_end():
     printed = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True).stdout
     assert printed.splitlines()[-1] == f"{ALLOCATIONS} True"
 

@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.neighbors import KNeighborsClassifier
 
-from deepmix.contracts import Initializer, Progress, TrainingRows
+from deepmix.contracts import Initializer, TrainingRows
 from deepmix.data import narrow
 from deepmix.errors import UsageError
 from deepmix.maths import Array
@@ -121,15 +121,15 @@ class AutoInitializer(Initializer):
         subset = np.arange(n_rows)
         if n_rows > max_rows:
             subset = np.sort(np.random.default_rng(seed).choice(n_rows, max_rows, replace=False))
-        weight_M = None if rows.weight_N is None else rows.weight_N[subset]
+        sample = replace(rows, x_ND=features).only(subset)
         choose = self._agreed_labels if wide else self._labels
-        labels = choose(features[subset], weight_M, n_components, seed, subset, rows.progress)
+        labels = choose(sample, n_components, seed, subset)
         if labels is None:
             rest = replace(rows, progress=rows.progress.part(QUICK_FRACTION, 1.0))
             return GraphInitializer(GraphOptions()).initial_labels(rest, n_components, seed)
         if len(subset) == n_rows:
             return labels
-        label_N = self._extended(features, features[subset], labels, weight_M)
+        label_N = self._extended(features, sample.x_ND, labels, sample.weight_N)
         label_N[subset] = labels
         return label_N
 
@@ -169,43 +169,30 @@ class AutoInitializer(Initializer):
         neighbours = KNeighborsClassifier(CARRYING_NEIGHBOURS).fit(clustered, label_M)
         return np.asarray(neighbours.predict(features), dtype=np.int64)
 
-    def _agreed_labels(
-        self,
-        features: Array,
-        weight_N: Array | None,
-        n_components: int,
-        seed: int,
-        chosen: Array,
-        progress: Progress,
-    ) -> Array | None:
+    def _agreed_labels(self, rows: TrainingRows, n_components: int, seed: int, number_M: Array) -> Array | None:
         """Return the clusters that quick methods of three kinds agree on, and set `choice`; None where they do not."""
-        methods = quick_methods(features, n_components, seed, weight_N)
-        begin = progress.part(0.0, QUICK_FRACTION).steps(costs(methods))
+        methods = quick_methods(rows.x_ND, n_components, seed, rows.weight_N)
+        begin = rows.progress.part(0.0, QUICK_FRACTION).steps(costs(methods))
         partitions = run_methods(methods, n_components, begin)
         labels = list(partitions.values())
         agreement_PP = agreement_matrix(labels)
         if len(partitions) < FEWEST_AGREEING or agreement_PP.min() < AGREED:
             return None
         agreement_P = agreement_PP.mean(axis=1)
-        return self._chosen(partitions, {"agreement": agreement_P, "total": agreement_P}, chosen)
+        return self._chosen(partitions, {"agreement": agreement_P, "total": agreement_P}, number_M)
 
-    def _labels(
-        self,
-        features: Array,
-        weight_N: Array | None,
-        n_components: int,
-        seed: int,
-        chosen: Array,
-        progress: Progress,
-    ) -> Array:
+    def _labels(self, rows: TrainingRows, n_components: int, seed: int, number_M: Array) -> Array:
         """Return the best partition of these rows and set `choice`."""
+        features, weight_N = rows.x_ND, rows.weight_N
         distinct, copy_N = np.unique(features, axis=0, return_inverse=True)
         if len(distinct) <= n_components or n_components == 1:
             return (copy_N.ravel() % n_components).astype(np.int64)
         cheap = cheap_methods(features, n_components, seed, weight_N)
         with_layouts = self.options.layouts and features.shape[1] > FEW_COLUMNS
         layouts = layout_methods(features, n_components, seed) if with_layouts else {}
-        begin = progress.steps({**costs(cheap), GAUSSIANS: GAUSSIANS_COST, **costs(layouts), CRITERIA: CRITERIA_COST})
+        begin = rows.progress.steps(
+            {**costs(cheap), GAUSSIANS: GAUSSIANS_COST, **costs(layouts), CRITERIA: CRITERIA_COST}
+        )
         partitions = run_methods(cheap, n_components, begin)
         agreement_PP = agreement_matrix(list(partitions.values()))
         disagree = not partitions or agreement_PP.mean(axis=1).max() < AGREED
@@ -223,15 +210,15 @@ class AutoInitializer(Initializer):
         criteria = score_partitions(features, labels, seed, weight_N)
         if (decides := deciding_partition(names, criteria, covariance, features.shape[1])) is not None:
             criteria[decides[0]] = np.eye(len(names))[decides[1]]
-        return self._chosen(partitions, {**criteria, "total": total_score(criteria)}, chosen)
+        return self._chosen(partitions, {**criteria, "total": total_score(criteria)}, number_M)
 
-    def _chosen(self, partitions: Mapping[str, Array], criteria: Mapping[str, Array], chosen: Array) -> Array:
+    def _chosen(self, partitions: Mapping[str, Array], criteria: Mapping[str, Array], number_M: Array) -> Array:
         """Return the partition with the largest total and set `choice`."""
         names, labels = list(partitions), list(partitions.values())
         best = int(criteria["total"].argmax())
         self.choice = Choice(
             method=names[best],
-            row_M=chosen,
+            row_M=number_M,
             label_M=partitions,
             criteria={n: {c: float(value_P[i]) for c, value_P in criteria.items()} for i, n in enumerate(names)},
             agreement=dict(zip(names, agreement_matrix(labels)[best].tolist(), strict=True)),

@@ -144,8 +144,8 @@ class GraphInitializer(Initializer):
         subset = np.arange(n_rows)
         if n_rows > max_rows:
             subset = np.sort(np.random.default_rng(seed).choice(n_rows, max_rows, replace=False))
-        laid_out = replace(rows.only(subset), progress=rows.progress.part(0.0, len(subset) / n_rows))
-        labels = self._cut(embedding, laid_out, n_components, seed)
+        sample = replace(rows.only(subset), progress=rows.progress.part(0.0, len(subset) / n_rows))
+        labels = self._cut(embedding, sample, n_components, seed)
         if len(subset) == n_rows:
             return labels.astype(np.int64)
         rows.progress.step("the other rows", len(subset) / n_rows)
@@ -240,7 +240,7 @@ def spectral_clusters(link_NN: sparse.csr_matrix, n_clusters: int, seed: int) ->
     return np.asarray(AgglomerativeClustering(n_clusters).fit_predict(unit_NK))
 
 
-def _searched(space: Array, seed: int) -> tuple[Array, Array, object]:
+def _umap_neighbours(space: Array, seed: int) -> tuple[Array, Array, object]:
     """Return the approximate neighbours of rows as UMAP itself looks for them: numbers, distances and the index."""
     from umap.umap_ import nearest_neighbors  # see above
 
@@ -267,10 +267,10 @@ def _umap_clusters(
 
     n_rows = len(spaces[0])
     with own_threads():
-        searched = []
+        neighbours = []
         for step, space in zip(SEARCHES, spaces, strict=False):
             begin(step)
-            searched.append((None, None, None) if n_rows <= EXACT_ROWS else _searched(space, seed))
+            neighbours.append((None, None, None) if n_rows <= EXACT_ROWS else _umap_neighbours(space, seed))
         begin("UMAP")
         maps = [
             UMAP(
@@ -280,9 +280,9 @@ def _umap_clusters(
                 random_state=seed,
                 n_jobs=1,  # a fixed seed allows no more
                 transform_mode="embedding" if len(spaces) == 1 else "graph",
-                precomputed_knn=neighbours,
+                precomputed_knn=own,
             ).fit(space)
-            for space, neighbours in zip(spaces, searched, strict=True)
+            for space, own in zip(spaces, neighbours, strict=True)
         ]
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Combined graph is not connected")  # the layout then starts at random

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from deepmix_builtins.clustering import graph
-from deepmix_builtins.clustering.graph import GraphInitializer, GraphOptions, _informative, _searched
+from deepmix_builtins.clustering.graph import GraphInitializer, GraphOptions, _informative, _umap_neighbours
 from sklearn.metrics import adjusted_rand_score
 
 from deepmix.contracts import Progress, TrainingRows
@@ -98,16 +98,16 @@ def test_the_neighbours_of_many_rows_are_those_that_umap_finds_itself(monkeypatc
     """They are searched before the layout, so that the search is a step of its own."""
     umap = pytest.importorskip("umap")
     monkeypatch.setattr(graph, "EXACT_ROWS", 200)
-    searched = []
-    monkeypatch.setattr(graph, "_searched", lambda *args: searched.append(_searched(*args)) or searched[-1])
+    results = []
+    monkeypatch.setattr(graph, "_umap_neighbours", lambda *args: results.append(_umap_neighbours(*args)) or results[-1])
     x = np.random.default_rng(0).normal(size=(1000, 30)).astype(np.float32)
     GraphInitializer(GraphOptions(embedding="umap", space="data")).initial_labels(TrainingRows(x, x), 3, 0)
     own = umap.UMAP(
         n_neighbors=20, random_state=0, n_jobs=1, transform_mode="graph", force_approximation_algorithm=True
     )
     own.fit(x)
-    np.testing.assert_array_equal(searched[0][0], own._knn_indices)
-    np.testing.assert_array_equal(searched[0][1], own._knn_dists)
+    np.testing.assert_array_equal(results[0][0], own._knn_indices)
+    np.testing.assert_array_equal(results[0][1], own._knn_dists)
 
 
 def test_a_few_far_rows_are_not_a_spectral_cluster():
